@@ -1,0 +1,1 @@
+"""Scripts that train and measure what the package ships; not part of the wheel."""
