@@ -1,0 +1,290 @@
+"""Turn any real image plane into the uint8 RGB that SAM sees, and name its pixels.
+
+Knows nothing of models, windows or files: arrays in, arrays out. Everything that is
+segmented, cached or exported passes through `to_rgb8`, so that a click in the window,
+the command line and a replay see the same pixels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["digest", "iter_planes", "robust_limits", "to_rgb8"]
+
+#: Percentiles of the finite values that become black and white where no limits are set.
+PERCENTILES = (0.1, 99.9)
+
+#: Percentiles are read from at most about this many values, taken at a fixed stride.
+_SAMPLE_SIZE = 2_000_000
+
+
+def to_rgb8(
+    image: Any,
+    contrast_limits: tuple[float, float] | None = None,
+    rgb: bool | None = None,
+) -> npt.NDArray[np.uint8]:
+    """Return the plane as SAM sees it.
+
+    Parameters
+    ----------
+    image : array-like, (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)
+        One plane of any real type: bool, integer or float, NaN and infinities
+        allowed. Lazy arrays (dask, zarr) are computed here, so pass the plane, not
+        the stack (see `iter_planes`).
+    contrast_limits : (float, float), optional
+        The values that become 0 and 255, as in a napari layer; everything between is
+        mapped linearly, everything outside clipped. Without limits:
+
+        - bool becomes 0 and 255;
+        - uint8 stays as it is;
+        - float RGB within 0..1 is taken as such;
+        - everything else is stretched between the robust percentiles of its finite
+          values (`robust_limits`), all channels together so that hues stay.
+    rgb : bool, optional
+        Whether the last axis holds the channels. By default it does when the array is
+        3-D and that axis has length 3 or 4.
+
+    Returns
+    -------
+    (H, W, 3) uint8
+        C-contiguous. uint8 RGB without limits is returned unchanged, bit for bit.
+        NaN and infinite values are background (0). The alpha channel is
+        composited on black, which is what the dark canvas shows; alpha is read in its
+        type's own range (0..1 for floats), never through the contrast limits.
+
+    Raises
+    ------
+    ValueError
+        If the type is not real, the shape is not that of one plane, the plane is
+        empty, or the limits are not finite and ascending.
+
+    Examples
+    --------
+    >>> to_rgb8(np.array([[0.0, 5.0, 10.0, np.nan]]), (0, 10))[..., 0]
+    array([[  0, 128, 255,   0]], dtype=uint8)
+    """
+    pixels = _as_plane(np.asarray(image), rgb)
+    limits = None if contrast_limits is None else _checked_limits(contrast_limits)
+    alpha: npt.NDArray[Any] | None = None
+    if pixels.ndim == 3 and pixels.shape[2] == 4:
+        pixels, alpha = pixels[..., :3], pixels[..., 3]
+
+    mapped = _to_uint8(pixels, limits)
+    if mapped.ndim == 2:
+        mapped = np.repeat(mapped[..., None], 3, axis=2)
+    if alpha is not None:
+        opacity = _to_uint8(alpha, _full_range(alpha.dtype)).astype(np.uint16)
+        mapped = ((mapped * opacity[..., None] + 127) // 255).astype(np.uint8)
+    return np.ascontiguousarray(mapped)
+
+
+def digest(rgb8: npt.NDArray[np.uint8]) -> str:
+    """Name the pixels SAM sees: the same image always has the same digest.
+
+    Parameters
+    ----------
+    rgb8 : (H, W, 3) uint8
+        As returned by `to_rgb8`.
+
+    Returns
+    -------
+    str
+        32 hexadecimal digits of BLAKE2b over shape, type and bytes, the same on every
+        platform.
+    """
+    array = np.ascontiguousarray(rgb8)
+    state = hashlib.blake2b(f"{array.dtype.str}{array.shape}".encode(), digest_size=16)
+    state.update(array.reshape(-1).view(np.uint8).data)
+    return state.hexdigest()
+
+
+def iter_planes(
+    array: Any, ndim_plane: int = 2, rgb: bool = False
+) -> Iterator[tuple[tuple[int, ...], npt.NDArray[Any]]]:
+    """Yield every plane of a stack with its leading indices, one at a time.
+
+    Parameters
+    ----------
+    array : array-like, (..., row, column) or (..., row, column, channel)
+        numpy, dask, zarr or anything with ``shape`` and indexing. Only the plane
+        being yielded is read.
+    ndim_plane : int
+        How many trailing axes make a plane, channels not counted.
+    rgb : bool
+        Whether a channel axis follows the plane's axes.
+
+    Yields
+    ------
+    index : tuple of int
+        The plane's leading indices, ``()`` for an array that is one plane.
+    plane : numpy.ndarray
+
+    Raises
+    ------
+    ValueError
+        If the array has fewer axes than one plane.
+    """
+    if not hasattr(array, "shape"):
+        array = np.asarray(array)
+    shape = tuple(int(length) for length in array.shape)
+    trailing = ndim_plane + bool(rgb)
+    if len(shape) < trailing:
+        raise ValueError(
+            f"An array of shape {shape} holds no plane of {ndim_plane} axes"
+            f"{' and channels' if rgb else ''}: pass (..., row, column"
+            f"{', channel' if rgb else ''})."
+        )
+    for index in itertools.product(*map(range, shape[: len(shape) - trailing])):
+        yield index, np.asarray(array[index] if index else array)
+
+
+def robust_limits(values: npt.NDArray[Any]) -> tuple[float, float] | None:
+    """Return contrast limits that one hot pixel cannot move.
+
+    Parameters
+    ----------
+    values : array of a real type, any shape
+        Large arrays are read at a stride.
+
+    Returns
+    -------
+    (low, high) or None
+        Values actually present at the 0.1 and 99.9 percentiles of the finite values;
+        never the extreme pixel of a small plane. Where these coincide (a few bright
+        pixels on an even ground) the least and the greatest finite value; ``None``
+        where there is no finite value at all.
+    """
+    values = _finite(_thinned(values))
+    if values.size == 0:
+        return None
+    low = float(np.percentile(values, PERCENTILES[0], method="higher"))
+    high = float(np.percentile(values, PERCENTILES[1], method="lower"))
+    if low >= high:
+        low, high = float(values.min()), float(values.max())
+    return low, high
+
+
+def _as_plane(array: npt.NDArray[Any], rgb: bool | None) -> npt.NDArray[Any]:
+    """Check type and shape; return (H, W) or (H, W, 3 | 4)."""
+    if array.dtype.kind not in "buif":
+        remedy = " take its magnitude with abs()" if array.dtype.kind == "c" else ""
+        raise ValueError(
+            f"An image of type {array.dtype} cannot be segmented:"
+            f"{remedy or ' convert it to integers or floats'} first."
+        )
+    if array.size == 0:
+        raise ValueError(f"The image is empty: its shape is {array.shape}.")
+    if array.ndim == 3 and array.shape[2] == 1 and not rgb:
+        array = array[..., 0]
+    has_channels = array.ndim == 3 and array.shape[2] in (3, 4)
+    if rgb is True and not has_channels:
+        raise ValueError(
+            f"An RGB image must be (rows, columns, 3 or 4), not {array.shape}: "
+            "put the channels last."
+        )
+    if array.ndim == 2 or (has_channels and rgb is not False):
+        return array
+    if array.ndim < 2:
+        raise ValueError(
+            f"An image must have rows and columns; this array has the shape "
+            f"{array.shape}: reshape it to (rows, columns)."
+        )
+    raise ValueError(
+        f"An array of shape {array.shape} is not one plane: pass (rows, columns) or "
+        "(rows, columns, 3 or 4), picking a plane of a stack or a channel first."
+    )
+
+
+def _checked_limits(limits: tuple[float, float]) -> tuple[float, float]:
+    try:
+        low, high = (float(value) for value in limits)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"Contrast limits must be two numbers (low, high), not {limits!r}."
+        ) from None
+    if not (np.isfinite(low) and np.isfinite(high) and low <= high):
+        raise ValueError(
+            f"Contrast limits must be finite and ascending, not ({low:g}, {high:g}): "
+            "set the lower one first."
+        )
+    return low, high
+
+
+def _full_range(dtype: np.dtype[Any]) -> tuple[float, float]:
+    """Return the values that mean transparent and opaque in a type."""
+    if dtype.kind in "ui":
+        return 0.0, float(np.iinfo(dtype).max)
+    return 0.0, 1.0
+
+
+def _to_uint8(
+    pixels: npt.NDArray[Any], limits: tuple[float, float] | None
+) -> npt.NDArray[np.uint8]:
+    if pixels.dtype.kind == "b":
+        pixels = pixels.astype(np.uint8)
+        limits = limits or (0.0, 1.0)
+    if limits is None:
+        if pixels.dtype == np.uint8:
+            return pixels
+        limits = _automatic_limits(pixels)
+        if limits is None or limits[0] == limits[1]:
+            return np.zeros(pixels.shape, np.uint8)
+    if limits == (0.0, 255.0) and pixels.dtype == np.uint8:
+        return pixels
+    low, high = limits
+    if pixels.dtype.kind in "ui" and pixels.dtype.itemsize <= 2:
+        # A table of every value is exact and many times faster than floats.
+        info = np.iinfo(pixels.dtype)
+        table = _stretch(np.arange(info.min, info.max + 1, dtype=np.float64), low, high)
+        return table[pixels.astype(np.int32) - int(info.min)]
+    return _stretch(pixels, low, high)
+
+
+def _automatic_limits(pixels: npt.NDArray[Any]) -> tuple[float, float] | None:
+    if pixels.ndim == 3 and pixels.dtype.kind == "f":
+        values = _finite(pixels)
+        if values.size and values.min() >= 0 and values.max() <= 1:
+            return 0.0, 1.0
+    return robust_limits(pixels)
+
+
+def _stretch(
+    values: npt.NDArray[Any], low: float, high: float
+) -> npt.NDArray[np.uint8]:
+    """Map low..high to 0..255, clipped and rounded; what is not finite becomes 0."""
+    scaled = values.astype(np.float64)
+    background = ~np.isfinite(scaled)
+    # Clipping before the subtraction keeps the widest floats from overflowing.
+    scaled[background] = low
+    np.clip(scaled, low, high, out=scaled)
+    if high == low:
+        step = (values > low).astype(np.uint8) * np.uint8(255)
+        step[background] = 0
+        return step
+    if np.isinf(high - low):
+        scaled, low, high = scaled / 4, low / 4, high / 4
+    scaled -= low
+    scaled *= 255 / (high - low)
+    scaled += 0.5
+    result = scaled.astype(np.uint8)
+    result[background] = 0
+    return result
+
+
+def _thinned(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Take rows and columns at a stride so that about `_SAMPLE_SIZE` values remain."""
+    if values.size <= _SAMPLE_SIZE or values.ndim < 2:
+        return values
+    stride = int(np.ceil(np.sqrt(values.size / _SAMPLE_SIZE)))
+    return values[::stride, ::stride]
+
+
+def _finite(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    flat = values.reshape(-1)
+    return flat[np.isfinite(flat)] if values.dtype.kind == "f" else flat
