@@ -270,7 +270,8 @@ def _stretch(
     if np.isinf(high - low):
         scaled, low, high = scaled / 4, low / 4, high / 4
     scaled -= low
-    scaled *= 255 / (high - low)
+    scaled /= high - low
+    scaled *= 255
     scaled += 0.5
     result = scaled.astype(np.uint8)
     result[background] = 0
