@@ -1,0 +1,109 @@
+"""Prompts: conversion, validation, the flip to (x, y), and the round trip."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from napari_promise.prompts import Prompts, round_logits
+
+
+def test_lists_become_arrays_and_missing_labels_mean_include() -> None:
+    prompts = Prompts(points=[(1, 2), (3, 4)], boxes=[(9, 8, 1, 2)])
+    assert prompts.points.dtype == np.float64
+    assert prompts.labels.tolist() == [1, 1]
+    assert prompts.boxes.tolist() == [[1, 2, 9, 8]], "corners are sorted"
+
+
+def test_flipping_to_xy_swaps_rows_and_columns() -> None:
+    prompts = Prompts(points=[(1, 2)], labels=[0], boxes=[(1, 2, 3, 4)])
+    assert prompts.points_xy().tolist() == [[2, 1]]
+    assert prompts.boxes_xy().tolist() == [[2, 1, 4, 3]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"points": [(1, 2, 3)]}, r"points has shape \(1, 3\)"),
+        ({"points": [(1, np.nan)]}, "finite"),
+        ({"points": [("a", 2)]}, "numbers"),
+        ({"points": [(1, 2)], "labels": []}, "0 labels for 1 points"),
+        ({"points": [(1, 2)], "labels": [2]}, "include"),
+        ({"boxes": [(1, 2, 3)]}, "boxes has shape"),
+        ({"mask": np.zeros((2, 2, 2), bool)}, "single plane"),
+        ({"logits": np.zeros((4, 4))}, r"\(1, h, w\)"),
+        ({"logits": np.full((1, 4, 4), np.nan)}, "NaN"),
+        ({"points": [(1, 2)], "scores": [0.1, 0.2]}, "2 scores for 1 points"),
+    ],
+)
+def test_bad_prompts_are_refused_with_the_remedy(arguments, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        Prompts(**arguments)
+
+
+def test_what_the_caller_does_to_its_arrays_afterwards_changes_nothing() -> None:
+    mask = np.zeros((4, 4), bool)
+    points = np.array([[1.0, 2.0]])
+    prompts = Prompts(points=points, mask=mask)
+    mask[:] = True
+    points[:] = 0
+    assert not prompts.mask.any()
+    assert prompts.points.tolist() == [[1, 2]]
+    with pytest.raises(ValueError, match="read-only"):
+        prompts.points[0, 0] = 5
+
+
+def test_replacing_one_attribute_shares_the_others() -> None:
+    prompts = Prompts(points=[(1, 2)], mask=np.ones((4, 4), bool))
+    moved = prompts.replace(points=[(3, 4)])
+    assert moved.mask is prompts.mask
+    assert moved != prompts
+    assert prompts.replace(points=[(1, 2)]) == prompts
+
+
+def test_logits_are_rounded_to_float16_before_anybody_uses_them() -> None:
+    logits = np.random.default_rng(0).normal(0, 9, (1, 8, 8))
+    prompts = Prompts(logits=logits)
+    assert prompts.logits.dtype == np.float32
+    np.testing.assert_array_equal(
+        prompts.logits, logits.astype(np.float32).astype(np.float16).astype(np.float32)
+    )
+    assert np.isfinite(round_logits([[1e9, -1e9]])).all()
+
+
+def test_prompts_survive_json_exactly() -> None:
+    rng = np.random.default_rng(1)
+    prompts = Prompts(
+        points=rng.uniform(0, 99, (3, 2)),
+        labels=[1, 0, 1],
+        boxes=[(0.1, 0.2, 30.7, 40.3)],
+        mask=rng.random((13, 7)) > 0.5,
+        logits=rng.normal(0, 20, (1, 16, 16)),
+        scores=[0.25, np.nan, 0.75],
+    )
+    assert Prompts.from_json(json.loads(json.dumps(prompts.to_json()))) == prompts
+    assert Prompts.from_json(json.loads(json.dumps(Prompts().to_json()))) == Prompts()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"logits": {"shape": [1, 2, 2]}},
+        {"logits": {"shape": [1, 2, 2], "float16": "???"}},
+        {"logits": {"shape": [1, 2, 2], "float16": "AAAA"}},
+        {"mask": {"shape": [2, 2], "bits": 3}},
+        {"points": [[1, 2]], "labels": [7]},
+        [],
+    ],
+)
+def test_unreadable_json_is_refused(data) -> None:
+    with pytest.raises(ValueError, match=r"prompts cannot be read|labels"):
+        Prompts.from_json(data)
+
+
+def test_prompts_without_any_statement_are_empty() -> None:
+    assert Prompts().is_empty
+    assert not Prompts(points=[(0, 0)]).is_empty
+    assert not Prompts(logits=np.zeros((1, 2, 2))).is_empty
