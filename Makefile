@@ -1,0 +1,55 @@
+# One command each: make demo, make test. Both do all the set-up by themselves.
+#
+#   make demo    napari with a sample, the dock, the model and an adapter, ready to click;
+#                without a display the same by itself, under Xvfb, into demo/
+#   make test    every test, the layering included
+#   make lint    ruff, mypy, import-linter
+#   make clean   forget the environment and what the tools left behind
+#
+# PYTHON=/path/to/python3 chooses the Python (3.10 to 3.13) of a first set-up.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+
+VENV := .venv
+BIN := $(VENV)/bin
+# Newer than what it depends on: nothing is installed. The file says what was.
+READY := $(VENV)/.ready
+
+.PHONY: demo test lint setup system clean
+
+demo: setup
+	@if [ "$$(uname -s)" != Linux ] || [ -n "$${DISPLAY:-}$${WAYLAND_DISPLAY:-}" ]; then \
+	    exec $(BIN)/napari-promise demo; \
+	else \
+	    echo "No display: the demo drives itself under Xvfb."; \
+	    exec xvfb-run -a -s "-screen 0 1366x768x24" $(BIN)/napari-promise demo --auto; \
+	fi
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+setup: system $(READY)
+
+# Looks every time (a blink), so that a library removed since is noticed in one line.
+system:
+	@scripts/setup_system.sh >/dev/null
+
+$(READY): setup.cfg constraints.txt pyproject.toml | system
+	@echo "Setting up $(VENV) (torch and napari: some hundred megabytes the first time)"
+	$(BIN)/python -m pip --version 2>/dev/null || \
+	    "$$(scripts/setup_system.sh)" -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[dev]"
+	@$(BIN)/python -m pip freeze --exclude-editable >$@
+	@echo "Ready."
+
+clean:
+	rm -rf $(VENV) build dist demo *.egg-info .pytest_cache .mypy_cache .ruff_cache \
+	    .import_linter_cache
