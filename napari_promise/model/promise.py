@@ -1,0 +1,399 @@
+"""The one forward pass: clicks, auto-prompts, training and evaluation meet here.
+
+Prompts in the image's pixels go in, low-resolution logits come out, and the stock
+prompt encoder and mask decoder of `segment_anything` do the work. An adapter may
+shift the mask tokens (IPS [1]_) or propose prompts (APM [1]_); without one the
+result is stock SAM's, bit for bit. The module knows no files, layers or training;
+gradient mode and device are the caller's business.
+
+References
+----------
+.. [1] Wang et al., "ProMISe: Promptable Medical Image Segmentation using SAM",
+   arXiv 2403.04164, 2024.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from napari_promise.model.auto_prompt import place_points
+from napari_promise.model.pattern_shift import shifted_decode
+
+if TYPE_CHECKING:
+    from segment_anything.modeling import Sam
+
+    from napari_promise.model.adapters import Adapter
+    from napari_promise.model.sam import Embedding
+
+
+@dataclass(frozen=True)
+class AutoPrompts:
+    """What an auto-prompting module proposes for one image.
+
+    Attributes
+    ----------
+    points_xy : numpy.ndarray
+        (P', 2) float64, (x, y) in the original image's pixels, inside the image;
+        fewer than the adapter's slots where fewer good places were found.
+    labels : numpy.ndarray
+        (P',) int64, 1 include and 0 exclude; positives first, deepest first.
+    scores : numpy.ndarray
+        (P',) float64 in [0, 1], confidence that the label is right.
+    logits : torch.Tensor
+        (1, 1, 4h, 4w) coarse foreground map in SAM's padded frame, ready as mask
+        prompt; float16-rounded.
+    presence : float
+        In [0, 1]: confidence that there is something to prompt at all.
+    """
+
+    points_xy: np.ndarray
+    labels: np.ndarray
+    scores: np.ndarray
+    logits: torch.Tensor
+    presence: float
+
+
+def to_frame(coords_xy: torch.Tensor, emb: Embedding) -> torch.Tensor:
+    """Scale original pixels to SAM's padded frame, as `ResizeLongestSide` does.
+
+    Parameters
+    ----------
+    coords_xy : torch.Tensor
+        (..., 2) as (x, y).
+    emb : Embedding
+
+    Returns
+    -------
+    torch.Tensor
+        (..., 2) float32. Differentiable.
+    """
+    (height, width), (new_h, new_w) = emb.original_size, emb.input_size
+    scale = coords_xy.new_tensor([new_w / width, new_h / height], dtype=torch.float64)
+    return (coords_xy.to(torch.float64) * scale).to(torch.float32)
+
+
+def decode(
+    sam: Sam,
+    emb: Embedding,
+    *,
+    points_xy: torch.Tensor | None = None,
+    labels: torch.Tensor | None = None,
+    boxes_xy: torch.Tensor | None = None,
+    mask_logits: torch.Tensor | None = None,
+    multimask: bool,
+    adapter: Adapter | None = None,
+    ips: bool = True,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Decode masks for B prompts on one embedded image.
+
+    Parameters
+    ----------
+    sam : segment_anything.modeling.Sam
+        Frozen base model.
+    emb : Embedding
+        The image, embedded by the same model.
+    points_xy : torch.Tensor, optional
+        (B, N, 2) as (x, y) in the original image's pixels.
+    labels : torch.Tensor, optional
+        (B, N): 1 include, 0 exclude, -1 no point (padding).
+    boxes_xy : torch.Tensor, optional
+        (B, 4) as (x0, y0, x1, y1) in the original image's pixels.
+    mask_logits : torch.Tensor, optional
+        (B, 1, 4h, 4w) low-resolution logits as mask prompt.
+    multimask : bool
+        Three masks (tokens 1-3) or the single one (token 0).
+    adapter : Adapter, optional
+        Its IPS shifts the mask tokens, where it has one and `ips` is on.
+    ips : bool
+        Off, the adapter changes nothing here.
+
+    Returns
+    -------
+    logits : torch.Tensor
+        (B, C, 4h, 4w), C = 3 with `multimask`, else 1.
+    iou : torch.Tensor
+        (B, C) predicted mask quality; not trained for shifted tokens.
+
+    Raises
+    ------
+    ValueError
+        If points come without labels or no prompt is given at all.
+    """
+    if (points_xy is None) != (labels is None):
+        raise ValueError("points need labels: give both points_xy and labels")
+    if points_xy is None and boxes_xy is None and mask_logits is None:
+        raise ValueError("nothing to decode: give points, a box or mask logits")
+    image = emb.image.float()
+    points = None
+    if points_xy is not None and labels is not None:
+        points = (to_frame(points_xy, emb), labels)
+    boxes = None
+    if boxes_xy is not None:
+        boxes = to_frame(boxes_xy.reshape(-1, 2, 2), emb).reshape(-1, 4)
+    delta = None
+    if ips and adapter is not None and adapter.ips is not None:
+        delta = adapter.ips(image)[0]  # (4, C)
+    return decode_frame(
+        sam,
+        image,
+        points=points,
+        boxes=boxes,
+        mask_logits=mask_logits,
+        multimask=multimask,
+        delta=delta,
+    )
+
+
+def decode_frame(
+    sam: Sam,
+    image: torch.Tensor,
+    *,
+    points: tuple[torch.Tensor, torch.Tensor] | None = None,
+    boxes: torch.Tensor | None = None,
+    mask_logits: torch.Tensor | None = None,
+    multimask: bool,
+    delta: torch.Tensor | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Decode prompts already in SAM's padded frame; see `decode`.
+
+    Parameters
+    ----------
+    sam : segment_anything.modeling.Sam
+    image : torch.Tensor
+        (1, C, h, w) embedding after the neck.
+    points : tuple of torch.Tensor, optional
+        (B, N, 2) as (x, y) in frame pixels, and (B, N) labels.
+    boxes : torch.Tensor, optional
+        (B, 4) as (x0, y0, x1, y1) in frame pixels.
+    mask_logits : torch.Tensor, optional
+        (B, 1, 4h, 4w).
+    multimask : bool
+    delta : torch.Tensor, optional
+        (4, C) added to the mask tokens.
+
+    Returns
+    -------
+    tuple of torch.Tensor
+        (B, C, 4h, 4w) logits and (B, C) predicted quality.
+    """
+    sparse, dense = sam.prompt_encoder(points=points, boxes=boxes, masks=mask_logits)
+    arguments = {
+        "image_embeddings": image,
+        "image_pe": sam.prompt_encoder.get_dense_pe(),
+        "sparse_prompt_embeddings": sparse,
+        "dense_prompt_embeddings": dense,
+        "multimask_output": multimask,
+    }
+    if delta is None:
+        return sam.mask_decoder(**arguments)
+    return shifted_decode(sam.mask_decoder, delta, arguments)
+
+
+def wants_multimask(
+    n_points: int, *, has_box: bool = False, has_logits: bool = False, ips: bool = False
+) -> bool:
+    """Whether to ask the decoder for three masks.
+
+    Stock SAM is ambiguous for a single click only. With IPS always, because its
+    mask is drawn by token 1, the first of the three.
+
+    Returns
+    -------
+    bool
+    """
+    return ips or (n_points == 1 and not has_box and not has_logits)
+
+
+def choose_mask(logits: torch.Tensor, iou: torch.Tensor, ips: bool) -> int:
+    """Index of the mask to use among those of one prompt.
+
+    Parameters
+    ----------
+    logits : torch.Tensor
+        (C, 4h, 4w) masks.
+    iou : torch.Tensor
+        (C,) predicted quality.
+    ips : bool
+        Whether the mask tokens were shifted. Then the first mask (token 1) is taken,
+        as in training: the quality head never saw shifted tokens.
+
+    Returns
+    -------
+    int
+        In [0, C).
+    """
+    if ips or logits.shape[0] == 1:
+        return 0
+    return int(iou.argmax())
+
+
+def auto_prompts(adapter: Adapter, emb: Embedding, sam: Sam) -> AutoPrompts:
+    """Let the adapter's APM propose points and a coarse map for one image.
+
+    Parameters
+    ----------
+    adapter : Adapter
+        With an APM.
+    emb : Embedding
+        With the encoder levels that the APM reads.
+    sam : segment_anything.modeling.Sam
+        The base model, asked for the size of its mask prompt.
+
+    Returns
+    -------
+    AutoPrompts
+        Without points when nothing is there.
+
+    Raises
+    ------
+    ValueError
+        If the adapter has no APM.
+    """
+    if adapter.apm is None:
+        raise ValueError(
+            f"adapter {adapter.info.name!r} has no auto-prompting module; choose one "
+            "that has, or click yourself"
+        )
+    with torch.no_grad():
+        logits = adapter.apm(emb.levels, emb.image)  # (1, 1, m, m)
+    size = tuple(sam.prompt_encoder.mask_input_size)
+    return prompts_from_map(logits[0, 0], emb, adapter.info.points, size)
+
+
+def prompts_from_map(
+    logits: torch.Tensor, emb: Embedding, points: int, size: tuple[int, ...]
+) -> AutoPrompts:
+    """Place points on a coarse foreground map.
+
+    Parameters
+    ----------
+    logits : torch.Tensor
+        (m, m) foreground logits over SAM's padded frame.
+    emb : Embedding
+        Gives the sizes of frame and image.
+    points : int
+        Slots: the first ``max(1, points // 2)`` positive, the rest negative.
+    size : tuple of int
+        (4h, 4w) of the mask prompt.
+
+    Returns
+    -------
+    AutoPrompts
+    """
+    (height, width), (new_h, new_w) = emb.original_size, emb.input_size
+    frame = max(new_h, new_w)
+    cells = logits.shape[-1]
+    # cells whose centre lies in the image, not in the padding
+    rows = max(1, round(cells * new_h / frame))
+    columns = max(1, round(cells * new_w / frame))
+    probability = torch.sigmoid(logits.float())[:rows, :columns].cpu().numpy()
+    placed = place_points(probability, points, cells)
+    # cell centre -> frame -> original, pixel centres at integers
+    x = (placed.cells[:, 1] + 0.5) * frame / cells * width / new_w - 0.5
+    y = (placed.cells[:, 0] + 0.5) * frame / cells * height / new_h - 0.5
+    xy = np.stack([x.clip(0, width - 1), y.clip(0, height - 1)], axis=1)
+    prompt = F.interpolate(
+        logits[None, None].float(), size=size, mode="bilinear", align_corners=False
+    )
+    return AutoPrompts(
+        points_xy=xy,
+        labels=placed.labels,
+        scores=placed.scores,
+        logits=prompt.half().float(),
+        presence=placed.presence,
+    )
+
+
+def upsample(
+    logits: torch.Tensor, emb: Embedding
+) -> tuple[tuple[int, int, int, int] | None, np.ndarray]:
+    """Bring one mask to the image's resolution, only where the mask is.
+
+    The same two bilinear steps as `Sam.postprocess_masks` (to the padded frame, then
+    to the image) and the same threshold, but the second step, which dominates on
+    large images, is computed on the mask's bounding box alone.
+
+    Parameters
+    ----------
+    logits : torch.Tensor
+        (4h, 4w) low-resolution logits.
+    emb : Embedding
+        Gives the sizes of frame and image.
+
+    Returns
+    -------
+    bbox : tuple of int or None
+        (r0, c0, r1, c1), half-open and tight; None when the mask is empty.
+    crop : numpy.ndarray
+        (r1 - r0, c1 - c0) bool; (0, 0) when the mask is empty.
+    """
+    empty = np.zeros((0, 0), dtype=bool)
+    new_h, new_w = emb.input_size
+    frame = max(new_h, new_w)
+    middle = F.interpolate(
+        logits[None, None].float(), (frame, frame), mode="bilinear", align_corners=False
+    )[0, 0, :new_h, :new_w]
+    positive = middle > 0
+    rows = _taps(positive.any(1), emb.original_size[0])
+    columns = _taps(positive.any(0), emb.original_size[1])
+    if rows is None or columns is None:
+        return None, empty
+    # columns first, then rows: the order of torch's own kernel, so that the rounding
+    # is the same
+    first, last = int(rows.low[0]), int(rows.high[-1])
+    band = middle[first : last + 1]
+    band = (
+        band[:, columns.low] * columns.low_weight
+        + band[:, columns.high] * columns.high_weight
+    )
+    mask = (
+        band[rows.low - first] * rows.low_weight[:, None]
+        + band[rows.high - first] * rows.high_weight[:, None]
+    ) > 0
+    crop = mask.cpu().numpy()
+    in_rows, in_columns = np.flatnonzero(crop.any(1)), np.flatnonzero(crop.any(0))
+    if not len(in_rows):
+        return None, empty
+    r0, r1 = int(in_rows[0]), int(in_rows[-1]) + 1
+    c0, c1 = int(in_columns[0]), int(in_columns[-1]) + 1
+    bbox = (rows.start + r0, columns.start + c0, rows.start + r1, columns.start + c1)
+    return bbox, np.ascontiguousarray(crop[r0:r1, c0:c1])
+
+
+@dataclass(frozen=True)
+class _Taps:
+    """Two source indices and weights for a run of output indices of one axis."""
+
+    start: int
+    low: torch.Tensor
+    high: torch.Tensor
+    low_weight: torch.Tensor
+    high_weight: torch.Tensor
+
+
+def _taps(positive: torch.Tensor, size: int) -> _Taps | None:
+    """Bilinear taps (align_corners=False) of the outputs that can be positive.
+
+    An interpolated value is positive only where one of its two sources is.
+    """
+    source = positive.shape[0]
+    found = torch.nonzero(positive)[:, 0]
+    if not len(found):
+        return None
+    index = torch.arange(size, device=positive.device, dtype=torch.float32)
+    scale = np.float32(source) / np.float32(size)
+    at = ((index + 0.5) * float(scale) - 0.5).clamp(min=0)
+    low = at.long().clamp(max=source - 1)
+    high = (low + 1).clamp(max=source - 1)
+    reached = torch.nonzero((high >= found[0]) & (low <= found[-1]))[:, 0]
+    if not len(reached):
+        return None
+    start, stop = int(reached[0]), int(reached[-1]) + 1
+    low, high = low[start:stop], high[start:stop]
+    high_weight = (at[start:stop] - low).clamp(0, 1)
+    return _Taps(start, low, high, 1 - high_weight, high_weight)
