@@ -118,7 +118,9 @@ def transformer_blocks(encoder: nn.Module) -> list[nn.Module]:
     """
     if isinstance(encoder, MobileEncoder):
         return [block for stage in encoder.stages for block in stage.blocks]
-    return list(getattr(encoder, "vit", encoder).blocks)
+    blocks = getattr(encoder, "vit", encoder).blocks
+    assert isinstance(blocks, nn.ModuleList)
+    return list(blocks)
 
 
 def level_blocks(encoder: nn.Module) -> tuple[int, ...]:

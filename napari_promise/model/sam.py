@@ -7,11 +7,11 @@ prompts, adapters or windows.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -40,6 +40,8 @@ from napari_promise.model.encoders import (
     transformer_blocks,
 )
 
+T = TypeVar("T")
+
 __all__ = [
     "ARCHITECTURES",
     "MODELS",
@@ -49,7 +51,10 @@ __all__ = [
     "build_sam",
     "encode_image",
     "freeze",
+    "is_out_of_memory",
     "load_sam",
+    "oom_fallback",
+    "recognise",
     "resolve_device",
 ]
 
@@ -167,17 +172,69 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
     try:
         resolved = torch.device(name)
     except RuntimeError:
-        resolved = torch.device("meta")
-    if resolved.type not in ("cpu", "cuda", "mps"):
+        resolved = None
+    if resolved is None or resolved.type not in ("cpu", "cuda", "mps"):
         raise ValueError(f"unknown device {name!r}: use auto, cuda, mps or cpu")
     if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
         raise ValueError(
-            f"device {name!r} is not there: torch {torch.__version__} sees "
-            f"{torch.cuda.device_count()} CUDA devices; use auto or cpu"
+            f"device {name!r} is not there, torch {torch.__version__} finds "
+            f"{torch.cuda.device_count()} CUDA devices: use auto or cpu"
         )
     if resolved.type == "mps" and not torch.backends.mps.is_available():
         raise ValueError("device 'mps' is not there: use auto or cpu")
     return resolved
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that the accelerator's memory is full."""
+    if isinstance(error, torch.cuda.OutOfMemoryError):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and (
+        "mps backend out of memory" in text or "status_alloc_failed" in text
+    )
+
+
+def oom_fallback(
+    work: Callable[[], T],
+    modules: Sequence[nn.Module],
+    notify: Callable[[str], None] | None = None,
+) -> T:
+    """Do work on the accelerator; where its memory is full, once more on the CPU.
+
+    Parameters
+    ----------
+    work : callable
+        Has to ask the modules for their device each time it runs.
+    modules : sequence of torch.nn.Module
+        Moved to the CPU, and left there, before the work is done again.
+    notify : callable, optional
+        Told in one sentence when that happens.
+
+    Raises
+    ------
+    Exception
+        Whatever the work raises besides an accelerator's full memory.
+    """
+    try:
+        return work()
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+    # Outside of the except clause: its traceback would keep the tensors alive.
+    _retreat(modules, notify)
+    return work()
+
+
+def _retreat(
+    modules: Sequence[nn.Module], notify: Callable[[str], None] | None
+) -> None:
+    for module in modules:
+        module.to("cpu")
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if notify is not None:
+        notify("The GPU's memory is full: continuing on the CPU, which is slower.")
 
 
 # Loading -------------------------------------------------------------------------
@@ -189,6 +246,7 @@ def load_sam(
     device: str | torch.device = "cpu",
     progress: Callable[[int, int], None] | None = None,
     cancel: Callable[[], bool] | None = None,
+    notify: Callable[[str], None] | None = None,
 ) -> Sam:
     """Load a frozen SAM by name or from a checkpoint file.
 
@@ -198,50 +256,138 @@ def load_sam(
         A key of `MODELS` (downloaded when it is not on this computer), or the path of
         a checkpoint whose architecture is recognised from its tensors.
     device : str or torch.device
-        See `resolve_device`.
+        See `resolve_device`. Where the model does not fit into an accelerator's
+        memory it stays on the CPU.
     progress, cancel : callable, optional
         See `weights.fetch`.
+    notify : callable, optional
+        See `oom_fallback`.
 
     Returns
     -------
     segment_anything.modeling.Sam
         In evaluation mode, float32, without gradients, with two attributes more:
-        ``model_id`` (the name) and ``sha256`` (of the file, hexadecimal).
+        ``model_id`` (a key of `MODELS`, else the file's name without its suffix) and
+        ``sha256`` (of the file, hexadecimal).
+
+    Raises
+    ------
+    ValueError
+        The model is unknown, or the file is no checkpoint of these architectures.
+    napari_promise.model.weights.FetchError
+        The checkpoint could not be downloaded.
+    napari_promise.model.weights.Cancelled
+        `cancel` answered True.
     """
     target = resolve_device(device)
-    name = str(model)
-    if name in MODELS:
+    if str(model) in MODELS:
+        name = str(model)
         path = weights.model_file(name) or weights.fetch(name, progress, cancel)
     else:
-        path, name = Path(model).expanduser(), Path(model).stem
-    state = weights.load_state_dict(path)
-    arch = recognise(state, path)
-    sam = build_sam(arch)
-    if arch == "vit_t":
-        state = _rename_encoder(state)
-    sam.load_state_dict(
-        {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
-    )
-    freeze(sam).to(target)
+        path = Path(model).expanduser()
+        if not path.is_file():
+            raise ValueError(
+                f"no model {str(model)!r}: give one of {', '.join(MODELS)}, or the "
+                "path of a checkpoint file"
+            )
+        name = weights.name_of(path)
+    sam = freeze(_from_state(weights.load_state_dict(path), path))
+    try:
+        sam.to(target)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        _retreat([sam], notify)
     sam.model_id = name
     sam.sha256 = weights.sha256_of(path)
     return sam
 
 
-def recognise(state: dict[str, torch.Tensor], path: Path) -> str:
-    """Return the architecture that a checkpoint's tensors belong to."""
+def recognise(state: Mapping[str, torch.Tensor]) -> str:
+    """Return the architecture that a checkpoint's tensors belong to.
+
+    Parameters
+    ----------
+    state : mapping of str to torch.Tensor
+        What `weights.load_state_dict` read; only names and shapes are looked at.
+
+    Raises
+    ------
+    ValueError
+        It is none of `ARCHITECTURES`; the message says what it seems to be.
+    """
     if "image_encoder.vit.pos_embed" in state:
         return "promise-tiny"
-    if "image_encoder.patch_embed.seq.0.c.weight" in state:
+    if any(key.startswith(("image_encoder.layers.", _MOBILE)) for key in state):
         return "vit_t"
     projection = state.get("image_encoder.patch_embed.proj.weight")
-    dims = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}
-    if projection is not None and projection.shape[0] in dims:
-        return dims[projection.shape[0]]
-    raise ValueError(f"{path} is no SAM checkpoint")
+    if projection is not None and projection.shape[0] in _WIDTHS:
+        return _WIDTHS[projection.shape[0]]
+    if projection is not None:
+        what = f"a SAM whose image encoder is {projection.shape[0]} wide"
+    elif any(key.startswith(("sam_mask_decoder.", "memory_")) for key in state):
+        what = "SAM 2, which this plugin does not run"
+    elif any(key.startswith("vision_encoder.") for key in state):
+        what = "SAM as the transformers library saves it, with other names"
+    elif any(key.startswith("mask_decoder.") for key in state):
+        what = "the mask decoder of a SAM without a known image encoder"
+    else:
+        what = f"{len(state)} tensors that are no SAM"
+        what += f", such as {next(iter(state))!r}" if state else ""
+    raise ValueError(f"it holds {what}: use a checkpoint of {', '.join(ARCHITECTURES)}")
 
 
-def _rename_encoder(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+#: Width of the tokens -> which of segment_anything's encoders.
+_WIDTHS = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}
+#: How a `MobileEncoder` of this package, saved as it is, begins its names.
+_MOBILE = "image_encoder.stages."
+
+
+def _from_state(state: dict[str, torch.Tensor], path: Path) -> Sam:
+    """Build the model that the tensors of a file belong to, and fill it."""
+    try:
+        arch = recognise(state)
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be used, {error}") from None
+    if arch == "vit_t":
+        state = _renamed_encoder(state)
+    state = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
+    if arch in _WIDTHS.values():
+        # Without memory, for random weights of the big encoders take seconds.
+        with torch.device("meta"):
+            sam = build_sam(arch)
+        for name, values in (("pixel_mean", PIXEL_MEAN), ("pixel_std", PIXEL_STD)):
+            # The only buffers that are not in the file.
+            sam.register_buffer(name, torch.tensor(values).view(-1, 1, 1), False)
+    else:
+        sam = build_sam(arch)
+    _check_tensors(state, sam.state_dict(), f"{path} looks like {arch}, but")
+    sam.load_state_dict(state, assign=True)
+    return sam
+
+
+def _check_tensors(
+    found: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor], start: str
+) -> None:
+    """Raise a ValueError of one line where names or shapes differ."""
+    missing = [key for key in wanted if key not in found]
+    extra = [key for key in found if key not in wanted]
+    if missing or extra:
+        differences = [
+            f"{len(keys)} tensors are {how} (first {keys[0]!r})"
+            for keys, how in ((missing, "missing"), (extra, "too many"))
+            if keys
+        ]
+        raise ValueError(f"{start} {' and '.join(differences)}")
+    for key, tensor in wanted.items():
+        if found[key].shape != tensor.shape:
+            raise ValueError(
+                f"{start} {key!r} has the shape {tuple(found[key].shape)} instead of "
+                f"{tuple(tensor.shape)}"
+            )
+
+
+def _renamed_encoder(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     prefix = "image_encoder."
     encoder = {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
     rest = {k: v for k, v in state.items() if not k.startswith(prefix)}
@@ -328,7 +474,8 @@ def _to_numpy(tensor: torch.Tensor) -> np.ndarray:
 
 
 def _round(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.clamp(-_FLOAT16_MAX, _FLOAT16_MAX).half().float()
+    rounded = tensor.half().clamp_(-_FLOAT16_MAX, _FLOAT16_MAX)
+    return rounded.float().contiguous()
 
 
 @torch.no_grad()
@@ -402,7 +549,7 @@ def encode_image(
             hook.remove()
     return Embedding(
         image=_round(image),
-        levels=tuple(_round(levels[index]).contiguous() for index in tapped),
+        levels=tuple(_round(levels[index]) for index in tapped),
         input_size=(scaled.shape[2], scaled.shape[3]),
         original_size=(height, width),
         model_id=getattr(sam, "model_id", type(encoder).__name__),

@@ -6,11 +6,15 @@ The module knows files and hashes; it knows no architecture and builds no model.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-from collections.abc import Callable
+import pickle
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
@@ -138,13 +142,52 @@ MODELS: dict[str, ModelInfo] = {
 
 BUNDLED = Path(__file__).parent / "bundled"
 
+#: Seconds to wait for a connection, and for the next bytes on it.
+TIMEOUT = (10, 30)
+_CHUNK = 1 << 18
+
 
 class Cancelled(Exception):
     """The user cancelled; nothing was kept."""
 
 
+class FetchError(RuntimeError):
+    """A checkpoint could not be had; the message says what the user can do."""
+
+
+# Which there are, and where --------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """A model that is known by name, and its file where one lies in place.
+
+    The file was not verified: that happens before it is used.
+    """
+
+    info: ModelInfo
+    path: Path | None
+
+    @property
+    def available(self) -> bool:
+        """Whether the model can be used without a download."""
+        return self.path is not None
+
+
+def list_models() -> list[ModelEntry]:
+    """Return all models that are known by name, the bundled one first.
+
+    Quick enough for a window: no file is read.
+    """
+    return [
+        ModelEntry(info, path if path.is_file() else None)
+        for info in MODELS.values()
+        for path in [_place(info)]
+    ]
+
+
 def cache_dir() -> Path:
-    """Return the folder for downloaded checkpoints (it need not exist yet).
+    """Return the folder for checkpoints of the user (it need not exist yet).
 
     The environment variable ``NAPARI_PROMISE_CACHE`` overrides the user's cache.
     """
@@ -154,10 +197,67 @@ def cache_dir() -> Path:
 
 
 def model_file(name: str) -> Path | None:
-    """Return the checkpoint of a model if it is on this computer, else None."""
-    info = MODELS[name]
-    path = (BUNDLED if info.bundled else cache_dir()) / info.file
-    return path if path.is_file() else None
+    """Return the checkpoint of a model if the right file is in place, else None.
+
+    A file put into `cache_dir` by hand counts like a downloaded one. Its hash is
+    computed once and remembered until the file changes.
+
+    Raises
+    ------
+    ValueError
+        No model has this name.
+    """
+    info = _info(name)
+    path = _place(info)
+    return path if path.is_file() and _is_right(info, path) else None
+
+
+def _info(name: str) -> ModelInfo:
+    if name not in MODELS:
+        raise ValueError(f"unknown model {name!r}: use one of {', '.join(MODELS)}")
+    return MODELS[name]
+
+
+def _place(info: ModelInfo) -> Path:
+    return (BUNDLED if info.bundled else cache_dir()) / info.file
+
+
+def _is_right(info: ModelInfo, path: Path) -> bool:
+    if info.bundled:
+        return True
+    algorithm, _, expected = info.hash.partition(":")
+    return _digest(path, algorithm) == expected
+
+
+# Fetching --------------------------------------------------------------------------
+
+
+class _Progress:
+    """What pooch takes for a progress bar: forwards it, and raises on cancel."""
+
+    total = 0  # bytes; pooch writes the server's figure here
+
+    def __init__(
+        self,
+        progress: Callable[[int, int], None] | None,
+        cancel: Callable[[], bool] | None,
+    ) -> None:
+        self._progress = progress
+        self._cancel = cancel
+        self._done = 0
+
+    def update(self, count: int) -> None:
+        if self._cancel is not None and self._cancel():
+            raise Cancelled("download cancelled")
+        self._done += count
+        if self._progress is not None:
+            self._progress(min(self._done, self.total or self._done), self.total)
+
+    def reset(self) -> None:
+        self._done = 0
+
+    def close(self) -> None:
+        pass
 
 
 def fetch(
@@ -165,25 +265,287 @@ def fetch(
     progress: Callable[[int, int], None] | None = None,
     cancel: Callable[[], bool] | None = None,
 ) -> Path:
-    """Return the checkpoint of a model, downloaded and checked where needed."""
-    raise ValueError(f"model {name!r} is not on this computer")
+    """Return the checkpoint of a model, downloaded where it is not in place.
+
+    Parameters
+    ----------
+    name : str
+        A key of `MODELS`.
+    progress : callable, optional
+        Called with (bytes done, bytes in all; 0 where the server does not say).
+    cancel : callable, optional
+        Asked before the download and at each piece of it; where it answers True,
+        `Cancelled` is raised.
+
+    Returns
+    -------
+    pathlib.Path
+        A file whose hash is right. Before that it bears a temporary name, so an
+        interrupted download leaves nothing behind; a wrong file found in its place
+        is removed.
+
+    Raises
+    ------
+    ValueError
+        No model has this name.
+    FetchError
+        The file could not be downloaded or was not the right one.
+    Cancelled
+        `cancel` answered True; nothing was kept.
+    """
+    import pooch
+    import requests
+
+    info = _info(name)
+    path = _place(info)
+    if info.bundled:
+        if not path.is_file():
+            raise FetchError(
+                f"{info.file} is missing from this installation: "
+                "install napari-promise again"
+            )
+        return path
+    found = ""
+    if path.is_file():
+        if _is_right(info, path):
+            return path
+        path.unlink()
+        found = "the file found there was not the right one and was removed; "
+    if cancel is not None and cancel():
+        raise Cancelled("download cancelled")
+    pooch.get_logger().setLevel("WARNING")  # progress is told by `progress`
+    try:
+        pooch.retrieve(
+            info.url,
+            known_hash=info.hash,
+            fname=info.file,
+            path=path.parent,
+            downloader=pooch.HTTPDownloader(
+                progressbar=_Progress(progress, cancel),
+                chunk_size=_CHUNK,
+                timeout=TIMEOUT,
+            ),
+        )
+    except requests.exceptions.HTTPError as error:
+        reason = f"the server refused ({error})"
+    except requests.exceptions.Timeout:
+        reason = "the server did not answer in time"
+    except requests.exceptions.ChunkedEncodingError:
+        reason = "the connection broke off"
+    except requests.exceptions.RequestException:
+        reason = "there is no connection to it"
+    except ValueError:  # pooch: the hash differs
+        reason = "what came was not the file it should be (its hash differs)"
+    except OSError as error:
+        reason = f"it could not be written ({error.strerror or error})"
+    else:
+        algorithm, _, expected = info.hash.partition(":")
+        _remember(path, algorithm, expected)
+        return path
+    raise FetchError(
+        f"cannot download {name} from {info.url}: {found}{reason}. Try again, or put "
+        f"the file {info.file} from there into {path.parent} by hand"
+    )
+
+
+def verify(name: str) -> Path:
+    """Return the checkpoint of a model after computing its hash anew.
+
+    Raises
+    ------
+    ValueError
+        No model has this name, its file is not in place, or is not the right one.
+    """
+    info = _info(name)
+    path = _place(info)
+    if not path.is_file():
+        raise ValueError(f"{name} is not in place: there is no {path}")
+    _forget(path)
+    if not _is_right(info, path):
+        raise ValueError(
+            f"{path} is not the checkpoint {name} should be (its hash differs): "
+            "remove it and download it again"
+        )
+    return path
+
+
+def import_file(path: Path) -> ModelInfo:
+    """Copy a checkpoint that the user downloaded elsewhere to where it is found.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Any name; the model is recognised by the file's hash.
+
+    Returns
+    -------
+    ModelInfo
+        The model that the file is.
+
+    Raises
+    ------
+    ValueError
+        The file is none of the models known by name.
+    """
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}")
+    for info in MODELS.values():
+        if not info.bundled and _is_right(info, path):
+            break
+    else:
+        raise ValueError(
+            f"{path} is none of the checkpoints known by name: where a model is asked "
+            "for, give its path instead"
+        )
+    target = _place(info)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        copy = Path(folder) / info.file
+        shutil.copyfile(path, copy)
+        os.replace(copy, target)
+    return info
+
+
+def name_of(path: Path) -> str:
+    """Return the name of the model a file is: one of `MODELS`, else the file's stem."""
+    own = sha256_of(path)
+    for info in MODELS.values():
+        bundled = _place(info)
+        if info.bundled and bundled.is_file() and sha256_of(bundled) == own:
+            return info.name
+        if not info.bundled and _is_right(info, path):
+            return info.name
+    return path.stem
+
+
+# Hashes, remembered ----------------------------------------------------------------
 
 
 def sha256_of(path: Path) -> str:
-    """Return the sha256 of a file, hexadecimal."""
-    digest = hashlib.sha256()
+    """Return the sha256 of a file, hexadecimal; computed once while it is unchanged."""
+    return _digest(path, "sha256")
+
+
+def _digest(path: Path, algorithm: str) -> str:
+    known = _remembered().get(_key(path), {})
+    if known.get("state") == _state(path) and algorithm in known:
+        return str(known[algorithm])
+    digest = hashlib.new(algorithm, usedforsecurity=False)
     with open(path, "rb") as file:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
+    _remember(path, algorithm, digest.hexdigest())
     return digest.hexdigest()
 
 
+def _key(path: Path) -> str:
+    return str(path.resolve())
+
+
+def _state(path: Path) -> list[int]:
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns]
+
+
+def _remembered() -> dict[str, dict[str, Any]]:
+    try:
+        return dict(json.loads((cache_dir() / "hashes.json").read_text("utf-8")))
+    except (OSError, ValueError):
+        return {}
+
+
+def _remember(path: Path, algorithm: str, value: str) -> None:
+    hashes = _remembered()
+    entry = hashes.get(_key(path), {})
+    if entry.get("state") != _state(path):
+        entry = {"state": _state(path)}
+    hashes[_key(path)] = entry | {algorithm: value}
+    _write_hashes(hashes)
+
+
+def _forget(path: Path) -> None:
+    hashes = _remembered()
+    if hashes.pop(_key(path), None) is not None:
+        _write_hashes(hashes)
+
+
+def _write_hashes(hashes: Mapping[str, Any]) -> None:
+    folder = cache_dir()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=folder, suffix=".json", delete=False
+        ) as file:
+            json.dump(hashes, file)
+        os.replace(file.name, folder / "hashes.json")
+    except OSError:
+        return  # a cache that cannot be written costs time, nothing else
+
+
+# Reading ---------------------------------------------------------------------------
+
+#: Under which a trainer's file keeps the model's tensors, beside its own state.
+_WRAPPERS = ("model", "state_dict", "model_state", "model_state_dict")
+#: What a wrapper module puts before every tensor's name.
+_PREFIXES = ("module.", "sam.", "model.")
+
+
 def load_state_dict(path: Path) -> dict[str, torch.Tensor]:
-    """Read the tensors of a checkpoint, never running code from the file."""
+    """Read the tensors of a checkpoint, never running code from the file.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        A file of safetensors or of ``torch.save``, told apart by their content. A
+        trainer's file that keeps the tensors one level down, or with a wrapper's
+        prefix on their names, is understood.
+
+    Returns
+    -------
+    dict of str to torch.Tensor
+        On the CPU, of the types in the file.
+
+    Raises
+    ------
+    ValueError
+        The file is not there, not whole, or holds more than tensors and numbers.
+    """
     import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
 
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(path)
-    return torch.load(path, map_location="cpu", weights_only=True)
+    if not path.is_file():
+        raise ValueError(f"there is no checkpoint file {path}")
+    with open(path, "rb") as file:
+        start = file.read(9)
+    try:
+        if start[8:] == b"{":
+            content: Any = load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"{path} is refused: it is no checkpoint, or one that holds code beside "
+            "tensors; convert it to safetensors where it comes from"
+        ) from error
+    except (SafetensorError, RuntimeError, EOFError, OSError) as error:
+        raise ValueError(
+            f"{path} cannot be read as a checkpoint, it may be incomplete: "
+            "download or copy it again"
+        ) from error
+    if isinstance(content, dict):
+        for wrapper in _WRAPPERS:
+            if isinstance(content.get(wrapper), dict):
+                content = content[wrapper]
+                break
+    if not isinstance(content, dict) or not content:
+        raise ValueError(f"{path} holds no tensors by name: it is no checkpoint of SAM")
+    tensors = {
+        str(key): value
+        for key, value in content.items()
+        if isinstance(value, torch.Tensor)
+    }
+    for prefix in _PREFIXES:
+        if tensors and all(key.startswith(prefix) for key in tensors):
+            tensors = {key[len(prefix) :]: tensors[key] for key in tensors}
+    return tensors
