@@ -118,7 +118,11 @@ class Prompts:
                 )
             if np.isnan(logits).any():
                 raise ValueError("logits contain NaN; pass finite mask logits.")
-            set_(self, "logits", _frozen(round_logits(logits)))
+            rounded = round_logits(logits)
+            # Logits that were rounded before are shared, not copied: an undo
+            # history holds hundreds of them.
+            same = np.array_equal(rounded, logits)
+            set_(self, "logits", _frozen(logits if same else rounded))
         if self.scores is not None:
             scores = np.array(self.scores, np.float64).reshape(-1)
             if len(scores) != len(points):
@@ -312,7 +316,7 @@ def _owns(array: NDArray[Any]) -> bool:
 
 
 def _same(a: NDArray[Any] | None, b: NDArray[Any] | None) -> bool:
-    if a is None or b is None:
+    if a is b or a is None or b is None:
         return a is b
     return np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
 
