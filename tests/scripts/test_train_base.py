@@ -1,0 +1,95 @@
+"""Prompts, losses and the schedule of the training of promise-tiny."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from scripts.clicks import correction, deepest, largest, tight_box
+from scripts.train_base import (
+    correct,
+    episode_loss,
+    first_prompt,
+    learning_rate,
+    mask_losses,
+    to_xy,
+)
+
+
+@pytest.fixture
+def square():
+    mask = np.zeros((64, 64), bool)
+    mask[10:31, 20:41] = True
+    return mask
+
+
+def test_a_click_falls_on_the_centre_of_the_largest_error(square):
+    assert deepest(square) == (20, 30)
+    assert correction(np.zeros_like(square), square) == ((20, 30), 1)
+    too_much = square.copy()
+    too_much[40:60, 40:60] = True
+    point, label = correction(too_much, square)
+    assert label == 0
+    assert too_much[point]
+    assert not square[point]
+    assert correction(square, square) is None
+
+
+def test_only_the_largest_part_counts(square):
+    both = square.copy()
+    both[50:53, 50:53] = True
+    assert np.array_equal(largest(both), square)
+    assert tight_box(square) == (10, 20, 31, 41)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_first_prompts_agree_with_the_truth(square, seed):
+    truth = np.stack([square, square.T])
+    prompt = first_prompt(np.random.default_rng(seed), truth)
+    for mask, points, labels in zip(truth, prompt.points, prompt.labels, strict=True):
+        for (x, y), label in zip(points.tolist(), labels.tolist(), strict=True):
+            assert mask[int(y) // 2, int(x) // 2] == bool(label)
+    if prompt.boxes is not None:
+        x0, y0, x1, y1 = prompt.boxes[0].tolist()
+        assert abs(x0 - 40) < 12
+        assert abs(y0 - 20) < 12
+        assert x1 > x0
+        assert y1 > y0
+
+
+def test_a_correction_adds_a_click_and_the_previous_logits(square):
+    truth = np.stack([square, square])
+    rng = np.random.default_rng(0)
+    prompt = first_prompt(rng, truth)
+    logits = torch.full((2, 1, 64, 64), -30.0)
+    after = correct(rng, prompt, logits, truth)
+    assert after.labels.shape[1] == prompt.labels.shape[1] + 1
+    assert (after.labels[:, -1] == 1).all()
+    assert after.logits.min() == -20
+    assert to_xy((3, 5)) == (10.5, 6.5)
+
+
+def test_a_right_mask_costs_less_than_a_wrong_one(square):
+    truth = torch.from_numpy(square.astype(np.float32))[None]
+    right = (truth * 2 - 1)[:, None] * 8
+    losses = mask_losses(torch.cat([right, -right], 1), truth)
+    assert losses[0, 0] < 0.05
+    assert losses[0, 1] > 5
+
+
+def test_of_the_ambiguous_masks_only_the_best_is_trained(square):
+    truth = torch.from_numpy(square.astype(np.float32))[None]
+    masks = torch.stack([(truth * 2 - 1) * k for k in (1.0, 3.0, 1.0, -1.0)], 1)
+    masks.requires_grad_()
+    episode_loss(masks, torch.zeros(1, 4), truth, ambiguous=True).backward()
+    moved = masks.grad.abs().sum((0, 2, 3)) > 0
+    assert moved.tolist() == [True, True, False, False]
+
+
+def test_the_rate_warms_up_and_ends_low():
+    assert learning_rate(0.0, 0) < learning_rate(0.01, 99)
+    assert (
+        learning_rate(0.5, 1000) > learning_rate(0.9, 1000) > learning_rate(1.0, 1000)
+    )
+    assert learning_rate(1.0, 1000) == pytest.approx(0.02)
