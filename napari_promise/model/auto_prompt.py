@@ -147,7 +147,7 @@ def _resized(x: torch.Tensor, grid: torch.Size) -> torch.Tensor:
     if x.shape[-2:] == grid:
         return x
     if x.shape[-1] > grid[-1]:
-        return F.adaptive_avg_pool2d(x, grid)
+        return F.adaptive_avg_pool2d(x, (grid[0], grid[1]))
     return F.interpolate(x, grid, mode="bilinear", align_corners=False)
 
 
@@ -249,7 +249,7 @@ def place_points(probability: np.ndarray, points: int, side: int) -> PlacedPoint
 
 
 def _farthest(candidates: np.ndarray, count: int, start: int) -> np.ndarray:
-    """Indices of up to `count` candidates, each the farthest from those before."""
+    """Choose up to `count` candidates, each the farthest from those before."""
     if count <= 0:
         return np.zeros(0, np.int64)
     chosen = [start]

@@ -1,0 +1,1 @@
+"""Train adapters on a frozen SAM, and measure them."""
