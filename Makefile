@@ -15,6 +15,7 @@ SHELL := bash
 VENV := .venv
 BIN := $(VENV)/bin
 # Newer than what it depends on: nothing is installed. The file says what was.
+# (--no-compile: Python compiles what is used, when it is used, which is far less.)
 READY := $(VENV)/.ready
 
 .PHONY: demo test lint setup system clean
@@ -46,7 +47,8 @@ $(READY): setup.cfg constraints.txt pyproject.toml | system
 	@echo "Setting up $(VENV) (torch and napari: some hundred megabytes the first time)"
 	$(BIN)/python -m pip --version 2>/dev/null || \
 	    "$$(scripts/setup_system.sh)" -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/python -m pip install --no-compile --constraint constraints.txt \
+	    --editable ".[dev]"
 	@$(BIN)/python -m pip freeze --exclude-editable >$@
 	@echo "Ready."
 
