@@ -254,10 +254,10 @@ class _Progress:
             self._progress(min(self._done, self.total or self._done), self.total)
 
     def reset(self) -> None:
-        self._done = 0
+        """Do nothing: pooch resets a bar to fill it at the end."""
 
     def close(self) -> None:
-        pass
+        """Do nothing."""
 
 
 def fetch(
@@ -449,9 +449,10 @@ def _state(path: Path) -> list[int]:
 
 def _remembered() -> dict[str, dict[str, Any]]:
     try:
-        return dict(json.loads((cache_dir() / "hashes.json").read_text("utf-8")))
-    except (OSError, ValueError):
-        return {}
+        hashes = json.loads((cache_dir() / "hashes.json").read_text("utf-8"))
+        return {key: dict(entry) for key, entry in hashes.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}  # none yet, or spoilt: computed anew
 
 
 def _remember(path: Path, algorithm: str, value: str) -> None:
@@ -516,13 +517,13 @@ def load_state_dict(path: Path) -> dict[str, torch.Tensor]:
 
     if not path.is_file():
         raise ValueError(f"there is no checkpoint file {path}")
-    with open(path, "rb") as file:
-        start = file.read(9)
     try:
-        if start[8:] == b"{":
-            content: Any = load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        with open(path, "rb") as file:
+            if file.read(9)[8:] == b"{":
+                content: Any = load_file(path)
+            else:
+                file.seek(0)
+                content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{path} is refused: it is no checkpoint, or one that holds code beside "
