@@ -1,0 +1,1 @@
+"""The napari dock and its panels: they show and wish, and calculate nothing."""

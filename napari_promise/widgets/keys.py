@@ -1,0 +1,96 @@
+"""The shortcuts, and binding them on a viewer and on layers without leaving traces.
+
+A layer's keymap shadows the viewer's: napari binds C, M, B, T, A and Ctrl+Z on its
+layers to other things. So ours are bound on the viewer and on every layer one works
+in. Knows names of actions, not what they do.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from app_model.types import KeyCode, KeyMod
+from napari.utils.key_bindings import coerce_keybinding
+
+
+class Shortcut(NamedTuple):
+    """A key combination as napari and as a person writes it."""
+
+    keys: int
+    shown: str
+
+
+_CTRL, _SHIFT = ("⌘", "⇧") if sys.platform == "darwin" else ("Ctrl+", "Shift+")
+
+SHORTCUTS: dict[str, Shortcut] = {
+    "auto": Shortcut(KeyCode.KeyA, "A"),
+    "polarity": Shortcut(KeyCode.KeyT, "T"),
+    "box": Shortcut(KeyCode.KeyB, "B"),
+    "mask": Shortcut(KeyCode.KeyM, "M"),
+    "segment": Shortcut(KeyMod.Shift | KeyCode.KeyS, "⇧S"),
+    "commit": Shortcut(KeyCode.KeyC, "C"),
+    "new": Shortcut(KeyCode.KeyN, "N"),
+    "undo": Shortcut(KeyMod.CtrlCmd | KeyCode.KeyZ, f"{_CTRL}Z"),
+    "redo": Shortcut(KeyMod.CtrlCmd | KeyMod.Shift | KeyCode.KeyZ, f"{_CTRL}{_SHIFT}Z"),
+}
+
+
+class KeyBindings:
+    """Binds the same actions on several keymaps and takes them back again.
+
+    Parameters
+    ----------
+    actions : mapping of str to callable
+        What to call, by the names of `SHORTCUTS`.
+    """
+
+    def __init__(self, actions: Mapping[str, Callable[[], Any]]) -> None:
+        self._actions = dict(actions)
+        # By identity: a viewer is compared by value and has no hash.
+        self._bound: dict[int, tuple[Any, dict[int, Any]]] = {}
+
+    def bind(self, provider: Any) -> None:
+        """Bind every action on a viewer or a layer; harmless when bound already.
+
+        Parameters
+        ----------
+        provider : napari viewer or layer
+            Whatever has a ``keymap``.
+        """
+        if id(provider) in self._bound:
+            return
+        before: dict[int, Any] = {}
+        for name, action in self._actions.items():
+            keys = SHORTCUTS[name].keys
+            before[keys] = provider.keymap.get(coerce_keybinding(keys))
+            provider.bind_key(keys, _calling(action), overwrite=True)
+        self._bound[id(provider)] = (provider, before)
+
+    def bind_only(self, providers: list[Any]) -> None:
+        """Bind on these and let go of all others."""
+        wanted = {id(provider) for provider in providers}
+        for known, (provider, _) in list(self._bound.items()):
+            if known not in wanted:
+                self.release(provider)
+        for provider in providers:
+            self.bind(provider)
+
+    def release(self, provider: Any) -> None:
+        """Put back what a provider's own keymap held before `bind`."""
+        _, before = self._bound.pop(id(provider), (provider, {}))
+        for keys, earlier in before.items():
+            provider.bind_key(keys, earlier, overwrite=True)
+
+    def release_all(self) -> None:
+        """Put everything back everywhere."""
+        for provider, _ in list(self._bound.values()):
+            self.release(provider)
+
+
+def _calling(action: Callable[[], Any]) -> Callable[[Any], None]:
+    def call(_provider: Any) -> None:
+        action()
+
+    return call

@@ -1,0 +1,176 @@
+"""The Shapes layer that holds box prompts: read, shown, and watched for edits.
+
+Knows rectangles and whose they are; not what becomes of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Shapes
+from psygnal import Signal
+from qtpy.QtCore import QTimer
+
+from napari_promise.document import Plane
+from napari_promise.widgets.layers.geometry import placement
+from napari_promise.widgets.layers.table import UNASSIGNED
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+
+#: Okabe and Ito's yellow: neither polarity, and visible on bright and dark images.
+_EDGE = "#f0e442"
+
+
+@dataclass(frozen=True)
+class Box:
+    """One box prompt as it lies in the layer.
+
+    Parameters
+    ----------
+    object_id : int
+        Object the box is around; 0 where nobody has said.
+    plane : tuple of int
+        Leading indices.
+    corners : tuple of float
+        ``(r0, c0, r1, c1)`` in the image's pixels, sorted.
+    """
+
+    object_id: int
+    plane: Plane
+    corners: tuple[float, float, float, float]
+
+
+class BoxPrompts:
+    """One Shapes layer with the feature ``object``.
+
+    Parameters
+    ----------
+    image : Image
+        The layer whose pixels the boxes are in.
+
+    Attributes
+    ----------
+    layer : Shapes
+        The layer; adding it to a viewer and taking it out is the caller's business.
+    agreed : tuple of Box
+        The boxes as last shown or reported.
+    edited : Signal
+        ``(before, after)``, tuples of `Box`, once an edit has settled.
+    drawn : Signal
+        Somebody finished a new box with the mouse or a script.
+    """
+
+    edited = Signal(tuple, tuple)
+    drawn = Signal()
+
+    def __init__(self, image: Image) -> None:
+        self.layer = Shapes(
+            None,
+            ndim=image.ndim,
+            name="ProMISe boxes",
+            features={"object": np.zeros(0, dtype=np.int64)},
+            edge_color=_EDGE,
+            face_color="transparent",
+            edge_width=2,
+            **placement(image),
+        )
+        self.agreed: tuple[Box, ...] = ()
+        self._writing = False
+        self._owner = UNASSIGNED
+        self._connections = (
+            (self.layer.events.data, self._on_data),
+            (self.layer.events.features, self._on_settled),
+            (self.layer.events.set_data, self._on_refreshed),
+        )
+        for emitter, handler in self._connections:
+            emitter.connect(handler)
+        self.set_next(UNASSIGNED)
+
+    def disconnect(self) -> None:
+        """Stop watching the layer; it stays as it is."""
+        for emitter, handler in self._connections:
+            emitter.disconnect(handler)
+
+    def read(self) -> tuple[Box, ...]:
+        """Read the layer's shapes at this moment, each as its bounding box."""
+        features = self.layer.features
+        named = list(features["object"]) if "object" in features else []
+        # napari keeps the features of shapes that a script replaced by fewer.
+        named += [UNASSIGNED] * (len(self.layer.data) - len(named))
+        boxes = []
+        for owner, vertices in zip(named, self.layer.data, strict=False):
+            vertices = np.asarray(vertices, dtype=float)
+            low, high = vertices[:, -2:].min(axis=0), vertices[:, -2:].max(axis=0)
+            plane = tuple(int(v) for v in np.rint(vertices[:, :-2].mean(axis=0)))
+            known = int(owner) if np.isfinite(owner) else UNASSIGNED
+            corners = (float(low[0]), float(low[1]), float(high[0]), float(high[1]))
+            boxes.append(Box(known, plane, corners))
+        return tuple(boxes)
+
+    def show(self, boxes: tuple[Box, ...]) -> None:
+        """Make the layer hold exactly these boxes, as our own doing."""
+        if self.read() != boxes:
+            with self._our_own_writing():
+                self.layer.selected_data = set()
+                self.layer.data = []
+                if boxes:
+                    self.layer.add_rectangles(
+                        [_vertices(box) for box in boxes], edge_color=_EDGE
+                    )
+                self.layer.features = {"object": [box.object_id for box in boxes]}
+        self.agreed = boxes
+
+    def set_next(self, object_id: int) -> None:
+        """Choose whose the next drawn box is."""
+        self._owner = object_id
+        with self._our_own_writing():
+            self.layer.feature_defaults = {"object": object_id}
+
+    @contextmanager
+    def _our_own_writing(self) -> Iterator[None]:
+        before = self._writing
+        self._writing = True
+        try:
+            yield
+        finally:
+            self._writing = before
+
+    def _settle(self) -> None:
+        # A rectangle being drawn is in the layer from the first pixel on.
+        if self._writing or getattr(self.layer, "_is_creating", False):
+            return
+        before, after = self.agreed, self.read()
+        if before == after:
+            return
+        self.agreed = after
+        self.edited.emit(before, after)
+        if len(after) > len(before):
+            self.drawn.emit()
+
+    def _on_data(self, event: Any) -> None:
+        action = str(getattr(event.action, "value", event.action))
+        if self._writing or action not in ("added", "removed", "changed"):
+            return
+        # napari announces a drawn rectangle while it still counts as being drawn.
+        QTimer.singleShot(0, self._settle)
+        self._settle()
+
+    def _on_settled(self, _event: Any) -> None:
+        self._settle()
+
+    def _on_refreshed(self, _event: Any) -> None:
+        if not self._writing and len(self.layer.data) != len(self.agreed):
+            QTimer.singleShot(0, self._settle)
+
+
+def _vertices(box: Box) -> np.ndarray:
+    r0, c0, r1, c1 = box.corners
+    corners = np.array([(r0, c0), (r0, c1), (r1, c1), (r1, c0)], dtype=float)
+    leading = np.empty((4, len(box.plane)))
+    leading[:] = box.plane
+    return np.concatenate([leading, corners], axis=1)

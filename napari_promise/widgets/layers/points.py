@@ -1,0 +1,358 @@
+"""The Points layer that holds the prompts: read, shown, and watched for edits.
+
+Knows rows and how they look; not whose prompts they become nor what follows from
+them. Polarity is a feature, and colour and symbol follow it, never the other way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Points
+from psygnal import Signal
+from qtpy.QtCore import QTimer
+
+from napari_promise.widgets.layers.geometry import image_shape, placement
+from napari_promise.widgets.layers.table import (
+    UNASSIGNED,
+    PointTable,
+    claim_touched,
+)
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+
+INCLUDE, EXCLUDE = "include", "exclude"
+USER, AUTO = "user", "auto"
+
+#: Okabe and Ito's bluish green and vermillion: apart for colour-blind eyes too.
+INCLUDE_COLOUR = (0.0, 0.62, 0.45)
+EXCLUDE_COLOUR = (0.84, 0.37, 0.0)
+_WHITE = (1.0, 1.0, 1.0, 1.0)
+
+_SYMBOLS = {True: "disc", False: "x"}
+_SAYS_EXCLUDE = {"exclude", "negative", "background", "-", "0", "0.0", "false"}
+
+#: A point is this share of the image's shorter side, within these screen pixels.
+_SIZE_SHARE = 1 / 45
+_SCREEN_SIZES = (9, 18)
+
+#: Borders as a share of the point: a model's point is mostly border.
+_USER_BORDER, _AUTO_BORDER = 0.15, 0.3
+
+
+class PointPrompts:
+    """One Points layer, its features ``object, polarity, source, score``, its look.
+
+    Parameters
+    ----------
+    image : Image
+        The layer whose pixels the points are in; the points lie over it.
+
+    Attributes
+    ----------
+    layer : Points
+        The layer; adding it to a viewer and taking it out is the caller's business.
+    agreed : PointTable
+        The rows as last shown or reported.
+    edited : Signal
+        ``(before, after)`` once an edit has settled, whoever made it: mouse, keys,
+        clipboard or a script.
+    """
+
+    edited = Signal(PointTable, PointTable)
+
+    def __init__(self, image: Image) -> None:
+        ndim = image.ndim
+        self.layer = Points(
+            np.zeros((0, ndim)),
+            ndim=ndim,
+            name="ProMISe points",
+            features={
+                "object": np.zeros(0, dtype=np.int64),
+                "polarity": np.zeros(0, dtype=object),
+                "source": np.zeros(0, dtype=object),
+                "score": np.zeros(0),
+            },
+            size=max(3.0, min(image_shape(image)[-2:]) * _SIZE_SHARE),
+            canvas_size_limits=_SCREEN_SIZES,
+            border_width=_USER_BORDER,
+            **placement(image),
+        )
+        self.agreed = PointTable.empty(ndim)
+        self._foreground = UNASSIGNED
+        self._next: tuple[int, bool] | None = None
+        self._writing = False
+        self._just_added = False
+        self._borrowed_select = False
+        self.set_next(UNASSIGNED, True)
+        self._connections = (
+            (self.layer.events.data, self._on_data),
+            (self.layer.events.features, self._on_features),
+            (self.layer.events.set_data, self._on_refreshed),
+            (self.layer.events.mode, self._on_mode),
+        )
+        for emitter, handler in self._connections:
+            emitter.connect(handler)
+        self.layer.mouse_move_callbacks.append(self._grab_on_hover)
+
+    def disconnect(self) -> None:
+        """Stop watching the layer; it stays as it is."""
+        for emitter, handler in self._connections:
+            emitter.disconnect(handler)
+        if self._grab_on_hover in self.layer.mouse_move_callbacks:
+            self.layer.mouse_move_callbacks.remove(self._grab_on_hover)
+
+    # -- reading and showing ------------------------------------------------------
+
+    def read(self) -> PointTable:
+        """Read the layer's rows as they are at this moment.
+
+        Returns
+        -------
+        PointTable
+            Copies; a feature that somebody took away is read as it was agreed on, or
+            as the default of a user's point.
+        """
+        data = np.array(self.layer.data, dtype=float)
+        features = self.layer.features
+        same_rows = len(self.agreed) == len(data)
+
+        def column(name: str, agreed: np.ndarray, default: Any) -> np.ndarray:
+            if name in features:
+                return np.asarray(features[name])
+            return agreed if same_rows else np.full(len(data), default)
+
+        objects = column("object", self.agreed.objects, UNASSIGNED)
+        include = column("polarity", self.agreed.include, True)
+        auto = column("source", self.agreed.auto, False)
+        scores = column("score", self.agreed.scores, np.nan)
+        return PointTable(
+            data,
+            np.array([_as_object(v) for v in objects], dtype=np.int64),
+            np.array([_as_include(v) for v in include], dtype=bool),
+            np.array([v is True or str(v) in (AUTO, "True") for v in auto], bool),
+            np.array([_as_score(v) for v in scores], dtype=float),
+        )
+
+    def show(self, table: PointTable) -> None:
+        """Make the layer hold exactly these rows, as our own doing.
+
+        Parameters
+        ----------
+        table : PointTable
+            Rows to show. Where positions are the same already the layer's data is
+            not assigned, so that selection and interaction go on undisturbed.
+        """
+        now = self.read()
+        with self._our_own_writing():
+            if not np.array_equal(now.data, table.data):
+                self.layer.selected_data = set()
+                self.layer.data = table.data
+            if not now.same(table) or set(self.layer.features) < set(_columns(table)):
+                self.layer.features = _columns(table)
+            self._restyle(table)
+        self.agreed = table
+
+    def set_foreground(self, object_id: int) -> None:
+        """Show one object's points in full and the others' faintly."""
+        if object_id != self._foreground:
+            self._foreground = object_id
+            with self._our_own_writing():
+                self._restyle(self.agreed)
+
+    def set_next(self, object_id: int, include: bool) -> None:
+        """Choose whose the next added point is, and what it says.
+
+        Parameters
+        ----------
+        object_id : int
+            Object in work, or 0 where the next point begins one.
+        include : bool
+            Polarity of the next point.
+        """
+        if self._next == (object_id, include):
+            return
+        self._next = (object_id, include)
+        layer = self.layer
+        with self._our_own_writing(), layer.block_update_properties():
+            layer.feature_defaults = {
+                "object": object_id,
+                "polarity": INCLUDE if include else EXCLUDE,
+                "source": USER,
+                "score": np.nan,
+            }
+            face, border = _colours(include=include, auto=False, faint=False)
+            layer.current_face_color = face
+            layer.current_border_color = border
+            layer.current_symbol = _SYMBOLS[include]
+
+    def flip_selected(self) -> int:
+        """Turn the polarity of the selected points; an edit like any other.
+
+        Returns
+        -------
+        int
+            How many points were flipped.
+        """
+        rows = sorted(int(i) for i in self.layer.selected_data)
+        if not rows:
+            return 0
+        features = self.layer.features.copy()
+        include = self.read().include
+        include[rows] = ~include[rows]
+        features["polarity"] = [INCLUDE if i else EXCLUDE for i in include]
+        self.layer.features = features
+        return len(rows)
+
+    def _restyle(self, table: PointTable) -> None:
+        """Bring the look of every row in line with what it says; skip what is right."""
+        if not len(table):
+            return
+        layer = self.layer
+        foreground = self._foreground
+        looks = [
+            _colours(
+                include=bool(include),
+                auto=bool(auto),
+                faint=foreground not in (UNASSIGNED, int(owner)),
+            )
+            for include, auto, owner in zip(
+                table.include, table.auto, table.objects, strict=True
+            )
+        ]
+        wanted = {
+            "face_color": np.array([face for face, _ in looks]),
+            "border_color": np.array([border for _, border in looks]),
+            "border_width": np.where(table.auto, _AUTO_BORDER, _USER_BORDER),
+        }
+        with layer.block_update_properties():
+            for name, value in wanted.items():
+                if not np.allclose(getattr(layer, name), value):
+                    setattr(layer, name, value)
+            symbols = [_SYMBOLS[bool(include)] for include in table.include]
+            if [str(symbol) for symbol in layer.symbol] != symbols:
+                layer.symbol = symbols
+
+    # -- watching -----------------------------------------------------------------
+
+    @contextmanager
+    def _our_own_writing(self) -> Iterator[None]:
+        before = self._writing
+        self._writing = True
+        try:
+            yield
+        finally:
+            self._writing = before
+
+    def _settle(self) -> None:
+        if self._writing:
+            return
+        before = self.agreed
+        after = claim_touched(before, self.read())
+        if after.same(before):
+            return
+        self.agreed = after
+        self.edited.emit(before, after)
+
+    def _on_data(self, event: Any) -> None:
+        # Every edit is announced twice; the features fit the data only in the past
+        # participle.
+        action = str(getattr(event.action, "value", event.action))
+        if self._writing or action not in ("added", "removed", "changed"):
+            return
+        if action == "added":
+            self._just_added = True
+            # napari selects what it added only after this event.
+            QTimer.singleShot(0, self._deselect_added)
+        self._settle()
+
+    def _on_features(self, _event: Any) -> None:
+        if self._just_added and not self._writing:
+            self._deselect_added()
+        self._settle()
+
+    def _deselect_added(self) -> None:
+        # A point just placed is not "selected": the next T is meant for the next
+        # point, and the next change of a default for none.
+        if self._just_added:
+            self._just_added = False
+            self.layer.selected_data = set()
+
+    def _on_refreshed(self, _event: Any) -> None:
+        # Pasting tells nobody but the canvas, and a drag refreshes at every step;
+        # a changed number of rows tells one from the other.
+        if not self._writing and len(self.layer.data) != len(self.agreed):
+            QTimer.singleShot(0, self._settle)
+
+    # -- dragging a point while adding --------------------------------------------
+
+    def _grab_on_hover(self, layer: Points, event: Any) -> None:
+        """Lend napari's select mode while the cursor rests on a point.
+
+        So a point can be dragged, or clicked and flipped, without leaving the mode in
+        which a click adds a point.
+        """
+        if layer.mode == "pan_zoom" or not layer.editable:
+            return
+        on_point = (
+            layer.get_value(
+                event.position,
+                view_direction=event.view_direction,
+                dims_displayed=event.dims_displayed,
+                world=True,
+            )
+            is not None
+        )
+        if on_point and layer.mode == "add":
+            layer.mode = "select"
+            self._borrowed_select = True
+        elif not on_point and self._borrowed_select and not event.modifiers:
+            layer.selected_data = set()
+            layer.mode = "add"
+
+    def _on_mode(self, _event: Any) -> None:
+        self._borrowed_select = False
+
+
+def _columns(table: PointTable) -> dict[str, np.ndarray]:
+    return {
+        "object": table.objects,
+        "polarity": np.array(
+            [INCLUDE if i else EXCLUDE for i in table.include], object
+        ),
+        "source": np.array([AUTO if a else USER for a in table.auto], object),
+        "score": np.asarray(table.scores, dtype=float),
+    }
+
+
+def _colours(
+    *, include: bool, auto: bool, faint: bool
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Face and border (RGBA) of a point: a person's is filled, a model's hollow."""
+    colour = INCLUDE_COLOUR if include else EXCLUDE_COLOUR
+    strength = 0.35 if faint else 1.0
+    if auto:
+        return (*colour, 0.2 * strength), (*colour, strength)
+    return (*colour, strength), (*_WHITE[:3], strength)
+
+
+def _as_object(value: Any) -> int:
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        return UNASSIGNED
+
+
+def _as_include(value: Any) -> bool:
+    return str(value).strip().lower() not in _SAYS_EXCLUDE
+
+
+def _as_score(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return float("nan")

@@ -1,0 +1,88 @@
+"""What belongs to one image: its document and the four layers that show and edit it.
+
+Knows no viewer; the bridge puts the layers into one and takes them out.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_promise.document import Document
+from napari_promise.widgets.layers.boxes import BoxPrompts
+from napari_promise.widgets.layers.geometry import image_shape, place
+from napari_promise.widgets.layers.points import PointPrompts
+from napari_promise.widgets.layers.preview import MaskPreview
+from napari_promise.widgets.layers.result import ResultLabels
+
+if TYPE_CHECKING:
+    from napari.layers import Image, Layer
+
+
+class Work:
+    """The work on one image, kept while another image is worked on.
+
+    Parameters
+    ----------
+    image : Image
+        The layer worked on.
+
+    Attributes
+    ----------
+    document : Document
+        Its objects.
+    result : ResultLabels
+        Committed objects, over the whole image.
+    preview : MaskPreview
+    boxes : BoxPrompts
+    points : PointPrompts
+    """
+
+    def __init__(self, image: Image) -> None:
+        self.image = image
+        self.shape = image_shape(image)
+        self.document = Document()
+        self.result = ResultLabels(image)
+        self.preview = MaskPreview(image)
+        self.boxes = BoxPrompts(image)
+        self.points = PointPrompts(image)
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """Our layers from the lowest to the topmost."""
+        return (
+            self.result.layer,
+            self.preview.layer,
+            self.boxes.layer,
+            self.points.layer,
+        )
+
+    @property
+    def prompt_layers(self) -> tuple[Layer, ...]:
+        """Our layers but the labels, which are the user's product and stay."""
+        return self.layers[1:]
+
+    def owns(self, layer: Layer) -> bool:
+        """Whether a layer is one of ours."""
+        return any(layer is mine for mine in self.layers)
+
+    def fits(self, image: Image) -> bool:
+        """Whether another image layer can take the place of a lost one."""
+        return image_shape(image) == self.shape
+
+    def move_to(self, image: Image) -> None:
+        """Go on with this work over another image layer of the same shape."""
+        self.image = image
+        self.preview.image = image
+        self.move_along()
+
+    def move_along(self) -> None:
+        """Follow the image after its transform changed."""
+        for layer in (self.result.layer, self.boxes.layer, self.points.layer):
+            place(layer, self.image)
+        self.preview.move_along()
+
+    def disconnect(self) -> None:
+        """Stop watching the layers; they stay as they are."""
+        self.points.disconnect()
+        self.boxes.disconnect()
+        self.result.disconnect()

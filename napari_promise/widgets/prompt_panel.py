@@ -1,0 +1,232 @@
+"""The buttons a person works with: prompt, correct, commit, undo.
+
+Shows what can be done and says what was wished for; knows no layer and no document.
+"""
+
+from __future__ import annotations
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import (
+    QButtonGroup,
+    QCheckBox,
+    QHBoxLayout,
+    QLabel,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_promise.widgets.buttons import KeyButton, PolarityButton
+from napari_promise.widgets.keys import SHORTCUTS
+
+
+class PromptPanel(QWidget):
+    """Auto-prompt, polarity, box, mask, clear, live, undo, commit, new.
+
+    Parameters
+    ----------
+    parent : QWidget, optional
+
+    Attributes
+    ----------
+    auto_requested, flip_requested, mask_requested, clear_requested : Signal
+    segment_requested, undo_requested, redo_requested : Signal
+    commit_requested, new_requested : Signal
+    include_chosen : Signal(bool)
+        What the next point says.
+    box_toggled, live_toggled : Signal(bool)
+    """
+
+    auto_requested = Signal()
+    include_chosen = Signal(bool)
+    flip_requested = Signal()
+    box_toggled = Signal(bool)
+    mask_requested = Signal()
+    clear_requested = Signal()
+    live_toggled = Signal(bool)
+    segment_requested = Signal()
+    undo_requested = Signal()
+    redo_requested = Signal()
+    commit_requested = Signal()
+    new_requested = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        key = SHORTCUTS
+        self.auto = KeyButton(
+            "Auto-prompt",
+            key["auto"].shown,
+            "Let the adapter place its points on this plane and segment. Drag, delete "
+            "or flip its points as you like; points you placed yourself stay.",
+        )
+        self.include = PolarityButton(
+            "● include",
+            "#00a47a",
+            "The next click says: this belongs to the object (disc).",
+        )
+        self.exclude = PolarityButton(
+            "✕ exclude",
+            "#e06a10",
+            "The next click says: this does not belong to the object (cross).",
+        )
+        self.include.setChecked(True)
+        self._polarity = QButtonGroup(self)
+        self._polarity.addButton(self.include, 1)
+        self._polarity.addButton(self.exclude, 0)
+        self.flip = KeyButton(
+            "Flip",
+            key["polarity"].shown,
+            "Flip the selected points between include and exclude; with none selected, "
+            "switch what the next click says.",
+        )
+        self.box = KeyButton(
+            "Box",
+            key["box"].shown,
+            "Draw a box around the object, then go on clicking.",
+        )
+        self.box.setCheckable(True)
+        self.mask = KeyButton(
+            "From mask",
+            key["mask"].shown,
+            "Take the label selected in a Labels layer as the mask to start from: "
+            "select that layer and its label first.",
+        )
+        self.clear = KeyButton(
+            "Clear",
+            "",
+            "Take away all prompts and the preview of this object. Undo brings them "
+            "back; what was committed stays.",
+        )
+        self.live = QCheckBox("live")
+        self.live.setToolTip(
+            "Segment again after every edit. Off, edits wait for “Segment”."
+        )
+        self.live.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self.segment = KeyButton(
+            "Segment",
+            key["segment"].shown,
+            "Segment the object with its prompts as they are now.",
+        )
+        self.undo = KeyButton("Undo", "", "")
+        self.redo = KeyButton("Redo", "", "")
+        self.commit = KeyButton(
+            "Commit object",
+            key["commit"].shown,
+            "Write the object into the labels layer; pixels you painted there stay. "
+            "It can be opened again any time.",
+        )
+        self.new = KeyButton(
+            "New object",
+            key["new"].shown,
+            "Begin the next object. One that is not committed stays in the table.",
+        )
+        self.hint = QLabel()
+        self.hint.setWordWrap(True)
+        self.hint.setStyleSheet("font-style: italic;")
+        self.hint.hide()
+
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(5)
+        layout.addWidget(self.auto)
+        layout.addLayout(_row(self.include, self.exclude, None, self.flip))
+        prompts = _row(self.box, self.mask, self.clear)
+        for index, stretch in enumerate((2, 3, 2)):
+            prompts.setStretch(index, stretch)
+        layout.addLayout(prompts)
+        layout.addLayout(_row(self.live, self.segment, None, self.undo, self.redo))
+        commit = _row(self.commit, self.new)
+        commit.setStretch(0, 1)
+        commit.setStretch(1, 1)
+        layout.addLayout(commit)
+        layout.addWidget(self.hint)
+
+        self.auto.clicked.connect(self.auto_requested)
+        self._polarity.idClicked.connect(
+            lambda number: self.include_chosen.emit(bool(number))
+        )
+        self.flip.clicked.connect(self.flip_requested)
+        self.box.toggled.connect(self.box_toggled)
+        self.mask.clicked.connect(self.mask_requested)
+        self.clear.clicked.connect(self.clear_requested)
+        self.live.toggled.connect(self._on_live_toggled)
+        self.segment.clicked.connect(self.segment_requested)
+        self.undo.clicked.connect(self.undo_requested)
+        self.redo.clicked.connect(self.redo_requested)
+        self.commit.clicked.connect(self.commit_requested)
+        self.new.clicked.connect(self.new_requested)
+        self.show_live(True)
+        self.show_history("", "")
+
+    def show_include(self, include: bool) -> None:
+        """Show what the next point says."""
+        (self.include if include else self.exclude).setChecked(True)
+
+    def show_box(self, drawing: bool) -> None:
+        """Show whether a box is being drawn."""
+        self.box.blockSignals(True)
+        self.box.setChecked(drawing)
+        self.box.blockSignals(False)
+
+    def show_live(self, live: bool) -> None:
+        """Show whether edits are answered at once."""
+        self.live.blockSignals(True)
+        self.live.setChecked(live)
+        self.live.blockSignals(False)
+        self.segment.setEnabled(not live)
+
+    def show_history(self, undo: str, redo: str) -> None:
+        """Show what would be undone and redone; empty strings for nothing."""
+        for button, verb, name, keys in (
+            (self.undo, "Undo", undo, SHORTCUTS["undo"].shown),
+            (self.redo, "Redo", redo, SHORTCUTS["redo"].shown),
+        ):
+            button.setEnabled(bool(name))
+            what = f"{verb}: {name}" if name else f"Nothing to {verb.lower()}"
+            button.setToolTip(f"{what}<br><i>Shortcut: {keys}</i>")
+
+    def show_available(self, *, image: bool, adapter: bool, mask: bool) -> None:
+        """Enable what can be done.
+
+        Parameters
+        ----------
+        image : bool
+            Whether there is an image to work on.
+        adapter : bool
+            Whether an adapter that places points is chosen.
+        mask : bool
+            Whether the object in work has a mask to commit.
+        """
+        self.auto.setEnabled(image and adapter)
+        for widget in (
+            self.include,
+            self.exclude,
+            self.flip,
+            self.box,
+            self.mask,
+            self.clear,
+            self.new,
+        ):
+            widget.setEnabled(image)
+        self.commit.setEnabled(image and mask)
+        self.segment.setEnabled(image and not self.live.isChecked())
+
+    def show_hint(self, text: str) -> None:
+        """Show one line on what to do next; empty hides it."""
+        self.hint.setText(text)
+        self.hint.setVisible(bool(text))
+
+    def _on_live_toggled(self, live: bool) -> None:
+        self.segment.setEnabled(not live)
+        self.live_toggled.emit(live)
+
+
+def _row(*widgets: QWidget | None) -> QHBoxLayout:
+    row = QHBoxLayout()
+    row.setContentsMargins(0, 0, 0, 0)
+    row.setSpacing(5)
+    for widget in widgets:
+        if widget is None:
+            row.addStretch(1)
+        else:
+            row.addWidget(widget)
+    return row

@@ -1,0 +1,201 @@
+"""A viewer with the dock, and a model of discs that answers in milliseconds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from napari_promise.data.embeddings import EmbeddingCache
+from napari_promise.document import Region
+from napari_promise.prompts import Prompts, round_logits
+from napari_promise.session import Session, Settings
+
+SHAPE = (90, 120)
+RADIUS = 12
+
+
+@dataclass
+class DiscEmbedding:
+    shape: tuple[int, int]
+    mean: float
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        return {"shape": np.array(self.shape), "mean": np.array(self.mean)}
+
+
+class DiscSegmenter:
+    """Discs around points to include, less discs around points to exclude, plus boxes.
+
+    What is fed back as logits leaves a trace: the score counts it.
+    """
+
+    model_id = "promise-tiny"
+    sha256 = "0" * 64
+    device = "cpu"
+
+    def __init__(self) -> None:
+        self.adapter: Any = None
+        self.encoded = 0
+        self.delay = 0.0
+        self.failure: str | None = None
+
+    @property
+    def adapter_info(self) -> Any:
+        if self.adapter is None:
+            return None
+        return SimpleNamespace(name=self.adapter, apm="heatmap", ips=True)
+
+    def encode(self, image: np.ndarray, **options: Any) -> DiscEmbedding:
+        if self.failure:
+            raise ValueError(self.failure)
+        end = time.monotonic() + self.delay
+        while time.monotonic() < end:
+            if options["cancel"]():
+                raise RuntimeError("cancelled")
+            time.sleep(0.005)
+        self.encoded += 1
+        return DiscEmbedding(image.shape[:2], float(image.mean()))
+
+    def restore(self, arrays: Any) -> DiscEmbedding:
+        rows, columns = arrays["shape"]
+        return DiscEmbedding((int(rows), int(columns)), float(arrays["mean"]))
+
+    def segment(self, emb: DiscEmbedding, prompts: Prompts, *, ips: bool = True) -> Any:
+        rows, columns = np.ogrid[: emb.shape[0], : emb.shape[1]]
+        mask = np.zeros(emb.shape, bool)
+        if prompts.mask is not None:
+            mask |= prompts.mask
+        for r0, c0, r1, c1 in prompts.boxes:
+            mask |= (rows >= r0) & (rows <= r1) & (columns >= c0) & (columns <= c1)
+        for label in (1, 0):
+            for row, column in prompts.points[prompts.labels == label]:
+                disc = (rows - row) ** 2 + (columns - column) ** 2 <= RADIUS**2
+                mask = mask | disc if label else mask & ~disc
+        score = 0.5 + 0.25 * (prompts.logits is not None) + 0.125 * ips
+        logits = round_logits(np.where(mask[::10, ::10], 4.0, -4.0))[None]
+        return SimpleNamespace(
+            region=Region.from_mask(mask), score=score, logits=logits
+        )
+
+    def propose(self, emb: DiscEmbedding) -> Prompts:
+        if self.adapter is None:
+            raise ValueError("no adapter: choose one")
+        return Prompts(
+            points=[(30, 40), (34, 48), (5, 5)],
+            labels=[1, 1, 0],
+            scores=[0.9, 0.8, 0.7],
+            logits=np.zeros((1, 9, 12), np.float32),
+        )
+
+
+@dataclass
+class Desk:
+    """A viewer, its dock, and the hands of a person."""
+
+    viewer: Any
+    widget: Any
+    model: DiscSegmenter
+    qtbot: Any
+
+    @property
+    def bridge(self) -> Any:
+        return self.widget.bridge
+
+    @property
+    def document(self) -> Any:
+        return self.bridge.work.document
+
+    @property
+    def points(self) -> Any:
+        return self.bridge.work.points.layer
+
+    @property
+    def boxes(self) -> Any:
+        return self.bridge.work.boxes.layer
+
+    @property
+    def labels(self) -> Any:
+        return self.bridge.work.result.layer
+
+    @property
+    def preview(self) -> np.ndarray:
+        return self.bridge.work.preview.mask()
+
+    def until(self, condition: Callable[[], bool], timeout: int = 20_000) -> None:
+        self.qtbot.waitUntil(condition, timeout=timeout)
+
+    def settle(self) -> None:
+        """Wait until every edit is answered and every timer of ours has fired."""
+        self.qtbot.wait(1)
+        self.until(lambda: all(r.is_answered for r in self.document.objects))
+        self.qtbot.wait(1)
+
+    def click(self, *position: float, include: bool = True) -> None:
+        """Place a point as a click does, and wait for the mask."""
+        self.bridge.set_include(include)
+        self.points.add(position)
+        self.settle()
+
+    def press(self, key: str) -> None:
+        """Press a key over the canvas, as napari hands it on."""
+        canvas = self.viewer.window._qt_viewer.canvas
+        assert canvas._key_map_handler.press_key(key)
+        self.qtbot.wait(1)
+
+    def menu_rows(self) -> list[list[str]]:
+        self.qtbot.wait(1)
+        table = self.widget.objects_panel.table
+        return [
+            [table.item(row, column).text() for column in range(table.columnCount())]
+            for row in range(table.rowCount())
+        ]
+
+
+@pytest.fixture
+def picture() -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 255, SHAPE, dtype=np.uint8)
+
+
+@pytest.fixture
+def make_desk(
+    has_screen: None, make_napari_viewer: Any, qtbot: Any
+) -> Iterator[Callable[..., Desk]]:
+    from napari_promise.widgets.dispatch import GuiDispatcher
+    from napari_promise.widgets.dock import PromiseWidget
+
+    desks: list[Desk] = []
+
+    def make(*, show: bool = False, adapter: str = "discs", **settings: Any) -> Desk:
+        viewer = make_napari_viewer(show=show)
+        model = DiscSegmenter()
+        dispatch = GuiDispatcher()
+        session = Session(
+            dispatch=dispatch,
+            settings=Settings(adapter=adapter, **settings),
+            cache=EmbeddingCache(None),
+            loader=lambda name, **_options: model,
+        )
+        widget = PromiseWidget(viewer, session)
+        viewer.window.add_dock_widget(widget, name="ProMISe", area="right")
+        desks.append(Desk(viewer, widget, model, qtbot))
+        return desks[-1]
+
+    yield make
+    for desk in desks:
+        desk.widget.close_down()
+
+
+@pytest.fixture
+def desk(make_desk: Callable[..., Desk], picture: np.ndarray) -> Desk:
+    """A desk with a grey image on it, encoded."""
+    desk = make_desk()
+    desk.viewer.add_image(picture, name="picture")
+    desk.until(lambda: desk.widget.session.status.state == "ready")
+    return desk
