@@ -1,7 +1,7 @@
 """What every test stands on: a screen, folders of its own, one thread, real images.
 
 Runs before torch, Qt and napari are imported, so that what it sets in the environment
-holds for all of them. Knows nothing of the package under test.
+holds for all of them.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -97,3 +98,53 @@ def promise_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no image sets in {folder}; name their folder with PROMISE_DATA")
     return folder
+
+
+@pytest.fixture
+def micro_sam() -> Any:
+    """Frozen SAM of segment_anything's own classes, 64 pixels, random weights.
+
+    Its embedding is (32, 8, 8), its low-resolution masks 32 x 32, its levels three
+    times (32, 8, 8). Built anew for each test, always with the same weights.
+    """
+    import torch
+
+    from napari_promise.model import sam as models
+
+    # isort: split
+    from segment_anything.modeling import (
+        ImageEncoderViT,
+        MaskDecoder,
+        PromptEncoder,
+        Sam,
+        TwoWayTransformer,
+    )
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        sam = Sam(
+            image_encoder=ImageEncoderViT(
+                img_size=64,
+                patch_size=8,
+                embed_dim=32,
+                depth=4,
+                num_heads=2,
+                out_chans=32,
+            ),
+            prompt_encoder=PromptEncoder(
+                embed_dim=32,
+                image_embedding_size=(8, 8),
+                input_image_size=(64, 64),
+                mask_in_chans=8,
+            ),
+            mask_decoder=MaskDecoder(
+                transformer=TwoWayTransformer(
+                    depth=2, embedding_dim=32, mlp_dim=64, num_heads=2
+                ),
+                transformer_dim=32,
+                iou_head_hidden_dim=32,
+            ),
+        )
+    models.freeze(sam)
+    sam.model_id, sam.sha256 = "micro", "0" * 64
+    return sam

@@ -377,7 +377,7 @@ class _Run:
                 optimizer.step()
                 schedule.step()
                 _follow(average, apm, step)
-                losses.append(float(loss))
+                losses.append(float(loss.detach()))
                 self.trained = True
                 yield Progress(
                     "apm",
@@ -464,7 +464,7 @@ class _Run:
                     with _seeded(config.seed, "ips", step, int(at)):
                         loss = self._ips_loss(ips, store, int(at), rng)
                     (loss / len(chosen)).backward()
-                    losses.append(float(loss))
+                    losses.append(float(loss.detach()))
                 nn.utils.clip_grad_norm_(ips.parameters(), 1.0)
                 optimizer.step()
                 schedule.step()

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from napari_promise.model import adapters
+from napari_promise.model.adapters import (
+    Adapter,
+    AdapterInfo,
+    list_adapters,
+    load_adapter,
+    save_adapter,
+)
+from napari_promise.model.auto_prompt import HeatmapAPM
+from napari_promise.model.pattern_shift import PatternEmbedding
+
+
+def _adapter(name: str = "toy", **changes: Any) -> Adapter:
+    torch.manual_seed(0)
+    info = AdapterInfo(name, "micro", "0" * 64, points=6, **changes)
+    ips = PatternEmbedding(32)
+    torch.nn.init.normal_(ips.lin2.weight, std=0.1)
+    apm = HeatmapAPM([32, 32, 32], width=16) if info.apm != "none" else None
+    return Adapter(info, apm, ips if info.ips else None)
+
+
+@pytest.fixture
+def user_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("NAPARI_PROMISE_ADAPTERS", str(tmp_path / "adapters"))
+    return tmp_path / "adapters"
+
+
+@pytest.mark.parametrize("changes", [{}, {"apm": "none"}, {"ips": False}])
+def test_what_is_saved_comes_back(
+    tmp_path: Path, micro_sam: Any, changes: dict[str, Any]
+) -> None:
+    adapter = _adapter(scores={"val": {"automatic": 0.5}}, **changes)
+    folder = save_adapter(adapter, tmp_path / "toy")
+    loaded = load_adapter(folder, micro_sam)
+    saved = adapter.state_dict()
+    assert loaded.state_dict().keys() == saved.keys()
+    for name, value in loaded.state_dict().items():
+        assert torch.equal(value, saved[name].half().float())
+    assert loaded.info.scores == {"val": {"automatic": 0.5}}
+    assert loaded.info.slot_labels == (1, 1, 1, 0, 0, 0)
+    assert not loaded.training
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "adapter.json",
+        "adapter.safetensors",
+    ]
+
+
+def test_another_base_is_refused_with_both_names(
+    tmp_path: Path, micro_sam: Any
+) -> None:
+    folder = save_adapter(_adapter(), tmp_path / "toy")
+    micro_sam.model_id, micro_sam.sha256 = "vit_b", "f" * 64
+    with pytest.raises(ValueError, match=r"micro \(000000000000\).*vit_b"):
+        load_adapter(folder, micro_sam)
+
+
+def test_a_malicious_pickle_is_not_loaded(tmp_path: Path, micro_sam: Any) -> None:
+    witness = tmp_path / "witness"
+
+    class Malicious:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (Path.touch, (witness,))
+
+    folder = save_adapter(_adapter(), tmp_path / "toy")
+    content = pickle.dumps(Malicious())
+    (folder / "adapter.safetensors").write_bytes(content)
+    with pytest.raises(ValueError, match="no safetensors"):
+        load_adapter(folder, micro_sam)
+    (folder / "adapter.safetensors").unlink()
+    (folder / "adapter.pt").write_bytes(content)
+    with pytest.raises(ValueError, match="other formats are not read"):
+        load_adapter(folder, micro_sam)
+    assert not witness.exists()
+
+
+def test_damage_is_named(tmp_path: Path, micro_sam: Any) -> None:
+    folder = save_adapter(_adapter(), tmp_path / "toy")
+    tensors, record = folder / "adapter.safetensors", folder / "adapter.json"
+    whole = tensors.read_bytes()
+    tensors.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="damaged"):
+        load_adapter(folder, micro_sam)
+    tensors.write_bytes(whole)
+    values = json.loads(record.read_text())
+    for broken in (
+        {**values, "surprise": 1},
+        {**values, "format": 99},
+        {**values, "slot_labels": [0, 1]},
+        {**values, "apm": "magic"},
+        {**values, "modules": {"ips": {"channels": 7}, "apm": {}}},
+    ):
+        record.write_text(json.dumps(broken))
+        with pytest.raises(ValueError, match="toy"):
+            load_adapter(folder, micro_sam)
+    record.write_text("{")
+    with pytest.raises(ValueError, match="damaged"):
+        load_adapter(folder, micro_sam)
+    with pytest.raises(ValueError, match="no adapter"):
+        load_adapter(tmp_path / "missing", micro_sam)
+
+
+def test_the_users_adapters_are_listed_and_found_by_name(
+    user_dir: Path, micro_sam: Any
+) -> None:
+    save_adapter(_adapter("mine"), user_dir / "mine")
+    (user_dir / "broken").mkdir()
+    (user_dir / "broken" / "adapter.json").write_text("{")
+    mine = [item for item in list_adapters() if not item.bundled]
+    assert [item.info.name for item in mine] == ["mine"]
+    assert load_adapter("mine", micro_sam).info.name == "mine"
+
+
+def test_a_name_that_could_leave_its_folder_is_refused() -> None:
+    for name in ("../evil", "a/b", "", "..", "a b"):
+        with pytest.raises(ValueError, match="name"):
+            AdapterInfo(name, "micro", "0" * 64)
+
+
+def test_nothing_is_left_of_a_write_that_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(adapters.os, "replace", refuse)
+    with pytest.raises(OSError, match="disk full"):
+        save_adapter(_adapter(), tmp_path / "toy")
+    assert not list((tmp_path / "toy").iterdir())

@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_promise.data.pairs import Pair
+from napari_promise.prompts import Prompts
+from napari_promise.training.evaluate import (
+    PromptPlan,
+    dice,
+    evaluate,
+    iou,
+    next_click,
+    random_points,
+)
+
+
+@dataclass
+class Answer:
+    mask: np.ndarray
+    logits: np.ndarray
+
+
+class PaintsDiscs:
+    """A segmenter that paints a disc at every point; frozen, a smaller one."""
+
+    model_id = "fake"
+
+    def __init__(self, proposal: Prompts | None = None) -> None:
+        self.adapter_info = None
+        if proposal is not None:
+            self.adapter_info = SimpleNamespace(name="toy")
+        self.proposal = proposal
+        self.seen: list[Prompts] = []
+
+    def encode(self, image: np.ndarray) -> tuple[int, ...]:
+        return image.shape[:2]
+
+    def segment(
+        self, emb: tuple[int, ...], prompts: Prompts, *, ips: bool = True
+    ) -> Answer:
+        self.seen.append(prompts)
+        mask = np.zeros(emb, dtype=bool)
+        rows, columns = np.mgrid[: emb[0], : emb[1]]
+        for r0, c0, r1, c1 in prompts.boxes.astype(int):
+            mask[r0 : r1 + 1, c0 : c1 + 1] = True
+        radius = 8 if ips else 4
+        for label in (1, 0):
+            for row, column in prompts.points[prompts.labels == label]:
+                near = (rows - row) ** 2 + (columns - column) ** 2 <= radius**2
+                mask[near] = label == 1
+        return Answer(mask, np.zeros((1, 4, 4), np.float32))
+
+    def propose(self, emb: Any) -> Prompts:
+        if self.proposal is None:
+            raise ValueError("auto-prompting needs an adapter")
+        return self.proposal
+
+
+def _pair(folder: Path, name: str, mask: np.ndarray) -> Pair:
+    image, target = folder / f"{name}.png", folder / f"{name}-mask.png"
+    Image.fromarray(np.zeros((*mask.shape, 3), np.uint8)).save(image)
+    Image.fromarray(mask).save(target)
+    return Pair(image, target)
+
+
+@pytest.fixture
+def two_discs(tmp_path: Path) -> Pair:
+    rows, columns = np.mgrid[:60, :80]
+    labels = np.zeros((60, 80), np.uint8)
+    labels[(rows - 20) ** 2 + (columns - 20) ** 2 <= 64] = 1
+    labels[(rows - 40) ** 2 + (columns - 60) ** 2 <= 64] = 2
+    return _pair(tmp_path, "discs", labels)
+
+
+@pytest.mark.parametrize(
+    ("text", "column"),
+    [
+        ("auto", "automatic"),
+        ("auto+click:1", "corrected"),
+        ("click:3", "gt_prompted"),
+        ("gt:16", "gt_prompted"),
+        ("box", "gt_prompted"),
+    ],
+)
+def test_automatic_and_prompted_scores_have_columns_of_their_own(
+    text: str, column: str
+) -> None:
+    assert PromptPlan.parse(text).column == column
+
+
+@pytest.mark.parametrize(
+    "text", ["", "click", "click:0", "gt:-1", "automatic", "box:2"]
+)
+def test_unknown_prompts_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="use auto, auto"):
+        PromptPlan.parse(text)
+
+
+def test_the_first_click_is_the_centre_of_the_object() -> None:
+    truth = np.zeros((50, 70), dtype=bool)
+    truth[10:21, 30:41] = True
+    assert next_click(np.zeros_like(truth), truth) == ((15, 35), 1)
+
+
+def test_the_next_click_is_the_centre_of_the_largest_error() -> None:
+    truth, mask = np.zeros((50, 70), dtype=bool), np.zeros((50, 70), dtype=bool)
+    truth[10:21, 30:41] = True
+    mask[10:21, 30:38] = True  # misses 3 columns
+    mask[30:41, 5:16] = True  # and takes background
+    assert next_click(mask, truth) == ((35, 10), 0)
+    assert next_click(truth, truth) is None
+
+
+def test_an_error_at_the_border_is_clicked_off_the_border() -> None:
+    truth = np.zeros((50, 50), dtype=bool)
+    truth[:, :21] = True
+    click = next_click(np.zeros_like(truth), truth)
+    assert click is not None
+    assert click[0][1] == 10
+
+
+def test_random_points_keep_their_slots_and_sides() -> None:
+    truth = np.zeros((50, 50), dtype=bool)
+    truth[10:20, 10:20] = True
+    points, labels = random_points(truth, 5, np.random.default_rng(0))
+    assert labels.tolist() == [1, 1, 0, 0, 0]
+    assert truth[tuple(points.astype(int).T)].tolist() == [True] * 2 + [False] * 3
+    _, labels = random_points(np.ones((5, 5), bool), 4, np.random.default_rng(0))
+    assert labels.tolist() == [1, 1]
+
+
+def test_dice_and_iou_of_empty_masks_are_one() -> None:
+    empty, full = np.zeros((4, 4), bool), np.ones((4, 4), bool)
+    assert dice(empty, empty) == iou(empty, empty) == 1
+    assert dice(empty, full) == iou(empty, full) == 0
+
+
+def test_every_instance_is_clicked_on_its_own(two_discs: Pair) -> None:
+    report = evaluate([two_discs], PaintsDiscs(), "click:1")
+    assert [score.instance for score in report.scores] == [1, 2]
+    assert all(score.dice == 1 for score in report.scores)
+    assert report.summary["gt_prompted_dice"] == 1
+    assert not any("automatic" in key for key in report.summary)
+
+
+def test_a_box_is_the_objects_own(two_discs: Pair) -> None:
+    report = evaluate([two_discs], PaintsDiscs(), "box")
+    assert report.summary["gt_prompted_iou"] == pytest.approx(197 / 289, abs=0.001)
+
+
+def test_logits_are_fed_back_from_the_second_click_on(two_discs: Pair) -> None:
+    segmenter = PaintsDiscs(Prompts(points=[(0, 0)]))
+    evaluate([two_discs], segmenter, "click:3")
+    first, second = segmenter.seen[:2]
+    assert first.logits is None
+    # the adapter's discs are perfect at once; frozen ones need more clicks
+    assert second.logits is None
+    assert segmenter.seen[2].logits is not None
+    assert len(segmenter.seen[2].points) == 2
+
+
+def test_automatic_prompts_are_scored_on_the_whole_foreground(two_discs: Pair) -> None:
+    segmenter = PaintsDiscs(
+        Prompts(points=[(20, 20), (5, 70), (59, 0)], labels=[1, 1, 0])
+    )
+    report = evaluate([two_discs], segmenter, "auto+click:1")
+    (score,) = report.scores
+    assert (score.positives, score.positives_on_object) == (2, 1)
+    assert len(score.steps) == 2
+    assert score.steps[0] < score.steps[1] == score.dice
+    assert score.frozen_dice is not None
+    assert score.frozen_dice < score.dice
+    assert report.adapter == "toy"
+    assert report.summary["positives_on_object"] == 0.5
+    assert report.summary["frozen_corrected_dice"] < report.summary["corrected_dice"]
+
+
+def test_nothing_proposed_on_an_empty_image_is_right(tmp_path: Path) -> None:
+    pair = _pair(tmp_path, "empty", np.zeros((20, 20), np.uint8))
+    report = evaluate([pair], PaintsDiscs(Prompts()), "auto")
+    assert report.scores[0].dice == 1
+
+
+def test_what_cannot_be_measured_is_named_and_the_rest_goes_on(
+    tmp_path: Path, two_discs: Pair
+) -> None:
+    broken = _pair(tmp_path, "broken", np.ones((9, 9), np.uint8))
+    broken.image.write_bytes(b"no image")
+    other = _pair(tmp_path, "other", np.ones((9, 9), np.uint8))
+    empty = _pair(tmp_path, "empty", np.zeros((9, 9), np.uint8))
+    pairs = [broken, Pair(two_discs.image, other.mask), empty, two_discs]
+    report = evaluate(pairs, PaintsDiscs(), "click:1")
+    assert len(report.scores) == 2
+    assert [("broken" in s, "its mask" in s) for s in report.skipped] == [
+        (True, False),
+        (False, True),
+        (False, True),
+    ]
+    record = json.loads(json.dumps(report.to_json()))
+    assert record["summary"]["skipped"] == 3
+    assert len(record["scores"]) == 2
