@@ -52,10 +52,15 @@ _MEASURE_EVERY = 32
 
 
 def default_folder() -> Path:
-    """Return the user's cache folder for embeddings (not created)."""
+    """Return the user's cache folder for embeddings (not created).
+
+    The environment variable ``NAPARI_PROMISE_CACHE`` overrides the user's cache.
+    """
     import platformdirs
 
-    return Path(platformdirs.user_cache_dir("napari-promise")) / "embeddings"
+    override = os.environ.get("NAPARI_PROMISE_CACHE")
+    base = override or platformdirs.user_cache_dir("napari-promise", appauthor=False)
+    return Path(base).expanduser() / "embeddings"
 
 
 class EmbeddingCache:

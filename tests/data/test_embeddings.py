@@ -350,3 +350,9 @@ def test_what_cannot_be_stored_is_refused(tmp_path, arrays, message):
     with pytest.raises(ValueError, match=message):
         EmbeddingCache(tmp_path).put(KEY, arrays)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_default_folder_follows_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("NAPARI_PROMISE_CACHE", str(tmp_path))
+    assert embeddings.default_folder() == tmp_path / "embeddings"
+    assert not embeddings.default_folder().exists()
