@@ -821,6 +821,36 @@ class Document:
             self.active_id = record.id
         return record
 
+    def add_saved(self, saved: Any) -> ObjectRecord:
+        """Add an object with saved prompts, exactly as they were.
+
+        Parameters
+        ----------
+        saved : export.SavedObject or ObjectRecord
+            Its id is taken where it is free.
+
+        Returns
+        -------
+        ObjectRecord
+            Without a mask: its prompts call for one.
+        """
+        with self.step("load prompts"):
+            object_id = int(saved.id)
+            if object_id in self._records or object_id <= 0:
+                object_id = self.next_id
+            record = ObjectRecord(
+                object_id,
+                tuple(int(index) for index in saved.plane),
+                saved.class_name,
+                saved.prompts,
+                tuple(saved.sources),
+                coarse=saved.coarse,
+                revision=next(self._revisions),
+            )
+            self._put(object_id, record)
+            self.active_id = object_id
+        return record
+
     def set_prompts(
         self,
         object_id: int,
