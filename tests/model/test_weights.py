@@ -4,9 +4,11 @@ import os
 import pickle
 import socket
 import threading
+from contextlib import suppress
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -165,7 +167,8 @@ def test_a_download_tells_its_progress_up_to_the_end(serve, way):
 def test_a_failed_download_leaves_nothing_and_says_what_to_do(
     cache, serve, monkeypatch, way, reason
 ):
-    monkeypatch.setattr(weights, "TIMEOUT", (2, 0.3))
+    if way == "stalled":
+        monkeypatch.setattr(weights, "TIMEOUT", (10, 0.3))
     info = serve(way)
     with pytest.raises(FetchError, match=reason) as caught:
         fetch("vit_t")
@@ -410,6 +413,20 @@ def test_a_file_that_is_not_whole_is_refused_with_its_path(tmp_path, kind):
         path.write_bytes(b"")
     with pytest.raises(ValueError, match=r"broken\.pth (cannot be read|is refused)"):
         load_state_dict(path)
+
+
+def test_a_damaged_file_gives_one_kind_of_error_only(tmp_path):
+    rng = np.random.default_rng(0)
+    path = tmp_path / "damaged.pth"
+    for zipped in (True, False):
+        torch.save({"a": torch.zeros(9)}, path, _use_new_zipfile_serialization=zipped)
+        whole = np.frombuffer(path.read_bytes(), np.uint8)
+        for _ in range(100):
+            damaged = whole[: rng.integers(1, len(whole) + 1)].copy()
+            damaged[rng.integers(0, len(damaged), 5)] = rng.integers(0, 256, 5)
+            path.write_bytes(damaged.tobytes())
+            with suppress(ValueError):
+                load_state_dict(path)
 
 
 def test_a_missing_checkpoint_is_named(tmp_path):
