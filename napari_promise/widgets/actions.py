@@ -33,8 +33,7 @@ def _answering(
 ) -> Callable[Concatenate[Actions, _P], None]:
     """Need an image, and turn a ValueError into a line for the user."""
 
-    @functools.wraps(method)
-    def call(self: Actions, *args: _P.args, **kwargs: _P.kwargs) -> None:
+    def call(self: Actions, /, *args: _P.args, **kwargs: _P.kwargs) -> None:
         if self._bridge.work is None:
             self._tell(_NO_IMAGE)
             return
@@ -43,6 +42,7 @@ def _answering(
         except (ValueError, OSError) as error:
             self._tell(str(error))
 
+    functools.update_wrapper(call, method)
     return call
 
 
@@ -168,13 +168,14 @@ class Actions:
         self._bridge.use_points()
 
     def _on_segmented(self, result: Any) -> None:
-        awaited, work = self._commit_awaited, self._bridge.work
+        work = self._bridge.work
         if work is None or result.document is not work.document:
             return
-        if awaited == result.object_id:
+        object_id: int = result.object_id
+        if object_id == self._commit_awaited and object_id in work.document:
             self._commit_awaited = None
-            if awaited in work.document and work.document.get(awaited).is_answered:
-                self._write(awaited, keep_painted=True)
+            if work.document.get(object_id).is_answered:
+                self._write(object_id, keep_painted=True)
 
     @_answering
     def new(self) -> None:

@@ -22,7 +22,7 @@ class Shortcut(NamedTuple):
     shown: str
 
 
-_CTRL, _SHIFT = ("⌘", "⇧") if sys.platform == "darwin" else ("Ctrl+", "Shift+")
+_CTRL = "⌘" if sys.platform == "darwin" else "Ctrl+"
 
 SHORTCUTS: dict[str, Shortcut] = {
     "auto": Shortcut(KeyCode.KeyA, "A"),
@@ -33,7 +33,7 @@ SHORTCUTS: dict[str, Shortcut] = {
     "commit": Shortcut(KeyCode.KeyC, "C"),
     "new": Shortcut(KeyCode.KeyN, "N"),
     "undo": Shortcut(KeyMod.CtrlCmd | KeyCode.KeyZ, f"{_CTRL}Z"),
-    "redo": Shortcut(KeyMod.CtrlCmd | KeyMod.Shift | KeyCode.KeyZ, f"{_CTRL}{_SHIFT}Z"),
+    "redo": Shortcut(KeyMod.CtrlCmd | KeyMod.Shift | KeyCode.KeyZ, f"{_CTRL}⇧Z"),
 }
 
 

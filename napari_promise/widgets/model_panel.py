@@ -19,8 +19,8 @@ from qtpy.QtWidgets import (
     QFormLayout,
     QHBoxLayout,
     QLabel,
+    QPushButton,
     QSizePolicy,
-    QToolButton,
     QVBoxLayout,
     QWidget,
 )
@@ -165,13 +165,12 @@ class ModelPanel(QWidget):
         self.status.setSizePolicy(
             QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred
         )
-        self.cancel = QToolButton()
-        self.cancel.setText("cancel")
+        self.cancel = QPushButton("cancel")
         self.cancel.setToolTip("Stop what is being computed or downloaded.")
         self.cancel.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.cancel.hide()
-        self.settings = QToolButton()
-        self.settings.setText("⚙")
+        self.settings = QPushButton("⚙")
+        self.settings.setFixedWidth(30)
         self.settings.setToolTip(
             "Settings: device, embedding cache, overlap of objects."
         )

@@ -18,11 +18,11 @@ from qtpy.QtWidgets import (
     QLabel,
     QLineEdit,
     QMenu,
+    QPushButton,
     QStyledItemDelegate,
     QStyleOptionViewItem,
     QTableWidget,
     QTableWidgetItem,
-    QToolButton,
     QVBoxLayout,
     QWidget,
 )
@@ -119,8 +119,7 @@ class ObjectsPanel(QWidget):
         self._classes = QStringListModel(self)
         self.title = QLabel("Objects")
         self.title.setStyleSheet("font-weight: 600;")
-        self.delete = QToolButton()
-        self.delete.setText("Delete object")
+        self.delete = QPushButton("Delete")
         self.delete.setToolTip(
             "Delete the chosen object, its pixels in the labels layer too.<br>"
             "<i>Undo brings it back. Shortcut: Delete, in the table</i>"

@@ -106,8 +106,8 @@ class PromptPanel(QWidget):
             key["segment"].shown,
             "Segment the object with its prompts as they are now.",
         )
-        self.undo = KeyButton("Undo", "", "")
-        self.redo = KeyButton("Redo", "", "")
+        self.undo = KeyButton("Undo", key["undo"].shown, "")
+        self.redo = KeyButton("Redo", key["redo"].shown, "")
         self.commit = KeyButton(
             "Commit object",
             key["commit"].shown,
@@ -133,11 +133,14 @@ class PromptPanel(QWidget):
         for index, stretch in enumerate((2, 3, 2)):
             prompts.setStretch(index, stretch)
         layout.addLayout(prompts)
-        layout.addLayout(_row(self.live, self.segment, None, self.undo, self.redo))
-        commit = _row(self.commit, self.new)
-        commit.setStretch(0, 1)
-        commit.setStretch(1, 1)
-        layout.addLayout(commit)
+        segment = _row(self.live, self.segment)
+        segment.setStretch(1, 1)
+        layout.addLayout(segment)
+        for pair in ((self.undo, self.redo), (self.commit, self.new)):
+            row = _row(*pair)
+            row.setStretch(0, 1)
+            row.setStretch(1, 1)
+            layout.addLayout(row)
         layout.addWidget(self.hint)
 
         self.auto.clicked.connect(self.auto_requested)

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from napari_promise.document import Document, ObjectRecord, Plane
+from napari_promise.document import Document, ObjectRecord, Plane, Source
 from napari_promise.prompts import Prompts
 from napari_promise.widgets.layers.boxes import Box
 from napari_promise.widgets.layers.table import UNASSIGNED, PointTable
@@ -54,7 +54,7 @@ def boxes_of(record: ObjectRecord) -> tuple[Box, ...]:
     )
 
 
-def with_points(record: ObjectRecord, rows: PointTable) -> tuple[Prompts, list[str]]:
+def with_points(record: ObjectRecord, rows: PointTable) -> tuple[Prompts, list[Source]]:
     """Prompts of an object with these rows as its points, and their sources."""
     scores = np.asarray(rows.scores)
     prompts = record.prompts.replace(
@@ -62,7 +62,8 @@ def with_points(record: ObjectRecord, rows: PointTable) -> tuple[Prompts, list[s
         labels=rows.include.astype(np.int64),
         scores=None if np.isnan(scores).all() else scores,
     )
-    return prompts, ["auto" if auto else "user" for auto in rows.auto]
+    sources: list[Source] = ["auto" if auto else "user" for auto in rows.auto]
+    return prompts, sources
 
 
 def usable(rows: PointTable, shape: tuple[int, ...]) -> np.ndarray:

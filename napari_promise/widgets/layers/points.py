@@ -40,7 +40,8 @@ _SAYS_EXCLUDE = {"exclude", "negative", "background", "-", "0", "0.0", "false"}
 _SIZE_SHARE = 1 / 45
 _SCREEN_SIZES = (9, 18)
 
-#: Borders as a share of the point: a model's point is mostly border.
+#: Borders as a share of the point: a model's disc is a ring. A cross has thin arms
+#: that a thick border would fill.
 _USER_BORDER, _AUTO_BORDER = 0.15, 0.3
 
 
@@ -227,7 +228,9 @@ class PointPrompts:
         wanted = {
             "face_color": np.array([face for face, _ in looks]),
             "border_color": np.array([border for _, border in looks]),
-            "border_width": np.where(table.auto, _AUTO_BORDER, _USER_BORDER),
+            "border_width": np.where(
+                table.auto & table.include, _AUTO_BORDER, _USER_BORDER
+            ),
         }
         with layer.block_update_properties():
             for name, value in wanted.items():
@@ -336,7 +339,7 @@ def _colours(
     colour = INCLUDE_COLOUR if include else EXCLUDE_COLOUR
     strength = 0.35 if faint else 1.0
     if auto:
-        return (*colour, 0.2 * strength), (*colour, strength)
+        return (*_WHITE[:3], 0.25 * strength), (*colour, strength)
     return (*colour, strength), (*_WHITE[:3], strength)
 
 

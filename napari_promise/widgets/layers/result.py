@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Labels
+from napari.utils.colormaps import CyclicLabelColormap
 from psygnal import Signal
 
 from napari_promise.document import BBox, Plane
@@ -19,6 +20,22 @@ from napari_promise.widgets.layers.strokes import strokes
 
 if TYPE_CHECKING:
     from napari.layers import Image
+
+#: Objects take turns in these: apart from each other, from tissue and from the preview.
+_COLOURS = (
+    "#f0e442",
+    "#cc79a7",
+    "#0072b2",
+    "#e69f00",
+    "#8fd14f",
+    "#9467bd",
+    "#17becf",
+    "#ff6f61",
+    "#b8b8ff",
+    "#2ca02c",
+    "#ffb6c1",
+    "#c49c94",
+)
 
 
 class ResultLabels:
@@ -45,7 +62,11 @@ class ResultLabels:
         if data is None:
             data = np.zeros(image_shape(image), dtype=np.uint16)
         self.layer = Labels(
-            data, name="ProMISe labels", opacity=0.55, **placement(image)
+            data,
+            name="ProMISe labels",
+            opacity=0.55,
+            colormap=CyclicLabelColormap(colors=["transparent", *_COLOURS]),
+            **placement(image),
         )
         self._writing = False
         self.layer.events.paint.connect(self._on_paint)
