@@ -44,6 +44,9 @@ from scripts.scene_store import open_store
 
 Rng = np.random.Generator
 
+#: Type of pixels' activations; mixed with float32 half the time goes into conversion.
+COMPUTE = torch.bfloat16
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -61,17 +64,21 @@ class Recipe:
         Peak learning rate of AdamW for what starts from random values.
     encoder_rate : float
         Share of `rate` for the pre-trained transformer.
+    opening : float
+        Share of the schedule without corrective rounds: until a first mask lies where
+        the prompt is, there is nothing to correct.
     thaw : float
         Share of the schedule after which the transformer starts to learn.
     """
 
-    minutes_256: float = 45.0
-    minutes_512: float = 28.0
+    minutes_256: float = 32.0
+    minutes_512: float = 23.0
     batch: int = 4
     objects: int = 4
     rate: float = 1e-3
-    encoder_rate: float = 0.1
-    thaw: float = 0.06
+    encoder_rate: float = 0.06
+    opening: float = 0.15
+    thaw: float = 0.30
     weight_decay: float = 0.02
     clip: float = 1.0
     average: float = 0.997
@@ -113,7 +120,27 @@ def build_for_training(deit: Path | None) -> nn.Module:
     frequencies = sam.prompt_encoder.pe_layer.positional_encoding_gaussian_matrix
     spread = 2 ** torch.linspace(-1, 2, frequencies.shape[1])
     frequencies.mul_(spread)
+    attend_nearby(sam)
     return sam
+
+
+def attend_nearby(sam: nn.Module) -> None:
+    """Let prompts and pixels attend to each other by nearness from the first step.
+
+    Queries and keys of every cross-attention begin with the same projection, so that
+    their product is that of the position codes, which falls with distance. From two
+    independent projections the decoder needs hundreds of steps to find out where a
+    click is.
+    """
+    transformer = sam.mask_decoder.transformer
+    attentions = [(transformer.final_attn_token_to_image, 1.7)]
+    for layer in transformer.layers:
+        attentions.append((layer.cross_attn_token_to_image, 1.7))
+        attentions.append((layer.cross_attn_image_to_token, 1.4))
+    for attention, gain in attentions:
+        nn.init.orthogonal_(attention.q_proj.weight, gain)
+        with torch.no_grad():
+            attention.k_proj.weight.copy_(attention.q_proj.weight)
 
 
 def set_side(sam: nn.Module, side: int) -> None:
@@ -180,7 +207,7 @@ def first_prompt(rng: Rng, truth: np.ndarray) -> Prompt:
         (N, H, W) bool at half resolution.
     """
     count = len(truth)
-    kind = rng.choice(["click", "box", "points", "mask"], p=[0.42, 0.36, 0.14, 0.08])
+    kind = rng.choice(["click", "box", "points", "mask"], p=[0.38, 0.45, 0.10, 0.07])
     empty = Prompt(torch.zeros(count, 0, 2), torch.zeros(count, 0))
     if kind == "click":
         spots = [deepest(m) if rng.random() < 0.6 else anywhere(rng, m) for m in truth]
@@ -269,22 +296,30 @@ def decode(
     points = (prompt.points.float(), prompt.labels) if prompt.labels.numel() else None
     sparse, dense = sam.prompt_encoder(points, prompt.boxes, prompt.logits)
     masks, quality = sam.mask_decoder.predict_masks(
-        image_embeddings=embedding,
-        image_pe=position,
+        image_embeddings=embedding.to(COMPUTE),
+        image_pe=position.to(COMPUTE),
         sparse_prompt_embeddings=sparse,
-        dense_prompt_embeddings=dense,
+        dense_prompt_embeddings=dense.to(COMPUTE),
     )
     return masks.float(), quality.float()
 
 
 def mask_losses(masks: Tensor, truth: Tensor) -> Tensor:
-    """2 BCE + Dice of every mask, (N, T), against truth (N, H, W) in 0..1."""
+    """2 BCE + Dice of every mask, (N, T), against truth (N, H, W) in 0..1.
+
+    The cross-entropy is divided not by the whole grid but by the square root of the
+    object's share of it: averaged over the grid, a nucleus of a hundred cells would
+    weigh nothing, and an empty mask would be nearly right; divided by the share
+    itself, small objects would drown large ones.
+    """
     target = truth[:, None].expand_as(masks)
     bce = F.binary_cross_entropy_with_logits(masks, target, reduction="none")
     chance = masks.sigmoid()
     overlap = (chance * target).sum((2, 3))
     total = chance.sum((2, 3)) + target.sum((2, 3))
-    return 2 * bce.mean((2, 3)) + 1 - (2 * overlap + 1) / (total + 1)
+    covered = truth.mean((1, 2))[:, None]
+    counted = (covered + 1 / 1024).sqrt()
+    return 2 * bce.mean((2, 3)) / counted + 1 - (2 * overlap + 1) / (total + 1)
 
 
 def episode_loss(
@@ -306,9 +341,17 @@ def episode_loss(
 
 
 def picture_loss(
-    sam: nn.Module, rng: Rng, embedding: Tensor, position: Tensor, sample: Sample
+    sam: nn.Module,
+    rng: Rng,
+    embedding: Tensor,
+    position: Tensor,
+    sample: Sample,
+    corrected: bool,
 ) -> tuple[float, float]:
-    """Run one episode and back-propagate; returns Dice of its first and last round."""
+    """Run one episode and back-propagate; returns Dice of its first and last round.
+
+    Without `corrected` the episode ends after its first round.
+    """
     soft = torch.from_numpy(sample.truth)
     truth = sample.truth > 0.5
     prompt = first_prompt(rng, truth)
@@ -316,6 +359,8 @@ def picture_loss(
     masks, quality = decode(sam, embedding, position, prompt)
     episode_loss(masks, quality, soft, ambiguous).backward()
     first = masks.detach()
+    if not corrected:
+        return (_dice(first[:, 0], soft),) * 2
     if ambiguous and rng.random() < 0.5:
         best = quality[:, 1:].argmax(1)
         logits = first[torch.arange(len(first)), 1 + best][:, None]
@@ -341,8 +386,8 @@ def _dice(logits: Tensor, truth: Tensor) -> float:
 
 
 def learning_rate(progress: float, steps: int) -> float:
-    """Share of the peak rate: 100 steps of warm-up, then a cosine over the clock."""
-    warm = min(1.0, (steps + 1) / 100)
+    """Share of the peak rate: 60 steps of warm-up, then a cosine over the clock."""
+    warm = min(1.0, (steps + 1) / 60)
     return warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0))))
 
 
@@ -374,10 +419,10 @@ def train(rank: int, world: int, args: argparse.Namespace, recipe: Recipe) -> No
         sam.load_state_dict(saved["model"])
         average.load_state_dict(saved["average"])
         optimizer.load_state_dict(saved["optimizer"])
+        optimizer.param_groups[1]["share"] = recipe.encoder_rate
         spent, step = saved["spent"], saved["step"]
     for parameter in vit:
         parameter.requires_grad_(False)
-    parameters = rest + vit
     store = open_store(args.scenes, recipe.scenes)
     sources = Sources(store, recipe.objects)
     rng = np.random.default_rng([recipe.seed, rank, step])
@@ -396,20 +441,26 @@ def train(rank: int, world: int, args: argparse.Namespace, recipe: Recipe) -> No
         if progress >= recipe.thaw and not vit[0].requires_grad:
             for parameter in vit:
                 parameter.requires_grad_(True)
+        corrected = progress >= recipe.opening
         side = 256 if spent < 60 * recipe.minutes_256 else 512
         set_side(sam, side)
         if side not in position:
             position[side] = sam.prompt_encoder.get_dense_pe()
         samples = [sources.draw(rng, side) for _ in range(recipe.batch)]
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", COMPUTE):
             embeddings = sam.image_encoder(normalise(sam, samples))
             leaf = embeddings.detach().requires_grad_()
             scores = [
-                picture_loss(sam, rng, leaf[i : i + 1], position[side], sample)
+                picture_loss(
+                    sam, rng, leaf[i : i + 1], position[side], sample, corrected
+                )
                 for i, sample in enumerate(samples)
             ]
             embeddings.backward(leaf.grad)
-        norm = _combine_gradients(parameters, world * recipe.batch, world, recipe.clip)
+        pictures = world * recipe.batch
+        norm = _combine_gradients(rest, pictures, world, recipe.clip)
+        if vit[0].requires_grad:
+            norm += _combine_gradients(vit, pictures, world, recipe.clip)
         for group in optimizer.param_groups:
             group["lr"] = recipe.rate * group["share"] * learning_rate(progress, step)
         if math.isfinite(norm):
@@ -442,18 +493,17 @@ def _combine_gradients(
     parameters: list[nn.Parameter], pictures: int, world: int, clip: float
 ) -> float:
     """Average gradients over pictures and processes and clip them, in place."""
-    with_gradient = [p for p in parameters if p.requires_grad]
-    for parameter in with_gradient:
+    for parameter in parameters:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
-    flat = torch.cat([p.grad.flatten() for p in with_gradient])  # type: ignore[union-attr]
+    flat = torch.cat([p.grad.flatten() for p in parameters])  # type: ignore[union-attr]
     if world > 1:
         dist.all_reduce(flat)
     flat /= pictures
     norm = float(flat.norm())
     flat *= min(1.0, clip / (norm + 1e-6))
     start = 0
-    for parameter in with_gradient:
+    for parameter in parameters:
         count = parameter.numel()
         parameter.grad = flat[start : start + count].view_as(parameter)
         start += count

@@ -100,7 +100,7 @@ class TinyEncoder(nn.Module):
         """
         vit = self.vit
         tokens = vit.patch_embed(x)  # (B, S / 16, S / 16, 192)
-        tokens = tokens + self._positions(tokens.shape[1])
+        tokens = tokens + self._positions(tokens.shape[1]).to(tokens.dtype)
         early = tokens
         for index, block in enumerate(vit.blocks):
             tokens = block(tokens)
