@@ -11,7 +11,7 @@ import binascii
 import dataclasses
 import zlib
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -86,6 +86,18 @@ class Prompts:
     mask: NDArray[np.bool_] | None = None
     logits: NDArray[np.float32] | None = None
     scores: NDArray[np.float64] | None = None
+
+    if TYPE_CHECKING:  # lists are as welcome as arrays
+
+        def __init__(
+            self,
+            points: ArrayLike = ...,
+            labels: ArrayLike | None = ...,
+            boxes: ArrayLike = ...,
+            mask: ArrayLike | None = ...,
+            logits: ArrayLike | None = ...,
+            scores: ArrayLike | None = ...,
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         points = _floats("points", self.points, 2, "(row, column)")
@@ -249,11 +261,11 @@ class Prompts:
                 scores = [np.nan if s is None else s for s in data["scores"]]
             return cls(
                 points=data.get("points", ()),
-                labels=data.get("labels"),  # type: ignore[arg-type]
+                labels=data.get("labels"),
                 boxes=data.get("boxes", ()),
                 mask=mask,
                 logits=logits,
-                scores=scores,  # type: ignore[arg-type]
+                scores=scores,
             )
         except (
             KeyError,

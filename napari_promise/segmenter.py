@@ -6,6 +6,7 @@ session, no window and no file but those of models and adapters.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,7 +21,12 @@ from numpy.typing import NDArray
 from napari_promise.data import planes
 from napari_promise.document import BBox, Region
 from napari_promise.model import promise
-from napari_promise.model.adapters import Adapter, AdapterInfo, load_adapter
+from napari_promise.model.adapters import (
+    Adapter,
+    AdapterInfo,
+    load_adapter,
+    tensor_bytes,
+)
 from napari_promise.model.sam import (
     Embedding,
     encode_image,
@@ -168,6 +174,13 @@ class Segmenter:
     def adapter_info(self) -> AdapterInfo | None:
         """What is known of the adapter; None without one."""
         return None if self._adapter is None else self._adapter.info
+
+    @property
+    def adapter_sha256(self) -> str | None:
+        """The hash of the adapter's tensor file, hexadecimal; None without one."""
+        if self._adapter is None:
+            return None
+        return hashlib.sha256(tensor_bytes(self._adapter)).hexdigest()
 
     @property
     def model_id(self) -> str:
@@ -440,4 +453,4 @@ def _parts(
 
 
 def _batch(values: NDArray[Any], device: torch.device) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(values))[None].to(device)
+    return torch.from_numpy(np.array(values))[None].to(device)

@@ -195,15 +195,20 @@ def save_adapter(adapter: Adapter, folder: str | Path) -> Path:
         if module is not None
     }
     info = replace(adapter.info, modules=modules)
+    # the record comes last: a folder without it is no adapter
+    _write(folder / TENSORS, tensor_bytes(adapter))
+    text = json.dumps(info.to_json(), indent=2, ensure_ascii=False)
+    _write(folder / RECORD, (text + "\n").encode())
+    return folder
+
+
+def tensor_bytes(adapter: Adapter) -> bytes:
+    """Return the content of an adapter's tensor file, always in the same order."""
     tensors = {
         name: value.detach().to("cpu", torch.float16).contiguous()
         for name, value in adapter.state_dict().items()
     }
-    # the record comes last: a folder without it is no adapter
-    _write(folder / TENSORS, safetensors.torch.save(tensors))
-    text = json.dumps(info.to_json(), indent=2, ensure_ascii=False)
-    _write(folder / RECORD, (text + "\n").encode())
-    return folder
+    return safetensors.torch.save(tensors)
 
 
 def load_adapter(source: str | Path, sam: Sam | None = None) -> Adapter:
