@@ -1,4 +1,8 @@
+import threading
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -327,6 +331,49 @@ def test_mobile_sams_checkpoint_fills_the_model(mobile_state, tmp_path):
     assert torch.equal(stem, mobile_state["image_encoder.patch_embed.seq.0.c.weight"])
     token = sam.mask_decoder.iou_token.weight
     assert torch.equal(token, mobile_state["mask_decoder.iou_token.weight"])
+
+
+def test_a_model_of_the_list_is_downloaded_and_encodes(
+    mobile_state, photo, tmp_path, monkeypatch
+):
+    torch.save(mobile_state, tmp_path / "mobile_sam.pt")
+    monkeypatch.setenv("NAPARI_PROMISE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    digest = weights.sha256_of(tmp_path / "mobile_sam.pt")
+    with serving(tmp_path) as url:
+        info = replace(
+            weights.MODELS["vit_t"], url=f"{url}/mobile_sam.pt", hash=f"sha256:{digest}"
+        )
+        monkeypatch.setitem(weights.MODELS, "vit_t", info)
+        load_sam("vit_t")
+    sam = load_sam("vit_t")  # from the cache: the server is gone
+    assert (sam.model_id, sam.sha256) == ("vit_t", digest)
+    sam.image_encoder.img_size = 256  # a smaller frame is quicker; the code is the same
+    predictor = SamPredictor(sam)
+    predictor.set_image(photo)
+    embedding = encode_image(sam, photo)
+    assert torch.equal(embedding.image, predictor.features.half().float())
+    shapes = [tuple(level.shape) for level in embedding.levels]
+    assert shapes == [(1, 160, 16, 16), (1, 160, 16, 16), (1, 320, 16, 16)]
+
+
+@contextmanager
+def serving(folder):
+    handler = partial(QuietHandler, directory=str(folder))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
 
 
 def test_a_mobile_model_saved_from_here_loads_again(tmp_path):
