@@ -1,0 +1,255 @@
+"""The segmenter: numpy in, numpy out, and the same answer as stock SAM's predictor.
+
+Weights are random and embeddings made up: what is tested is the way from prompts to
+mask, not the quality of any model.
+"""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from napari_promise.model.adapters import Adapter, AdapterInfo
+from napari_promise.model.pattern_shift import PatternEmbedding
+from napari_promise.model.sam import Embedding, build_sam, freeze
+from napari_promise.prompts import Prompts
+from napari_promise.segmenter import Segmenter, mask_to_logits
+
+SHAPE = (90, 120)
+MODEL = "promise-tiny"
+
+
+def embedding(seed: int = 0) -> Embedding:
+    noise = torch.Generator().manual_seed(seed)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(1, *shape, generator=noise).half().float()
+
+    return Embedding(draw(128, 64, 64), (draw(192, 32, 32),), (384, 512), SHAPE, MODEL)
+
+
+@pytest.fixture(scope="module")
+def segmenter() -> Segmenter:
+    torch.manual_seed(0)
+    sam = freeze(build_sam(MODEL))
+    sam.model_id = MODEL
+    return Segmenter(sam)
+
+
+def with_ips(segmenter: Segmenter) -> Segmenter:
+    info = AdapterInfo(
+        name="test",
+        base_model=MODEL,
+        base_sha256="0" * 64,
+        apm="none",
+        points=4,
+        slot_labels=(1, 1, 0, 0),
+        ips=True,
+        class_name="thing",
+    )
+    ips = PatternEmbedding(128)
+    for parameter in ips.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    return Segmenter(segmenter.sam, Adapter(info, None, ips))
+
+
+def stock(segmenter: Segmenter, emb: Embedding, **prompts):
+    from segment_anything import SamPredictor
+
+    predictor = SamPredictor(segmenter.sam)
+    predictor.features = emb.image
+    predictor.original_size, predictor.input_size = emb.original_size, emb.input_size
+    predictor.is_image_set = True
+    return predictor.predict(**prompts)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "arguments"),
+    [
+        (
+            Prompts(points=[(40, 60), (20, 30)], labels=[1, 0]),
+            {
+                "point_coords": np.array([[60, 40], [30, 20]]),
+                "point_labels": np.array([1, 0]),
+                "multimask_output": False,
+            },
+        ),
+        (
+            Prompts(points=[(40, 60)], boxes=[(10, 20, 70, 90)]),
+            {
+                "point_coords": np.array([[60, 40]]),
+                "point_labels": np.array([1]),
+                "box": np.array([20, 10, 90, 70]),
+                "multimask_output": False,
+            },
+        ),
+        (
+            Prompts(boxes=[(10, 20, 70, 90)]),
+            {"box": np.array([20, 10, 90, 70]), "multimask_output": False},
+        ),
+    ],
+    ids=["points", "point and box", "box"],
+)
+def test_without_an_adapter_masks_are_those_of_the_stock_predictor(
+    segmenter, prompts, arguments
+) -> None:
+    emb = embedding()
+    masks, scores, low = stock(segmenter, emb, **arguments)
+    result = segmenter.segment(emb, prompts)
+    np.testing.assert_array_equal(result.mask, masks[0])
+    assert result.score == pytest.approx(float(scores[0]))
+    np.testing.assert_array_equal(
+        result.logits, low[:1].astype(np.float16).astype(np.float32)
+    )
+    assert result.token == 0
+
+
+def test_a_single_click_takes_the_best_of_three_masks(segmenter) -> None:
+    emb = embedding()
+    masks, scores, _ = stock(
+        segmenter,
+        emb,
+        point_coords=np.array([[60, 40]]),
+        point_labels=np.array([1]),
+        multimask_output=True,
+    )
+    result = segmenter.segment(emb, Prompts(points=[(40, 60)]))
+    np.testing.assert_array_equal(result.mask, masks[scores.argmax()])
+    assert result.token == scores.argmax() + 1
+    single = segmenter.segment(emb, Prompts(points=[(40, 60)]), multimask=False)
+    assert single.token == 0
+
+
+def test_logits_of_a_result_are_ready_to_be_fed_back(segmenter) -> None:
+    emb = embedding()
+    first = segmenter.segment(emb, Prompts(points=[(40, 60)]))
+    prompts = Prompts(points=[(40, 60), (70, 20)], labels=[1, 0], logits=first.logits)
+    assert prompts.logits is first.logits, "rounded already, so shared"
+    masks, _, _ = stock(
+        segmenter,
+        emb,
+        point_coords=prompts.points_xy(),
+        point_labels=prompts.labels,
+        mask_input=first.logits,
+        multimask_output=False,
+    )
+    np.testing.assert_array_equal(segmenter.segment(emb, prompts).mask, masks[0])
+
+
+def test_saved_prompts_and_a_cached_embedding_give_the_identical_mask(
+    segmenter,
+) -> None:
+    emb = embedding()
+    logits = segmenter.segment(emb, Prompts(points=[(40, 60)])).logits
+    prompts = Prompts(points=[(40, 60), (70.25, 20.5)], labels=[1, 0], logits=logits)
+    result = segmenter.segment(emb, prompts)
+    replayed = segmenter.segment(
+        segmenter.restore(emb.to_arrays()),
+        Prompts.from_json(json.loads(json.dumps(prompts.to_json()))),
+    )
+    assert replayed.region == result.region
+    np.testing.assert_array_equal(replayed.logits, result.logits)
+
+
+def test_an_adapter_changes_the_answer_and_without_ips_it_does_not(segmenter) -> None:
+    emb = embedding()
+    adapted = with_ips(segmenter)
+    prompts = Prompts(points=[(40, 60), (20, 30)])
+    plain = segmenter.segment(emb, prompts)
+    off = adapted.segment(emb, prompts, ips=False)
+    assert off.region == plain.region
+    np.testing.assert_array_equal(off.logits, plain.logits)
+    on = adapted.segment(emb, prompts)
+    assert on.token == 1, "shifted tokens are read from the first of the three"
+    assert not np.array_equal(on.logits, plain.logits)
+    adapted.adapter = None
+    np.testing.assert_array_equal(adapted.segment(emb, prompts).logits, plain.logits)
+
+
+def test_several_boxes_are_one_object_of_several_parts(segmenter) -> None:
+    emb = embedding()
+    boxes = [(5, 5, 40, 40), (50, 60, 80, 110)]
+    near, far = (20, 20), (70, 90)
+    both = segmenter.segment(emb, Prompts(points=[far, near], boxes=boxes))
+    parts = [
+        segmenter.segment(emb, Prompts(points=[point], boxes=[box]))
+        for point, box in zip((near, far), boxes, strict=True)
+    ]
+    np.testing.assert_array_equal(
+        both.logits, np.maximum(parts[0].logits, parts[1].logits)
+    )
+
+
+def test_a_mask_prompt_covers_its_cells_and_leaves_the_padding_out() -> None:
+    mask = np.zeros(SHAPE, bool)
+    mask[:45, 60:] = True
+    logits = mask_to_logits(mask, embedding(), (256, 256))
+    assert logits.shape == (1, 1, 256, 256)
+    inside = logits[0, 0] > 0
+    assert inside[:96, 128:].all()
+    assert not inside[96:].any()
+    assert not inside[:, :128].any()
+    np.testing.assert_array_equal(logits, logits.half().float())
+
+
+def test_a_mask_prompt_alone_is_enough(segmenter) -> None:
+    mask = np.zeros(SHAPE, bool)
+    mask[20:60, 30:80] = True
+    emb = embedding()
+    result = segmenter.segment(emb, Prompts(mask=mask))
+    given = mask_to_logits(mask, emb, (256, 256))[0].numpy()
+    same = segmenter.segment(emb, Prompts(logits=given))
+    assert result.region == same.region
+
+
+def test_logits_of_another_grid_are_brought_to_this_models_grid(segmenter) -> None:
+    logits = np.full((1, 128, 128), 3.0, np.float32)
+    emb = embedding()
+    coarse = segmenter.segment(emb, Prompts(points=[(40, 60)], logits=logits))
+    fine = segmenter.segment(
+        emb, Prompts(points=[(40, 60)], logits=np.full((1, 256, 256), 3.0))
+    )
+    np.testing.assert_array_equal(coarse.logits, fine.logits)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "message"),
+    [
+        (Prompts(), "nothing to segment"),
+        (Prompts(mask=np.ones((4, 4), bool)), "a mask of this image"),
+    ],
+)
+def test_prompts_that_cannot_be_answered_are_refused(
+    segmenter, prompts, message
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        segmenter.segment(embedding(), prompts)
+
+
+def test_an_embedding_of_another_model_is_refused(segmenter) -> None:
+    emb = embedding()
+    other = Embedding(emb.image, emb.levels, emb.input_size, SHAPE, "vit_b")
+    with pytest.raises(ValueError, match="made by vit_b"):
+        segmenter.segment(other, Prompts(points=[(1, 1)]))
+
+
+def test_proposing_without_an_adapter_says_what_to_do(segmenter) -> None:
+    with pytest.raises(ValueError, match="choose one, or train one"):
+        segmenter.propose(embedding())
+
+
+def test_an_empty_mask_has_no_region(segmenter, monkeypatch) -> None:
+    from napari_promise import segmenter as module
+
+    def nothing(sam, emb, **_: object):
+        return torch.full((1, 1, 256, 256), -1.0), torch.zeros(1, 1)
+
+    monkeypatch.setattr(module.promise, "decode", nothing)
+    result = segmenter.segment(embedding(), Prompts(points=[(1, 1), (2, 2)]))
+    assert result.region is None
+    assert result.bbox is None
+    assert result.mask.shape == SHAPE
+    assert not result.mask.any()
