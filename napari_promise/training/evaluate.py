@@ -116,7 +116,7 @@ class Score:
         With the adapter where there is one.
     frozen_dice, frozen_iou : float or None
         Frozen SAM with the same kind of prompts; None without an adapter.
-    steps : tuple of float
+    steps, frozen_steps : tuple of float
         Dice before the first click (automatic only) and after each.
     positives, positives_on_object : int
         Positive points of the proposal; those of them on the object.
@@ -129,6 +129,7 @@ class Score:
     frozen_dice: float | None
     frozen_iou: float | None
     steps: tuple[float, ...] = ()
+    frozen_steps: tuple[float, ...] = ()
     positives: int = 0
     positives_on_object: int = 0
 
@@ -174,13 +175,16 @@ class EvaluationReport:
             result[f"frozen_{column}_iou"] = _mean(
                 s.frozen_iou for s in self.scores if s.frozen_iou is not None
             )
-        if self.scores[0].steps:
-            # a perfect mask needs no further click: its last score stays
-            longest = max(len(s.steps) for s in self.scores)
-            result["dice_by_step"] = [
-                _mean(s.steps[min(i, len(s.steps) - 1)] for s in self.scores)
-                for i in range(longest)
-            ]
+        for key, steps in (
+            ("dice_by_step", [s.steps for s in self.scores]),
+            ("frozen_dice_by_step", [s.frozen_steps for s in self.scores]),
+        ):
+            if any(steps):
+                # a perfect mask needs no further click: its last score stays
+                result[key] = [
+                    _mean(each[min(i, len(each) - 1)] for each in steps)
+                    for i in range(max(map(len, steps)))
+                ]
         positives = sum(s.positives for s in self.scores)
         if positives:
             on_object = sum(s.positives_on_object for s in self.scores)
@@ -293,9 +297,10 @@ def measure(
     for instance, target in objects(truth, together=plan.automatic):
         start = _start(segmenter, emb, target, plan, [*seed, instance or 0])
         steps, mask = _draw(segmenter, emb, target, start, plan, ips=True)
-        frozen = None
+        frozen: Mask | None = None
+        frozen_steps: tuple[float, ...] = ()
         if adapted:
-            _, frozen = _draw(segmenter, emb, target, start, plan, ips=False)
+            frozen_steps, frozen = _draw(segmenter, emb, target, start, plan, ips=False)
         positive = start.points[start.labels == 1] if plan.automatic else None
         on_object = 0
         if positive is not None:
@@ -310,6 +315,7 @@ def measure(
             frozen_dice=None if frozen is None else dice(frozen, target),
             frozen_iou=None if frozen is None else iou(frozen, target),
             steps=steps if plan.clicks else (),
+            frozen_steps=frozen_steps if plan.clicks else (),
             positives=0 if positive is None else len(positive),
             positives_on_object=on_object,
         )

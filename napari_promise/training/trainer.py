@@ -262,6 +262,12 @@ class _Run:
         self.adapter = Adapter(info)
         self.grid = int(sam.prompt_encoder.mask_input_size[0])
 
+    def quick(self) -> torch.autocast:
+        """bfloat16 where the hardware computes it: twice as fast, 1 % apart."""
+        return torch.autocast(
+            self.device.type, torch.bfloat16, enabled=_has_bfloat16(self.device)
+        )
+
     # 1. embed ---------------------------------------------------------------------
 
     def embed(
@@ -325,9 +331,12 @@ class _Run:
         scale = frame / max(mask.shape)
         size = (int(mask.shape[0] * scale + 0.5), int(mask.shape[1] * scale + 0.5))
         rgb, share = views.fit(rgb, mask, size)
+        if view < 0:  # what is measured is embedded as the user's images are
+            return encode_image(self.sam, rgb), share
         if view > 0:
             rgb, share = views.augment(rgb, share, np.random.default_rng(seed))
-        return encode_image(self.sam, rgb), share
+        with self.quick():
+            return encode_image(self.sam, rgb), share
 
     def _open(self, emb: Embedding, held_out: int, training: int) -> str:
         """Make the stores; return what they will take."""
@@ -369,8 +378,9 @@ class _Run:
                 step += 1
                 levels, image, target, inside = self._apm_batch(store, chosen, rng)
                 apm.train()
-                with _seeded(config.seed, "apm", step):
-                    loss = mask_loss(apm(levels, image), target, inside)
+                with _seeded(config.seed, "apm", step), self.quick():
+                    logits = apm(levels, image)
+                loss = mask_loss(logits.float(), target, inside)
                 optimizer.zero_grad()
                 loss.backward()
                 nn.utils.clip_grad_norm_(apm.parameters(), 1.0)
@@ -480,7 +490,8 @@ class _Run:
                 )
             adapter = Adapter(self.adapter.info, self.adapter.apm, average)
             scores = self._scores(adapter, SCORED_IN_TRAINING)
-            found = float(np.mean([v for k, v in scores.items() if "frozen" not in k]))
+            kinds = ("automatic", "corrected", "gt_prompted")
+            found = float(np.mean([scores[kind] for kind in kinds if kind in scores]))
             if found > best:
                 best, patience = found, config.patience
                 self.scores |= scores
@@ -586,7 +597,7 @@ class _Run:
         chosen = np.linspace(0, store.count - 1, count).round().astype(int)
         plans = [f"gt:{self.config.points}"]
         if adapter.apm is not None:
-            plans += ["auto", "auto+click:1"]
+            plans.append("auto+click:1")
         result: dict[str, float] = {}
         for text in plans:
             plan = PromptPlan.parse(text)
@@ -599,12 +610,14 @@ class _Run:
                         str(at), emb, truth, segmenter, plan, seed=[0, int(at)]
                     )
             summary = EvaluationReport(text, None, None, tuple(scores)).summary
-            result |= {
-                key.removesuffix("_dice"): value
-                for key, value in summary.items()
-                if key.endswith("_dice")
-            }
-            if text == "auto" and "positives_on_object" in summary:
+            for name in ("gt_prompted", "corrected"):
+                for kind in ("", "frozen_"):
+                    if f"{kind}{name}_dice" in summary:
+                        result[kind + name] = summary[f"{kind}{name}_dice"]
+            if plan.automatic:
+                result["automatic"] = summary["dice_by_step"][0]
+                result["frozen_automatic"] = summary["frozen_dice_by_step"][0]
+            if "positives_on_object" in summary:
                 result["positives_on_object"] = summary["positives_on_object"]
         return result
 
@@ -626,6 +639,13 @@ class _Run:
         """Remove the embeddings."""
         self.training = self.held_out = None
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return device.type == "cpu" and supported is not None and bool(supported())
 
 
 class _Clock:
