@@ -12,10 +12,10 @@ import contextlib
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -46,8 +46,8 @@ app.add_typer(models_app, name="models", invoke_without_command=True)
 app.add_typer(adapters_app, name="adapters", invoke_without_command=True)
 
 # typer's own errors, whichever click it stands on.
-_UsageError = typer.BadParameter.__bases__[0]
-_ClickException = _UsageError.__bases__[0]
+_UsageError: Any = typer.BadParameter.__bases__[0]
+_ClickException: Any = _UsageError.__bases__[0]
 
 _PLANE_FORMATS = ("png", "tif", "npy", "nii", "nii.gz")
 
@@ -128,12 +128,13 @@ ForceOption = Annotated[
 @app.command()
 def demo(
     auto: Annotated[
-        bool,
+        bool | None,
         typer.Option(
-            "--auto",
-            help="Auto-prompt, click, commit and export by itself, then close.",
+            "--auto/--no-auto",
+            help="Auto-prompt, click, commit and export by itself, then close; by "
+            "default only where there is no display.",
         ),
-    ] = False,
+    ] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Where --auto leaves its files.")
     ] = Path("demo"),
@@ -141,7 +142,7 @@ def demo(
     """Open napari on a sample image, ready to click."""
     from napari_promise import demo as demonstration
 
-    status = demonstration.main(auto=auto, output=output)
+    status = demonstration.main(auto=auto, out=output)
     if status:
         raise typer.Exit(int(status))
 
@@ -293,9 +294,9 @@ def _request(
         at = _numbers("--points", ";".join(points or ()), (2, 3), "row,column,1")
         corners = _numbers("--box", ";".join(boxes or ()), (4,), "r0,c0,r1,c1")
         prompt = Prompts(
-            points=[point[:2] for point in at],  # type: ignore[arg-type]
-            labels=[(*point, 1)[2] for point in at],  # type: ignore[arg-type]
-            boxes=corners,  # type: ignore[arg-type]
+            points=[point[:2] for point in at],
+            labels=[(*point, 1)[2] for point in at],
+            boxes=corners,
         )
         objects = (SavedObject(1, prompt, sources=("user",) * len(at)),)
     elif replay is not None:
@@ -494,7 +495,7 @@ def _segment(
             f"{job.image} has no plane {min(missing)} that the prompts speak of: "
             "replay them on the image they were made on."
         )
-    image = {"name": job.image.name, "digest": digests}
+    image: dict[str, Any] = {"name": job.image.name, "digest": digests}
     if request.contrast_limits is not None:
         image["contrast_limits"] = list(request.contrast_limits)
     record_of_making = export.provenance(
@@ -666,7 +667,7 @@ def train(
     from napari_promise.model.adapters import AdapterInfo
     from napari_promise.training.config import TrainConfig
 
-    given = {
+    given: dict[str, Any] = {
         "apm_epochs": epochs,
         "ips_epochs": ips_epochs,
         "views": views,
@@ -706,11 +707,12 @@ def _train(config: Any, output: Path) -> None:
     from napari_promise.training.trainer import train as run
 
     scores: dict[str, float] = {}
-    with _progress() as progress:
-        tasks: dict[str, Any] = {}
-        steps = run(config)
-        try:
-            for step in steps:
+    tasks: dict[str, Any] = {}
+    # Closed at once when interrupted, because that is when it writes what it has.
+    steps = contextlib.closing(cast("Generator[Any, None, None]", run(config)))
+    try:
+        with _progress() as progress, steps as running:
+            for step in running:
                 if step.phase not in tasks:
                     tasks[step.phase] = progress.add_task(step.phase)
                 loss = "" if step.loss is None else f" loss {step.loss:.3f}"
@@ -723,11 +725,10 @@ def _train(config: Any, output: Path) -> None:
                 if step.message:
                     _say(step.message)
                 scores = step.held_out or scores
-        except KeyboardInterrupt:
-            steps.close()
-            kept = (output / "adapter.json").exists()
-            rest = f"the best so far is in {output}." if kept else "nothing was kept."
-            raise typer.Exit(_fail(f"stopped; {rest}", 1)) from None
+    except KeyboardInterrupt:
+        kept = (output / "adapter.json").exists()
+        rest = f"the best so far is in {output}." if kept else "nothing was kept."
+        raise typer.Exit(_fail(f"stopped; {rest}", 1)) from None
     for key, value in scores.items():
         print(f"{key.replace('_', ' ')} Dice, held out: {value:.3f}")
     print(f"adapter: {output}")

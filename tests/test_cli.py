@@ -124,6 +124,21 @@ def test_the_version_is_the_packages(capsys) -> None:
     assert capsys.readouterr().out.strip() == f"napari-promise {__version__}"
 
 
+def test_the_demo_is_handed_its_options(tmp_path, monkeypatch) -> None:
+    from napari_promise import demo
+
+    asked = []
+
+    def fake(auto: bool | None = None, out: Any = "demo") -> int:
+        asked.append((auto, out))
+        return len(asked) - 1
+
+    monkeypatch.setattr(demo, "main", fake)
+    assert run("demo") == 0
+    assert run("demo", "--auto", "-o", tmp_path) == 1
+    assert asked == [(None, Path("demo")), (True, tmp_path)]
+
+
 # Bad arguments: status 2, one line, nothing written
 
 
@@ -383,7 +398,7 @@ def test_a_stack_is_segmented_plane_by_plane_into_one_tiff(
     encoded, rng, tmp_path
 ) -> None:
     stack = rng.integers(0, 4000, (3, 40, 60)).astype(np.uint16)
-    tifffile.imwrite(tmp_path / "scan.tif", stack)
+    tifffile.imwrite(tmp_path / "scan.tif", stack, photometric="minisblack")
     out = tmp_path / "out"
     assert run("segment", tmp_path / "scan.tif", "-o", out, "--box", "5,5,30,40") == 0
     assert tifffile.imread(out / "scan.tif").shape == (3, 40, 60)
@@ -396,7 +411,7 @@ def test_prompts_of_one_plane_touch_no_other(encoded, rng, tmp_path) -> None:
     from napari_promise.data.export import SavedObject
 
     stack = rng.integers(0, 4000, (3, 40, 60)).astype(np.uint16)
-    tifffile.imwrite(tmp_path / "scan.tif", stack)
+    tifffile.imwrite(tmp_path / "scan.tif", stack, photometric="minisblack")
     record = SavedObject(2, Prompts(boxes=[(5, 5, 30, 40)]), plane=(1,))
     save_prompts(tmp_path / "p.json", [record])
     out = tmp_path / "out"
