@@ -165,6 +165,11 @@ class Actions:
                     keep_painted=False,
                 )
             document.active_id = None
+        self._begin_clicking()
+
+    def _begin_clicking(self) -> None:
+        """Make the next click the first of an object: it says "this belongs to it"."""
+        self._bridge.set_include(True)
         self._bridge.use_points()
 
     def _on_segmented(self, result: Any) -> None:
@@ -181,7 +186,7 @@ class Actions:
     def new(self) -> None:
         """Begin an object on the plane on display."""
         self._document.new_object(self._bridge.plane)
-        self._bridge.use_points()
+        self._begin_clicking()
 
     @_answering
     def reopen(self, object_id: int) -> None:

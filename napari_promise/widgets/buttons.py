@@ -62,12 +62,17 @@ class KeyButton(QPushButton):
     ) -> None:
         super().__init__(text, parent)
         self._cap = KeyCap(key)
-        self.setToolTip(f"{tooltip}<br><i>Shortcut: {key}</i>" if key else tooltip)
+        self.explain(tooltip)
         self.setAccessibleName(text)
         # A click must not take the keyboard away from the canvas; Tab still works.
         self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         if key:
             self.setStyleSheet(f"padding-right: {self._cap.width(self) + 2}px;")
+
+    def explain(self, tooltip: str) -> None:
+        """Say what happens, beside the shortcut, in the tooltip."""
+        key = self._cap.key
+        self.setToolTip(f"{tooltip}<br><i>Shortcut: {key}</i>" if key else tooltip)
 
     def sizeHint(self) -> QSize:
         """Room for the text and the cap."""

@@ -242,7 +242,7 @@ class PromiseWidget(QWidget):
         self._rows.start()
 
     def _bind_keys(self) -> None:
-        self._keys.bind_only(self.bridge.bindable())
+        self._keys.bind_only(self.bridge.bindable(), self.bridge.foreign_labels())
 
     # -- showing ------------------------------------------------------------------
 
@@ -443,6 +443,16 @@ class _Closing:
         keys.release_all()
         bridge.close()
         dispatch.close()
+        for signal in (
+            session.status_changed,
+            session.failed,
+            session.notified,
+            session.document_changed,
+            session.model_changed,
+            session.adapter_changed,
+            session.segmented,
+        ):
+            signal.disconnect()
         session.close()
 
 

@@ -8,7 +8,7 @@ in. Knows names of actions, not what they do.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from app_model.types import KeyCode, KeyMod
@@ -51,31 +51,44 @@ class KeyBindings:
         # By identity: a viewer is compared by value and has no hash.
         self._bound: dict[int, tuple[Any, dict[int, Any]]] = {}
 
-    def bind(self, provider: Any) -> None:
-        """Bind every action on a viewer or a layer; harmless when bound already.
+    def bind(self, provider: Any, names: Iterable[str] | None = None) -> None:
+        """Bind actions on a viewer or a layer; harmless when bound already.
 
         Parameters
         ----------
         provider : napari viewer or layer
             Whatever has a ``keymap``.
+        names : iterable of str, optional
+            Which actions; all by default.
         """
         if id(provider) in self._bound:
             return
         before: dict[int, Any] = {}
-        for name, action in self._actions.items():
+        for name in self._actions if names is None else names:
             keys = SHORTCUTS[name].keys
             before[keys] = provider.keymap.get(coerce_keybinding(keys))
-            provider.bind_key(keys, _calling(action), overwrite=True)
+            provider.bind_key(keys, _calling(self._actions[name]), overwrite=True)
         self._bound[id(provider)] = (provider, before)
 
-    def bind_only(self, providers: list[Any]) -> None:
-        """Bind on these and let go of all others."""
-        wanted = {id(provider) for provider in providers}
+    def bind_only(self, providers: list[Any], others: list[Any]) -> None:
+        """Bind on these and let go of all others.
+
+        Parameters
+        ----------
+        providers : list
+            Where every action is bound.
+        others : list
+            Labels layers that are not ours: there only taking a mask is bound, for
+            which one has to be in such a layer.
+        """
+        wanted = {id(provider) for provider in (*providers, *others)}
         for known, (provider, _) in list(self._bound.items()):
             if known not in wanted:
                 self.release(provider)
         for provider in providers:
             self.bind(provider)
+        for provider in others:
+            self.bind(provider, ("mask",))
 
     def release(self, provider: Any) -> None:
         """Put back what a provider's own keymap held before `bind`."""

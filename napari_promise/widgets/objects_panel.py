@@ -30,6 +30,18 @@ from qtpy.QtWidgets import (
 _ID, _CLASS, _SCORE, _POINTS, _PLANE = range(5)
 _HEADERS = ("#", "class", "score", "points", "plane")
 _SWATCH = 12
+_DELETING = (Qt.Key.Key_Delete, Qt.Key.Key_Backspace)
+_MOVING = (
+    Qt.Key.Key_Up,
+    Qt.Key.Key_Down,
+    Qt.Key.Key_Home,
+    Qt.Key.Key_End,
+    Qt.Key.Key_PageUp,
+    Qt.Key.Key_PageDown,
+    Qt.Key.Key_Tab,
+    Qt.Key.Key_Backtab,
+    Qt.Key.Key_F2,
+)
 
 
 @dataclass(frozen=True)
@@ -287,11 +299,17 @@ class ObjectsPanel(QWidget):
             self.table.editItem(self.table.item(item.row(), _CLASS))
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
-        """Delete the chosen object when Delete is pressed in the table."""
-        if isinstance(event, QKeyEvent) and event.type() == QEvent.Type.KeyPress:
-            keys = (Qt.Key.Key_Delete, Qt.Key.Key_Backspace)
-            if watched is self.table and event.key() in keys:
+        """Keep the keys a table needs, and pass shortcuts on to the canvas.
+
+        A table would take a letter for the beginning of a search.
+        """
+        if watched is self.table and isinstance(event, QKeyEvent):
+            pressed = event.type() == QEvent.Type.KeyPress
+            if pressed and event.key() in _DELETING:
                 self._delete_chosen()
+                return True
+            if pressed and event.key() not in _MOVING:
+                event.ignore()
                 return True
         return super().eventFilter(watched, event)
 

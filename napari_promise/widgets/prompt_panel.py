@@ -18,6 +18,12 @@ from qtpy.QtWidgets import (
 from napari_promise.widgets.buttons import KeyButton, PolarityButton
 from napari_promise.widgets.keys import SHORTCUTS
 
+_AUTO = (
+    "Let the adapter place its points on this plane and segment. Drag, delete or flip "
+    "its points as you like; points you placed yourself stay."
+)
+_NO_AUTO = "Choose an adapter above first: stock Segment Anything places no points."
+
 
 class PromptPanel(QWidget):
     """Auto-prompt, polarity, box, mask, clear, live, undo, commit, new.
@@ -52,12 +58,7 @@ class PromptPanel(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         key = SHORTCUTS
-        self.auto = KeyButton(
-            "Auto-prompt",
-            key["auto"].shown,
-            "Let the adapter place its points on this plane and segment. Drag, delete "
-            "or flip its points as you like; points you placed yourself stay.",
-        )
+        self.auto = KeyButton("Auto-prompt", key["auto"].shown, _AUTO)
         self.include = PolarityButton(
             "● include",
             "#00a47a",
@@ -179,13 +180,12 @@ class PromptPanel(QWidget):
 
     def show_history(self, undo: str, redo: str) -> None:
         """Show what would be undone and redone; empty strings for nothing."""
-        for button, verb, name, keys in (
-            (self.undo, "Undo", undo, SHORTCUTS["undo"].shown),
-            (self.redo, "Redo", redo, SHORTCUTS["redo"].shown),
+        for button, verb, name in (
+            (self.undo, "Undo", undo),
+            (self.redo, "Redo", redo),
         ):
             button.setEnabled(bool(name))
-            what = f"{verb}: {name}" if name else f"Nothing to {verb.lower()}"
-            button.setToolTip(f"{what}<br><i>Shortcut: {keys}</i>")
+            button.explain(f"{verb}: {name}" if name else f"Nothing to {verb.lower()}.")
 
     def show_available(self, *, image: bool, adapter: bool, mask: bool) -> None:
         """Enable what can be done.
@@ -200,6 +200,7 @@ class PromptPanel(QWidget):
             Whether the object in work has a mask to commit.
         """
         self.auto.setEnabled(image and adapter)
+        self.auto.explain(_AUTO if adapter else _NO_AUTO)
         for widget in (
             self.include,
             self.exclude,

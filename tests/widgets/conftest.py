@@ -142,6 +142,15 @@ class Desk:
         self.points.add(position)
         self.settle()
 
+    def drag(self, row: int, position: tuple[float, ...]) -> None:
+        """Drag a point to a place, as napari's select mode does it."""
+        layer = self.points
+        layer.selected_data = {row}
+        layer._drag_start = None
+        layer._set_drag_start({row}, layer.data[row])
+        layer._move({row}, position)
+        layer._drag_start = None
+
     def press(self, key: str) -> None:
         """Press a key over the canvas, as napari hands it on."""
         canvas = self.viewer.window._qt_viewer.canvas

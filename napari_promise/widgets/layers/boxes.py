@@ -16,7 +16,7 @@ from psygnal import Signal
 from qtpy.QtCore import QTimer
 
 from napari_promise.document import Plane
-from napari_promise.widgets.layers.geometry import placement
+from napari_promise.widgets.layers.geometry import image_shape, placement
 from napari_promise.widgets.layers.table import UNASSIGNED
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class BoxPrompts:
             features={"object": np.zeros(0, dtype=np.int64)},
             edge_color=_EDGE,
             face_color="transparent",
-            edge_width=2,
+            edge_width=max(1.0, min(image_shape(image)[-2:]) / 250),
             **placement(image),
         )
         self.agreed: tuple[Box, ...] = ()
@@ -87,9 +87,13 @@ class BoxPrompts:
             (self.layer.events.features, self._on_settled),
             (self.layer.events.set_data, self._on_refreshed),
         )
+        self.connect()
+        self.set_next(UNASSIGNED)
+
+    def connect(self) -> None:
+        """Watch the layer."""
         for emitter, handler in self._connections:
             emitter.connect(handler)
-        self.set_next(UNASSIGNED)
 
     def disconnect(self) -> None:
         """Stop watching the layer; it stays as it is."""

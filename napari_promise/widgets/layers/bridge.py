@@ -122,6 +122,13 @@ class LayerBridge:
             self._disconnects.append(_disconnector(emitter, handler))
         for layer in self.images():
             self._watch_name(layer)
+        for layer in viewer.layers:
+            # Left by a dock that was closed; its objects are still with the layers.
+            earlier = Work.of(layer)
+            if earlier is not None and not any(w is earlier for w in self._works):
+                earlier.connect()
+                self._connect_work(earlier)
+                self._works.append(earlier)
 
     def close(self) -> None:
         """Let go of the viewer; the layers stay in it."""
@@ -132,7 +139,7 @@ class LayerBridge:
         self._disconnects.clear()
         for work in self._works:
             work.disconnect()
-            work.document.events.disconnect()
+            self._disconnect_work(work)
         self._works.clear()
         self.work = None
 
@@ -173,8 +180,8 @@ class LayerBridge:
         Parameters
         ----------
         image : Image or None
-            An image layer of the viewer. One of the same shape as an image that was
-            deleted takes up the work on that image.
+            An image layer of the viewer. One that shows a picture whose layer was
+            deleted takes up the work on that.
         """
         if self.work is not None and image is self.work.image:
             return
@@ -233,17 +240,27 @@ class LayerBridge:
         self._show_all()
         self.use_points()
 
-    def _connect_work(self, work: Work) -> None:
-        work.points.edited.connect(self._on_points_edited)
-        work.boxes.edited.connect(self._on_boxes_edited)
-        work.boxes.drawn.connect(self._on_box_drawn)
-        work.result.painted.connect(self._on_painted)
+    def _connections(self, work: Work) -> tuple[tuple[Any, Callable[..., Any]], ...]:
         events = work.document.events
-        events.object_added.connect(self._on_object_changed)
-        events.object_changed.connect(self._on_object_changed)
-        events.object_removed.connect(self._on_object_changed)
-        events.active_changed.connect(self._on_active_changed)
-        events.labels_patched.connect(self._on_labels_patched)
+        return (
+            (work.points.edited, self._on_points_edited),
+            (work.boxes.edited, self._on_boxes_edited),
+            (work.boxes.drawn, self._on_box_drawn),
+            (work.result.painted, self._on_painted),
+            (events.object_added, self._on_object_changed),
+            (events.object_changed, self._on_object_changed),
+            (events.object_removed, self._on_object_changed),
+            (events.active_changed, self._on_active_changed),
+            (events.labels_patched, self._on_labels_patched),
+        )
+
+    def _connect_work(self, work: Work) -> None:
+        for signal, handler in self._connections(work):
+            signal.connect(handler)
+
+    def _disconnect_work(self, work: Work) -> None:
+        for signal, handler in self._connections(work):
+            signal.disconnect(handler, missing_ok=True)
 
     # -- what the user sees -------------------------------------------------------
 
@@ -340,13 +357,9 @@ class LayerBridge:
         ]
         if selected:
             return selected[0]
-        others = [
-            layer
-            for layer in reversed(self._viewer.layers)
-            if isinstance(layer, Labels) and not work.owns(layer)
-        ]
+        others = self.foreign_labels()
         if others:
-            return others[0]
+            return others[-1]
         return work.result.layer if work.result.layer.data.any() else None
 
     def bindable(self) -> list[Any]:
@@ -357,6 +370,15 @@ class LayerBridge:
         if self.has_image():
             layers.append(self.work.image)
         return [self._viewer, *layers]
+
+    def foreign_labels(self) -> list[Labels]:
+        """Labels layers a mask can be taken from, but our own."""
+        work = self.work
+        return [
+            layer
+            for layer in self._viewer.layers
+            if isinstance(layer, Labels) and not (work and work.owns(layer))
+        ]
 
     # -- layers come and go -------------------------------------------------------
 
@@ -400,6 +422,8 @@ class LayerBridge:
         if isinstance(layer, Image):
             self._watch_name(layer)
             self.images_changed.emit()
+        elif isinstance(layer, Labels) and not self._moving_layers:
+            self.layers_changed.emit()
 
     def _watch_name(self, layer: Image) -> None:
         callback = _ignoring_event(self.images_changed.emit)
@@ -427,7 +451,7 @@ class LayerBridge:
         if len(work.document):
             self.noticed.emit(
                 f"The image “{work.image.name}” was deleted. Its objects are kept: "
-                "open an image of the same size to go on with them, or export them."
+                "open it again to go on with them, or export them."
             )
         self.work_changed.emit()
 
@@ -461,6 +485,7 @@ class LayerBridge:
         image = work.image
         self._leave()
         work.disconnect()
+        self._disconnect_work(work)
         self._works.remove(work)
         self.noticed.emit(
             f"“{image.name}” has another size now. Its labels layer stays; work on the "

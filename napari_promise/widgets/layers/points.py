@@ -96,6 +96,10 @@ class PointPrompts:
             (self.layer.events.set_data, self._on_refreshed),
             (self.layer.events.mode, self._on_mode),
         )
+        self.connect()
+
+    def connect(self) -> None:
+        """Watch the layer."""
         for emitter, handler in self._connections:
             emitter.connect(handler)
         self.layer.mouse_move_callbacks.append(self._grab_on_hover)

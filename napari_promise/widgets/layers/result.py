@@ -69,6 +69,10 @@ class ResultLabels:
             **placement(image),
         )
         self._writing = False
+        self.connect()
+
+    def connect(self) -> None:
+        """Watch the layer."""
         self.layer.events.paint.connect(self._on_paint)
 
     def disconnect(self) -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from napari_promise.document import Document
 from napari_promise.widgets.layers.boxes import BoxPrompts
 from napari_promise.widgets.layers.geometry import image_shape, place
@@ -16,6 +18,11 @@ from napari_promise.widgets.layers.result import ResultLabels
 
 if TYPE_CHECKING:
     from napari.layers import Image, Layer
+
+
+#: Where our layers remember the work they belong to, so that a dock that is closed and
+#: opened again finds it.
+_ATTRIBUTE = "_napari_promise_work"
 
 
 class Work:
@@ -45,6 +52,14 @@ class Work:
         self.preview = MaskPreview(image)
         self.boxes = BoxPrompts(image)
         self.points = PointPrompts(image)
+        for layer in self.layers:
+            setattr(layer, _ATTRIBUTE, self)
+
+    @classmethod
+    def of(cls, layer: Layer) -> Work | None:
+        """Return the work a layer belongs to, whoever opened it; None for others."""
+        found = getattr(layer, _ATTRIBUTE, None)
+        return found if isinstance(found, cls) else None
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -66,8 +81,22 @@ class Work:
         return any(layer is mine for mine in self.layers)
 
     def fits(self, image: Image) -> bool:
-        """Whether another image layer can take the place of a lost one."""
-        return image_shape(image) == self.shape
+        """Whether another image layer shows the very picture of this work again.
+
+        The next frame of a series has the same shape: what counts is the same array,
+        the same file, or the same pixels as far as they can be compared at once.
+        """
+        if image_shape(image) != self.shape or bool(image.rgb) != bool(self.image.rgb):
+            return False
+        mine, other = self.image.data, image.data
+        path, other_path = self.image.source.path, image.source.path
+        if mine is other or (path is not None and path == other_path):
+            return True
+        if not (isinstance(mine, np.ndarray) and isinstance(other, np.ndarray)):
+            return False
+        sample = tuple(slice(None, None, max(1, n // 64)) for n in mine.shape)
+        equal_nan = mine.dtype.kind == "f" and other.dtype.kind == "f"
+        return np.array_equal(mine[sample], other[sample], equal_nan=equal_nan)
 
     def move_to(self, image: Image) -> None:
         """Go on with this work over another image layer of the same shape."""
@@ -80,6 +109,12 @@ class Work:
         for layer in (self.result.layer, self.boxes.layer, self.points.layer):
             place(layer, self.image)
         self.preview.move_along()
+
+    def connect(self) -> None:
+        """Watch the layers again after `disconnect`."""
+        self.points.connect()
+        self.boxes.connect()
+        self.result.connect()
 
     def disconnect(self) -> None:
         """Stop watching the layers; they stay as they are."""
