@@ -239,7 +239,7 @@ def segment(
     skipped = len(jobs) - len(waiting)
     failed = 0
     if waiting:
-        segmenter, adapter_sha256 = _segmenter(model, adapter, device, request)
+        segmenter = _segmenter(model, adapter, device, bool(request.objects))
         embeddings = _embeddings() if cache else None
         # Made only now, so that bad arguments leave nothing behind.
         waiting[0].labels.parent.mkdir(parents=True, exist_ok=True)
@@ -248,9 +248,7 @@ def segment(
             for job in waiting:
                 progress.update(task, description=escape(job.image.name))
                 try:
-                    note = _segment(
-                        job, request, segmenter, adapter_sha256, embeddings, force
-                    )
+                    note = _segment(job, request, segmenter, embeddings, force)
                 except (OSError, ValueError, RuntimeError) as error:
                     failed += 1
                     _say(_naming(job.image, error))
@@ -392,9 +390,12 @@ def _format_for(image: Path) -> str:
 
 
 def _segmenter(
-    model: str, adapter: str | None, device: str, request: _Request
-) -> tuple[Segmenter, str | None]:
-    """Load what was asked for; names that do not exist are bad arguments."""
+    model: str, adapter: str | None, device: str, is_prompted: bool
+) -> Segmenter:
+    """Load what was asked for; names that do not exist are bad arguments.
+
+    Where nothing else prompts, the adapter must propose.
+    """
     from napari_promise.model.sam import resolve_device
     from napari_promise.segmenter import Segmenter
 
@@ -412,16 +413,13 @@ def _segmenter(
                 ),
                 notify=_say,
             )
-        if adapter is None:
-            return segmenter, None
         segmenter.adapter = adapter
-        proposes = segmenter.adapter is not None and segmenter.adapter.apm is not None
-        if not request.objects and not proposes:
+        info = segmenter.adapter_info
+        if info is not None and info.apm == "none" and not is_prompted:
             raise ValueError(
-                f"--adapter {adapter} proposes no points: give --points, --box or "
-                "--prompts."
+                f"--adapter {adapter} proposes no points: prompt in another way."
             )
-    return segmenter, _adapter_sha256(adapter)
+    return segmenter
 
 
 def _model(model: str) -> str | Path:
@@ -438,13 +436,6 @@ def _model(model: str) -> str | Path:
     )
 
 
-def _adapter_sha256(adapter: str) -> str | None:
-    from napari_promise.model.adapters import TENSORS
-    from napari_promise.model.weights import sha256_of
-
-    return sha256_of(_adapter_folder(adapter) / TENSORS)
-
-
 def _embeddings() -> EmbeddingCache:
     from napari_promise.data.embeddings import EmbeddingCache, default_folder
 
@@ -455,7 +446,6 @@ def _segment(
     job: _Job,
     request: _Request,
     segmenter: Segmenter,
-    adapter_sha256: str | None,
     embeddings: EmbeddingCache | None,
     force: bool,
 ) -> str:
@@ -502,7 +492,7 @@ def _segment(
         model=segmenter.model_id,
         model_sha256=segmenter.sha256,
         adapter=segmenter.adapter_info,
-        adapter_sha256=adapter_sha256,
+        adapter_sha256=segmenter.adapter_sha256,
         ips=request.ips and segmenter.adapter_info is not None,
     )
     export.save_prompts(
@@ -777,13 +767,7 @@ def evaluate(
         if json_ is not None and not to_stdout:
             _check_json(json_, force)
         pairs = find_pairs(images, masks, skip_unpaired=skip_unpaired)[:limit]
-    request = _Request((), None, True)
-    if not plan.automatic:
-        from napari_promise.data.export import SavedObject
-        from napari_promise.prompts import Prompts
-
-        request = replace(request, objects=(SavedObject(1, Prompts()),))
-    segmenter, _ = _segmenter(model, adapter, device, request)
+    segmenter = _segmenter(model, adapter, device, not plan.automatic)
     with _progress() as progress:
         task = progress.add_task(f"measuring {prompts}", total=len(pairs))
         report = measure(

@@ -394,6 +394,20 @@ def test_an_adapter_of_another_model_is_refused_with_both_names(
     assert "vit_b" in message
 
 
+def test_an_adapter_that_proposes_nothing_needs_other_prompts(
+    picture, encoded, tmp_path, capsys
+) -> None:
+    from napari_promise.model.adapters import Adapter, AdapterInfo, save_adapter
+    from napari_promise.model.pattern_shift import PatternEmbedding
+
+    info = AdapterInfo("shift", "micro", "0" * 64, apm="none")
+    folder = save_adapter(Adapter(info, None, PatternEmbedding(32)), tmp_path / "shift")
+    command = ("segment", picture, "-o", tmp_path / "out", "--adapter", folder)
+    assert run(*command) == 2
+    assert "proposes no points" in one_line(capsys)
+    assert run(*command, "--box", "5,5,30,40") == 0
+
+
 def test_a_stack_is_segmented_plane_by_plane_into_one_tiff(
     encoded, rng, tmp_path
 ) -> None:

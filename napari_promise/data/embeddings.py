@@ -94,7 +94,7 @@ class EmbeddingCache:
         disk_bytes: int = 4096 * MEGABYTE,
         on_warning: Callable[[str], None] | None = None,
     ) -> None:
-        self.folder = None if folder is None else Path(folder)
+        self._folder = None if folder is None else Path(folder)
         self.memory_bytes = int(memory_bytes)
         self._disk_bytes = int(disk_bytes)
         self._on_warning = on_warning or _warn
@@ -104,6 +104,18 @@ class EmbeddingCache:
         self._writes_until_measured = 0
         self._disk_failed = False
         self._lock = threading.RLock()
+
+    @property
+    def folder(self) -> Path | None:
+        """Where entries are kept; ``None`` for memory only. May be set at any time."""
+        return self._folder
+
+    @folder.setter
+    def folder(self, folder: str | os.PathLike[str] | None) -> None:
+        with self._lock:
+            self._folder = None if folder is None else Path(folder)
+            self._disk_used = None
+            self._disk_failed = False
 
     @property
     def disk_bytes(self) -> int:
@@ -215,12 +227,13 @@ class EmbeddingCache:
     # Disk
 
     def _entry(self, key: Key) -> Path | None:
-        if self.folder is None:
+        folder = self._folder  # another thread may change it
+        if folder is None:
             return None
         pixels, model = (
             hashlib.blake2b(part.encode(), digest_size=8).hexdigest() for part in key
         )
-        return self.folder / f"{pixels}-{model}{_SUFFIX}"
+        return folder / f"{pixels}-{model}{_SUFFIX}"
 
     def _read(self, key: Key) -> Arrays | None:
         entry = self._entry(key)
@@ -247,6 +260,7 @@ class EmbeddingCache:
         entry = self._entry(key)
         if entry is None or self._disk_failed:
             return
+        folder = entry.parent
         if sum(array.nbytes for array in arrays.values()) > self._disk_bytes:
             return
         temporary = entry.with_name(f"{_TEMPORARY}{os.getpid()}-{uuid.uuid4().hex}")
@@ -260,7 +274,7 @@ class EmbeddingCache:
                 warned, self._disk_failed = self._disk_failed, True
             if not warned:
                 self._on_warning(
-                    f"Embeddings cannot be kept in {self.folder} "
+                    f"Embeddings cannot be kept in {folder} "
                     f"({error.strerror or error}) and stay in memory only: free disk "
                     "space there or choose another folder."
                 )
@@ -314,10 +328,11 @@ class EmbeddingCache:
                 _discard(path)
 
     def _listing(self, wanted: Callable[[str], bool]) -> list[Path]:
-        if self.folder is None:
+        folder = self._folder
+        if folder is None:
             return []
         try:
-            return [path for path in self.folder.iterdir() if wanted(path.name)]
+            return [path for path in folder.iterdir() if wanted(path.name)]
         except OSError:
             return []
 

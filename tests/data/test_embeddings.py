@@ -356,3 +356,25 @@ def test_the_default_folder_follows_the_environment(tmp_path, monkeypatch):
     monkeypatch.setenv("NAPARI_PROMISE_CACHE", str(tmp_path))
     assert embeddings.default_folder() == tmp_path / "embeddings"
     assert not embeddings.default_folder().exists()
+
+
+def test_the_disk_can_be_left_and_taken_up_again(tmp_path):
+    cache = EmbeddingCache(tmp_path / "a", memory_bytes=0)
+    cache.put(KEY, some_arrays())
+    cache.folder = None
+    assert cache.get(KEY) is None
+    cache.put(("b", "m"), some_arrays())
+    cache.folder = tmp_path / "a"
+    assert same(cache.get(KEY), some_arrays())
+    assert cache.get(("b", "m")) is None
+
+
+def test_another_folder_is_tried_after_one_that_failed(tmp_path):
+    (tmp_path / "file").write_text("")
+    messages = []
+    cache = EmbeddingCache(tmp_path / "file" / "no", 0, on_warning=messages.append)
+    cache.put(KEY, some_arrays())
+    cache.folder = tmp_path / "yes"
+    cache.put(KEY, some_arrays())
+    assert len(messages) == 1
+    assert same(cache.get(KEY), some_arrays())

@@ -290,6 +290,14 @@ def test_a_nifti_volume_that_was_opened_with_reversed_axes_returns_to_its_space(
     assert np.array_equal(nibabel.load(path).dataobj, original.dataobj)
 
 
+@pytest.mark.parametrize("suffix", [".tif", ".npy", ".nii.gz"])
+def test_an_extreme_scale_never_resamples_the_labels(tmp_path, rng, suffix):
+    stack = rng.integers(0, 9, (3, 20, 30))
+    path = save_labels(tmp_path / f"l{suffix}", stack, scale=(4000, 2e-4, 2e-4))
+    assert np.array_equal(read(path), stack)
+    assert path.stat().st_size < 20_000
+
+
 @pytest.mark.parametrize(
     ("transform", "message"),
     [

@@ -217,6 +217,25 @@ def test_a_dask_stack_computes_one_plane_at_a_time():
     assert computed == [(0, 0, 0)]
 
 
+def test_a_zarr_stack_reads_no_chunk_of_another_plane(tmp_path, rng):
+    zarr = pytest.importorskip("zarr")
+    stack = zarr.open_array(
+        str(tmp_path / "s.zarr"),
+        mode="w",
+        shape=(2, 8, 9),
+        chunks=(1, 8, 9),
+        dtype="u2",
+    )
+    stack[...] = rng.integers(0, 4000, (2, 8, 9))
+    for path in (tmp_path / "s.zarr").rglob("*"):
+        if path.as_posix().replace("/", ".").endswith(".1.0.0"):
+            path.write_bytes(b"spoilt")
+    planes = iter_planes(stack)
+    assert next(planes)[1].shape == (8, 9)
+    with pytest.raises(Exception, match=r"."):  # what zarr makes of a spoilt chunk
+        next(planes)
+
+
 def test_a_plane_is_its_own_only_plane():
     image = np.zeros((4, 5, 3), np.uint8)
     assert [(i, p.shape) for i, p in iter_planes(image, rgb=True)] == [((), (4, 5, 3))]
