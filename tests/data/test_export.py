@@ -13,6 +13,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from napari_promise.data import export
+from napari_promise.data import labels as labels_module
 from napari_promise.data.export import (
     SavedObject,
     load_prompts,
@@ -588,7 +589,7 @@ def test_the_earlier_file_survives_a_writer_that_fails_midway(
         temporary.write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setitem(export._WRITERS, suffix, fails_midway)
+    monkeypatch.setitem(labels_module._WRITERS, suffix, fails_midway)
     with pytest.raises(OSError, match="No space left on device.*free disk space"):
         save_labels(path, labels + 1, overwrite=True)
     assert path.read_bytes() == before
@@ -602,7 +603,7 @@ def test_the_earlier_file_survives_a_failing_sidecar(tmp_path, labels, monkeypat
     def fails(*args, **kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(export, "save_json", fails)
+    monkeypatch.setattr(labels_module, "save_json", fails)
     with pytest.raises(OSError, match="No space left"):
         save_labels(path, labels + 1, metadata={"a": 2}, overwrite=True)
     assert (path.read_bytes(), sidecar(path).read_bytes()) == before
