@@ -312,11 +312,12 @@ def prompts_from_map(
 def upsample(
     logits: torch.Tensor, emb: Embedding
 ) -> tuple[tuple[int, int, int, int] | None, np.ndarray]:
-    """Bring one mask to the image's resolution, only where the mask is.
+    """Bring one mask to the image's resolution, computing only along its outline.
 
     The same two bilinear steps as `Sam.postprocess_masks` (to the padded frame, then
-    to the image) and the same threshold, but the second step, which dominates on
-    large images, is computed on the mask's bounding box alone.
+    to the image) and the same threshold. The second step dominates on large images;
+    here only those pixels are interpolated whose four sources differ in sign. Where
+    the four agree, so does whatever lies between them.
 
     Parameters
     ----------
@@ -338,24 +339,25 @@ def upsample(
     middle = F.interpolate(
         logits[None, None].float(), (frame, frame), mode="bilinear", align_corners=False
     )[0, 0, :new_h, :new_w]
-    positive = middle > 0
+    values = middle.cpu().numpy()
+    positive = values > 0
     rows = _taps(positive.any(1), emb.original_size[0])
     columns = _taps(positive.any(0), emb.original_size[1])
     if rows is None or columns is None:
         return None, empty
-    # columns first, then rows: the order of torch's own kernel, so that the rounding
-    # is the same
-    first, last = int(rows.low[0]), int(rows.high[-1])
-    band = middle[first : last + 1]
-    band = (
-        band[:, columns.low] * columns.low_weight
-        + band[:, columns.high] * columns.high_weight
-    )
-    mask = (
-        band[rows.low - first] * rows.low_weight[:, None]
-        + band[rows.high - first] * rows.high_weight[:, None]
-    ) > 0
-    crop = mask.cpu().numpy()
+    # What the four sources of each cell agree on, then one look-up per pixel.
+    count = positive.astype(np.uint8)
+    count = count + np.concatenate([count[1:], count[-1:]])
+    count = count + np.concatenate([count[:, 1:], count[:, -1:]], axis=1)
+    first = int(rows.low[0])
+    wide = np.take(count[first : int(rows.low[-1]) + 1], columns.low, axis=1)
+    crop = np.empty((len(rows.low), len(columns.low)), dtype=bool)
+    for start in range(0, len(rows.low), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        agreed = np.take(wide, rows.low[part] - first, axis=0)
+        crop[part] = agreed == 4
+        r, c = np.nonzero((agreed > 0) & (agreed < 4))
+        crop[start + r, c] = _interpolated(values, rows, columns, start + r, c) > 0
     in_rows, in_columns = np.flatnonzero(crop.any(1)), np.flatnonzero(crop.any(0))
     if not len(in_rows):
         return None, empty
@@ -365,35 +367,54 @@ def upsample(
     return bbox, np.ascontiguousarray(crop[r0:r1, c0:c1])
 
 
+#: Rows of the image taken at a time, so that a ragged mask needs little memory.
+_CHUNK = 256
+
+
 @dataclass(frozen=True)
 class _Taps:
     """Two source indices and weights for a run of output indices of one axis."""
 
     start: int
-    low: torch.Tensor
-    high: torch.Tensor
-    low_weight: torch.Tensor
-    high_weight: torch.Tensor
+    low: np.ndarray
+    high: np.ndarray
+    low_weight: np.ndarray
+    high_weight: np.ndarray
 
 
-def _taps(positive: torch.Tensor, size: int) -> _Taps | None:
+def _taps(positive: np.ndarray, size: int) -> _Taps | None:
     """Bilinear taps (align_corners=False) of the outputs that can be positive.
 
     An interpolated value is positive only where one of its two sources is.
     """
-    source = positive.shape[0]
-    found = torch.nonzero(positive)[:, 0]
+    source = len(positive)
+    found = np.flatnonzero(positive)
     if not len(found):
         return None
-    index = torch.arange(size, device=positive.device, dtype=torch.float32)
     scale = np.float32(source) / np.float32(size)
-    at = ((index + 0.5) * float(scale) - 0.5).clamp(min=0)
-    low = at.long().clamp(max=source - 1)
-    high = (low + 1).clamp(max=source - 1)
-    reached = torch.nonzero((high >= found[0]) & (low <= found[-1]))[:, 0]
+    half = np.float32(0.5)
+    at = np.maximum((np.arange(size, dtype=np.float32) + half) * scale - half, 0)
+    low = np.minimum(at.astype(np.int64), source - 1)
+    high = np.minimum(low + 1, source - 1)
+    reached = np.flatnonzero((high >= found[0]) & (low <= found[-1]))
     if not len(reached):
         return None
-    start, stop = int(reached[0]), int(reached[-1]) + 1
-    low, high = low[start:stop], high[start:stop]
-    high_weight = (at[start:stop] - low).clamp(0, 1)
-    return _Taps(start, low, high, 1 - high_weight, high_weight)
+    run = slice(int(reached[0]), int(reached[-1]) + 1)
+    high_weight = np.clip(at[run] - low[run].astype(np.float32), 0, 1)
+    return _Taps(run.start, low[run], high[run], 1 - high_weight, high_weight)
+
+
+def _interpolated(
+    values: np.ndarray, rows: _Taps, columns: _Taps, r: np.ndarray, c: np.ndarray
+) -> np.ndarray:
+    """Bilinear values of single outputs, columns first as torch's own kernel does."""
+    low, high = columns.low[c], columns.high[c]
+    low_weight, high_weight = columns.low_weight[c], columns.high_weight[c]
+
+    def along(row: np.ndarray) -> np.ndarray:
+        return values[row, low] * low_weight + values[row, high] * high_weight
+
+    return (
+        along(rows.low[r]) * rows.low_weight[r]
+        + along(rows.high[r]) * rows.high_weight[r]
+    )
