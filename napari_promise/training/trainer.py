@@ -64,6 +64,8 @@ if TYPE_CHECKING:
 
 SCORED_IN_TRAINING = 40  # held-out images looked at after each pass of the IPS
 EMA = 0.99
+#: What early stopping and the choice of modules look at.
+KINDS = ("automatic", "corrected", "gt_prompted")
 
 
 @dataclass(frozen=True)
@@ -241,7 +243,6 @@ class _Run:
         self.device = sam.device
         self.folder = folder
         self.scores: dict[str, float] = {}
-        self.messages: list[str] = []
         self.trained = False
         self.training: _Store | None = None
         self.held_out: _Store | None = None
@@ -298,8 +299,6 @@ class _Run:
                 else:
                     self.training.add(emb, share)
                     foreground = foreground or bool((share >= 0.5).any())
-            if message:
-                self.messages.append(message)
             yield Progress("embed", step, len(jobs), eta=clock(step), message=message)
         if self.training is None or not self.training.count or not self.truths:
             raise ValueError(
@@ -490,8 +489,7 @@ class _Run:
                 )
             adapter = Adapter(self.adapter.info, self.adapter.apm, average)
             scores = self._scores(adapter, SCORED_IN_TRAINING)
-            kinds = ("automatic", "corrected", "gt_prompted")
-            found = float(np.mean([scores[kind] for kind in kinds if kind in scores]))
+            found = float(np.mean([scores[kind] for kind in KINDS if kind in scores]))
             if found > best:
                 best, patience = found, config.patience
                 self.scores |= scores
@@ -584,10 +582,36 @@ class _Run:
         if self.adapter.apm is not None:
             self.scores["map"] = round(self._map_dice(self.adapter.apm), 4)
         self.scores |= self._scores(self.adapter, self.held_out.count)
+        message = self._drop_useless_ips()
         self.save()
         yield Progress(
-            "done", 1, 1, held_out=dict(self.scores), adapter=self.adapter.eval()
+            "done",
+            1,
+            1,
+            held_out=dict(self.scores),
+            message=message,
+            adapter=self.adapter.eval(),
         )
+
+    def _drop_useless_ips(self) -> str:
+        """Leave the shift out where frozen tokens drew better with the same prompts.
+
+        An adapter that only prompts is still an adapter; one that only shifts stays.
+        """
+        if self.adapter.apm is None or self.adapter.ips is None:
+            return ""
+        kinds = [kind for kind in KINDS if kind in self.scores]
+        shifted = float(np.mean([self.scores[kind] for kind in kinds]))
+        frozen = float(np.mean([self.scores[f"frozen_{kind}"] for kind in kinds]))
+        if shifted >= frozen:
+            return ""
+        self.scores |= {kind: self.scores[f"frozen_{kind}"] for kind in kinds}
+        self.adapter = Adapter(replace(self.adapter.info, ips=False), self.adapter.apm)
+        message = (
+            f"the pattern shift was left out: held-out Dice {shifted:.3f} with it, "
+            f"{frozen:.3f} without"
+        )
+        return message
 
     def _scores(self, adapter: Adapter, most: int) -> dict[str, float]:
         """Held-out Dice under each kind of prompt, frozen SAM beside it."""

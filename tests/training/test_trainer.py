@@ -233,3 +233,27 @@ def test_the_record_says_what_a_user_needs(
     assert record["licence"] == "toy use"
     assert record["trained_on"] == "8 images"
     assert record["created"].endswith("+00:00")
+
+
+def test_a_shift_that_does_not_help_is_left_out(
+    toy: tuple[Pair, ...],
+    micro_sam: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    from napari_promise.training import trainer
+
+    worse = {
+        "automatic": 0.5,
+        "frozen_automatic": 0.7,
+        "gt_prompted": 0.6,
+        "frozen_gt_prompted": 0.6,
+    }
+    monkeypatch.setattr(trainer._Run, "_scores", lambda *_: dict(worse))
+    config = _config(toy[:8], apm_epochs=1, ips_epochs=1, output=tmp_path / "toy")
+    done = _last(train(config, micro_sam))
+    assert "left out" in done.message
+    adapter = load_adapter(tmp_path / "toy", micro_sam)
+    assert adapter.ips is None
+    assert not adapter.info.ips
+    assert done.held_out["automatic"] == 0.7
