@@ -17,6 +17,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from napari_promise.data.pairs import Pair
 from napari_promise.model.adapters import (
     BUNDLED,
@@ -57,10 +59,11 @@ def pairs_of(part: str, most: int | None = None) -> dict[str, list[Pair]]:
     result = {}
     for name in SETS:
         found = datasets.load_parts(name)[part]
-        step = 1 if most is None else max(1, len(found) // most)
+        if most is not None and most < len(found):
+            chosen = np.linspace(0, len(found) - 1, most).round().astype(int)
+            found = [found[at] for at in chosen]
         result[name] = [
-            Pair(pair.image, pair.target, f"{name}/{pair.group}")
-            for pair in found[::step]
+            Pair(pair.image, pair.target, f"{name}/{pair.group}") for pair in found
         ]
     return result
 
@@ -109,11 +112,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=BUNDLED / "polyp")
     parser.add_argument("--model", default="promise-tiny")
-    parser.add_argument("--views", type=int, default=2)
+    parser.add_argument("--views", type=int, default=1)
     parser.add_argument("--apm-epochs", type=int, default=8)
-    parser.add_argument("--ips-epochs", type=int, default=5)
+    parser.add_argument("--ips-epochs", type=int, default=4)
+    parser.add_argument("--ips-images", type=int, default=240)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--most", type=int, help="images of each part of each set")
+    parser.add_argument("--most", type=int, help="training images of each set")
+    parser.add_argument(
+        "--most-measured", type=int, help="val, test images of each set"
+    )
     parser.add_argument("--cache", type=Path, help="folder for embeddings")
     parser.add_argument("--measure-only", action="store_true")
     options = parser.parse_args()
@@ -121,7 +128,10 @@ def main() -> None:
     started = time.monotonic()
     sam = load_sam(options.model)
     if not options.measure_only:
-        parts = {part: pairs_of(part, options.most) for part in ("train", "val")}
+        parts = {
+            "train": pairs_of("train", options.most),
+            "val": pairs_of("val", options.most_measured),
+        }
         counts = ", ".join(f"{len(p)} {name}" for name, p in parts["train"].items())
         config = TrainConfig(
             pairs=tuple(p for pairs in parts["train"].values() for p in pairs),
@@ -132,6 +142,7 @@ def main() -> None:
             views=options.views,
             apm_epochs=options.apm_epochs,
             ips_epochs=options.ips_epochs,
+            ips_images=options.ips_images,
             seed=options.seed,
             cache=options.cache,
             class_name="polyp",
@@ -153,7 +164,7 @@ def main() -> None:
                 )
     adapter = load_adapter(options.out, sam)
     check_base(adapter.info, sam)
-    test = measure(Segmenter(sam, adapter), options.most)
+    test = measure(Segmenter(sam, adapter), options.most_measured)
     scores = {**adapter.info.scores, "test": test}
     adapter.info = replace(adapter.info, scores=scores)
     save_adapter(adapter, options.out)

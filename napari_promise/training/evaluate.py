@@ -275,6 +275,7 @@ def measure(
     plan: PromptPlan,
     *,
     seed: Sequence[int] = (0,),
+    frozen_too: bool = True,
 ) -> Iterator[Score]:
     """Score the objects of one embedded image.
 
@@ -288,12 +289,14 @@ def measure(
     segmenter : Segmenter
     plan : PromptPlan
     seed : sequence of int
+    frozen_too : bool
+        Whether frozen SAM is asked as well, where there is an adapter.
 
     Yields
     ------
     Score
     """
-    adapted = getattr(segmenter, "adapter_info", None) is not None
+    adapted = frozen_too and getattr(segmenter, "adapter_info", None) is not None
     for instance, target in objects(truth, together=plan.automatic):
         start = _start(segmenter, emb, target, plan, [*seed, instance or 0])
         steps, mask = _draw(segmenter, emb, target, start, plan, ips=True)

@@ -488,7 +488,7 @@ class _Run:
                     clock(step),
                 )
             adapter = Adapter(self.adapter.info, self.adapter.apm, average)
-            scores = self._scores(adapter, SCORED_IN_TRAINING)
+            scores = self._scores(adapter, SCORED_IN_TRAINING, frozen_too=False)
             found = float(np.mean([scores[kind] for kind in KINDS if kind in scores]))
             if found > best:
                 best, patience = found, config.patience
@@ -581,7 +581,7 @@ class _Run:
         yield Progress("score", 0, 1, held_out=dict(self.scores))
         if self.adapter.apm is not None:
             self.scores["map"] = round(self._map_dice(self.adapter.apm), 4)
-        self.scores |= self._scores(self.adapter, self.held_out.count)
+        self.scores |= self._scores(self.adapter, self.held_out.count, frozen_too=True)
         message = self._drop_useless_ips()
         self.save()
         yield Progress(
@@ -613,8 +613,10 @@ class _Run:
         )
         return message
 
-    def _scores(self, adapter: Adapter, most: int) -> dict[str, float]:
-        """Held-out Dice under each kind of prompt, frozen SAM beside it."""
+    def _scores(
+        self, adapter: Adapter, most: int, *, frozen_too: bool
+    ) -> dict[str, float]:
+        """Held-out Dice under each kind of prompt, frozen SAM beside it if wanted."""
         assert self.held_out is not None
         store, segmenter = self.held_out, Segmenter(self.sam, adapter.eval())
         count = min(most, store.count)
@@ -631,7 +633,13 @@ class _Run:
                 if truth.any() or plan.automatic:
                     emb = store.embedding(int(at), self.device)
                     scores += measure(
-                        str(at), emb, truth, segmenter, plan, seed=[0, int(at)]
+                        str(at),
+                        emb,
+                        truth,
+                        segmenter,
+                        plan,
+                        seed=[0, int(at)],
+                        frozen_too=frozen_too,
                     )
             summary = EvaluationReport(text, None, None, tuple(scores)).summary
             for name in ("gt_prompted", "corrected"):
@@ -640,7 +648,8 @@ class _Run:
                         result[kind + name] = summary[f"{kind}{name}_dice"]
             if plan.automatic:
                 result["automatic"] = summary["dice_by_step"][0]
-                result["frozen_automatic"] = summary["frozen_dice_by_step"][0]
+                if frozen_too:
+                    result["frozen_automatic"] = summary["frozen_dice_by_step"][0]
             if "positives_on_object" in summary:
                 result["positives_on_object"] = summary["positives_on_object"]
         return result

@@ -249,7 +249,7 @@ def test_a_shift_that_does_not_help_is_left_out(
         "gt_prompted": 0.6,
         "frozen_gt_prompted": 0.6,
     }
-    monkeypatch.setattr(trainer._Run, "_scores", lambda *_: dict(worse))
+    monkeypatch.setattr(trainer._Run, "_scores", lambda *_, **__: dict(worse))
     config = _config(toy[:8], apm_epochs=1, ips_epochs=1, output=tmp_path / "toy")
     done = _last(train(config, micro_sam))
     assert "left out" in done.message
