@@ -249,6 +249,17 @@ class Actions:
         ids = self._session.replay(saved.objects)
         if ids:
             self.reopen(ids[-1])
+        settings = self._session.settings
+        made = tuple(
+            (saved.provenance.get(what) or {}).get("name", "")
+            for what in ("model", "adapter")
+        )
+        used = (settings.model, settings.adapter)
+        if saved.provenance and made != used:
+            self._tell(
+                f"These prompts were answered by {_named(*made)}, now "
+                f"{_named(*used)} answers them: choose the same for the same masks."
+            )
 
     def snapshot(self) -> Snapshot | None:
         """Take everything an export needs, or say what is missing."""
@@ -267,3 +278,7 @@ class Actions:
             work.image.name,
             self._session.provenance(),
         )
+
+
+def _named(model: str, adapter: str) -> str:
+    return f"{Path(model).name} with {Path(adapter).name or 'no adapter'}"

@@ -29,6 +29,13 @@ class DiscEmbedding:
         return {"shape": np.array(self.shape), "mean": np.array(self.mean)}
 
 
+@dataclass
+class DiscAdapter:
+    name: str
+    apm: str = "heatmap"
+    ips: bool = True
+
+
 class DiscSegmenter:
     """Discs around points to include, less discs around points to exclude, plus boxes.
 
@@ -49,7 +56,7 @@ class DiscSegmenter:
     def adapter_info(self) -> Any:
         if self.adapter is None:
             return None
-        return SimpleNamespace(name=self.adapter, apm="heatmap", ips=True)
+        return DiscAdapter(self.adapter)
 
     def encode(self, image: np.ndarray, **options: Any) -> DiscEmbedding:
         if self.failure:
@@ -126,6 +133,12 @@ class Desk:
     @property
     def preview(self) -> np.ndarray:
         return self.bridge.work.preview.mask()
+
+    def open(self, data: Any, **options: Any) -> Any:
+        """Open an image as the viewer's reader does; the dock takes it up."""
+        image = self.viewer.add_image(data, **options)
+        self.until(lambda: self.bridge.work is not None)
+        return image
 
     def until(self, condition: Callable[[], bool], timeout: int = 20_000) -> None:
         self.qtbot.waitUntil(condition, timeout=timeout)
@@ -205,6 +218,6 @@ def make_desk(
 def desk(make_desk: Callable[..., Desk], picture: np.ndarray) -> Desk:
     """A desk with a grey image on it, encoded."""
     desk = make_desk()
-    desk.viewer.add_image(picture, name="picture")
+    desk.open(picture, name="picture")
     desk.until(lambda: desk.widget.session.status.state == "ready")
     return desk

@@ -57,8 +57,7 @@ def test_labels_are_written_with_scale_and_classes_and_never_over_a_file(
     import tifffile
 
     desk = make_desk()
-    desk.viewer.add_image(np.stack([picture] * 2), scale=(3, 0.5, 0.7), name="ct")
-    desk.until(lambda: desk.bridge.work is not None)
+    desk.open(np.stack([picture] * 2), scale=(3, 0.5, 0.7), name="ct")
     desk.click(0, 30, 40)
     desk.widget.actions.set_class(1, "polyp")
     desk.press("C")

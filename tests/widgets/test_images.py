@@ -34,7 +34,7 @@ def test_every_kind_of_image_is_encoded_and_clicked_on(make_desk, picture) -> No
 def test_a_stack_is_worked_on_plane_by_plane(make_desk, picture) -> None:
     desk = make_desk()
     stack = np.stack([np.roll(picture, 10 * i, 0) for i in range(5)])
-    desk.viewer.add_image(stack, scale=(4, 1, 1), translate=(7, 0, 0))
+    desk.open(stack, scale=(4, 1, 1), translate=(7, 0, 0))
     desk.viewer.dims.set_point(0, 7 + 4 * 1)
     assert desk.bridge.plane == (1,)
     desk.click(1, 30, 40)
@@ -63,7 +63,7 @@ def test_a_stack_is_worked_on_plane_by_plane(make_desk, picture) -> None:
 def test_a_result_goes_to_the_plane_it_was_asked_for(make_desk, picture) -> None:
     desk = make_desk()
     desk.model.delay = 0.3
-    desk.viewer.add_image(np.stack([picture] * 4))
+    desk.open(np.stack([picture] * 4))
     desk.viewer.dims.set_point(0, 1)
     desk.points.add((1, 30, 40))
     desk.viewer.dims.set_point(0, 2)
@@ -81,7 +81,7 @@ def test_layers_lie_on_a_turned_and_scaled_image_and_follow_it(
 ) -> None:
     desk = make_desk()
     turn = [[1, 0, 0], [0, 0.8, -0.6], [0, 0.6, 0.8]]
-    image = desk.viewer.add_image(
+    image = desk.open(
         np.stack([picture] * 3),
         scale=(5, 0.5, 0.7),
         translate=(3, 9, -2),

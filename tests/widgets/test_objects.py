@@ -34,8 +34,7 @@ def test_a_commit_asked_for_before_the_mask_is_there_waits_for_it(
 ) -> None:
     desk = make_desk()
     desk.model.delay = 0.4
-    desk.viewer.add_image(picture)
-    desk.until(lambda: desk.bridge.work is not None)
+    desk.open(picture)
     desk.points.add((30, 40))
     desk.press("C")
     assert not desk.labels.data.any()

@@ -226,7 +226,7 @@ def test_a_click_during_encoding_is_answered_and_the_window_lives_on(
     timer = QTimer()
     timer.timeout.connect(lambda: ticks.append(1))
     timer.start(10)
-    desk.viewer.add_image(picture)
+    desk.open(picture)
     desk.until(lambda: desk.widget.session.status.state == "encoding")
     desk.points.add((30, 40))
     desk.until(lambda: desk.widget.model_panel.cancel.isVisibleTo(desk.widget))
@@ -242,7 +242,7 @@ def test_a_failure_reaches_the_user_with_its_remedy(make_desk, picture, capsys) 
 
     desk = make_desk()
     desk.model.failure = "the image is made of cheese; slice it first"
-    desk.viewer.add_image(picture)
+    desk.open(picture)
     desk.until(lambda: desk.widget.session.status.state == "error")
     desk.until(lambda: any("cheese" in n.message for n in notification_manager.records))
     assert "cheese" in desk.widget.model_panel.status.text()
