@@ -341,8 +341,8 @@ def upsample(
     )[0, 0, :new_h, :new_w]
     values = middle.cpu().numpy()
     positive = values > 0
-    rows = _taps(positive.any(1), emb.original_size[0])
-    columns = _taps(positive.any(0), emb.original_size[1])
+    rows = _taps(np.any(positive, axis=1), emb.original_size[0])
+    columns = _taps(np.any(positive, axis=0), emb.original_size[1])
     if rows is None or columns is None:
         return None, empty
     # What the four sources of each cell agree on, then one look-up per pixel.
