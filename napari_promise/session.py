@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import logging
 import threading
 import time
 from collections import OrderedDict, deque
@@ -54,6 +55,8 @@ __all__ = [
     "Settings",
     "Status",
 ]
+
+_log = logging.getLogger(__name__)
 
 State = Literal["idle", "loading", "downloading", "encoding", "ready", "error"]
 
@@ -867,7 +870,11 @@ class Session:
             try:
                 task.run(task)
             except Exception as error:  # the worker outlives whatever goes wrong
-                self._on_task_failed(task, error)
+                try:
+                    self._on_task_failed(task, error)
+                except Exception:
+                    # A listener failed as well: there is nobody left to be told.
+                    _log.exception("a failure could not be reported")
             finally:
                 with self._wake:
                     self._task = None
@@ -1025,7 +1032,7 @@ class Session:
         try:
             self._segmenter.adapter = name or None
             self._adapted_as = name
-        except ValueError as error:
+        except (ValueError, OSError, RuntimeError) as error:
             self._adapted_as = ""
             # Most often the adapter of another model: work goes on without it.
             message = str(error)
@@ -1217,6 +1224,7 @@ class Session:
             labels=np.concatenate([record.prompts.labels[of_user], found.labels]),
             scores=np.concatenate([scores, found.scores]),
             boxes=record.prompts.boxes,
+            mask=record.prompts.mask,
         )
         sources = _repeat("user", len(scores))
         return prompts, sources + _repeat("auto", len(found.points))

@@ -796,6 +796,23 @@ def test_a_listener_that_raises_does_not_stop_the_worker(make, tmp_path) -> None
     bench.until_answered(object_id)
 
 
+def test_even_a_listener_of_failures_that_raises_is_survived(make, caplog) -> None:
+    bench = make()
+    bench.session._dispatch = lambda call: call()  # listeners run in the worker
+
+    def fail(_message: str) -> None:
+        raise LookupError("the window is gone")
+
+    bench.session.failed.connect(fail)
+    bench.model.broken = 1
+    bench.open()
+    object_id = bench.session.new_object().id
+    bench.click(object_id, (1, 1))
+    bench.until(lambda: "could not be reported" in caplog.text)
+    bench.click(object_id, (2, 2))
+    bench.until_answered(object_id)
+
+
 def test_cancelling_stops_the_encoding_and_a_click_takes_it_up_again(make) -> None:
     bench = make()
     bench.model.encoding.hold()

@@ -29,7 +29,7 @@ def _import_torchvision() -> torch.library.Library | None:
     library = torch.library.Library("torchvision", "FRAGMENT")
     for schema in _SCHEMAS:
         library.define(schema)
-    for name in [n for n in sys.modules if n.split(".")[0] == "torchvision"]:
+    for name in [n for n in list(sys.modules) if n.split(".")[0] == "torchvision"]:
         del sys.modules[name]
     import torchvision  # noqa: F401
 
