@@ -57,7 +57,7 @@ def record(weights: bytes, recipe: dict | None, report: dict | None) -> dict:
         raise ValueError("the scores belong to other weights; measure these first")
     return {
         "name": "promise-tiny",
-        "description": "A small promptable SAM trained by this project. Not Meta's SAM.",
+        "description": "A small promptable SAM of this project, not Meta's SAM.",
         "architecture": "promise-tiny",
         "sha256": digest,
         "bytes": len(weights),

@@ -27,13 +27,14 @@ import json
 import math
 import os
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
+from PIL import Image, ImageDraw
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -41,6 +42,7 @@ from napari_promise.model.tiny import PATCH, STRIDE, build_promise_tiny
 from scripts.clicks import deepest, error_region
 from scripts.episodes import Sample, Sources
 from scripts.scene_store import open_store
+from scripts.scenes import outline
 
 Rng = np.random.Generator
 
@@ -69,6 +71,9 @@ class Recipe:
         the prompt is, there is nothing to correct.
     thaw : float
         Share of the schedule after which the transformer starts to learn.
+    phantoms : float
+        Share of pictures on which boxes are drawn around shapes that are not there,
+        so that a box is filled where no border is seen.
     """
 
     minutes_256: float = 32.0
@@ -79,6 +84,7 @@ class Recipe:
     encoder_rate: float = 0.06
     opening: float = 0.15
     thaw: float = 0.30
+    phantoms: float = 0.25
     weight_decay: float = 0.02
     clip: float = 1.0
     average: float = 0.997
@@ -198,16 +204,37 @@ def anywhere(rng: Rng, region: np.ndarray) -> tuple[int, int]:
     return int(rows[pick]), int(columns[pick])
 
 
-def first_prompt(rng: Rng, truth: np.ndarray) -> Prompt:
+def phantom(rng: Rng, sample: Sample) -> Sample:
+    """Replace the objects of a sample by round shapes unrelated to the picture."""
+    side = sample.truth.shape[1]
+    rows, columns = (max(1, round(n / 2)) for n in sample.extent)
+    truth = np.zeros_like(sample.truth)
+    for mask in truth:
+        while mask.sum() < 16:
+            radius = float(np.exp(rng.uniform(np.log(0.04), np.log(0.4)))) * side
+            centre = (float(rng.uniform(0, columns)), float(rng.uniform(0, rows)))
+            rough, stretch = rng.choice([0.03, 0.08, 0.15]), 1 + rng.exponential(0.3)
+            canvas = Image.new("L", (side, side))
+            contour = outline(rng, centre, radius, rough, min(stretch, 2.5))
+            ImageDraw.Draw(canvas).polygon(contour, fill=1)
+            mask[:rows, :columns] = np.asarray(canvas)[:rows, :columns]
+    return replace(sample, truth=truth)
+
+
+def first_prompt(rng: Rng, truth: np.ndarray, kind: str | None = None) -> Prompt:
     """Prompts for the first round: one kind for all objects of a picture.
 
     Parameters
     ----------
     truth : numpy.ndarray
         (N, H, W) bool at half resolution.
+    kind : str, optional
+        ``click``, ``box``, ``points`` or ``mask``; by default drawn at random.
     """
     count = len(truth)
-    kind = rng.choice(["click", "box", "points", "mask"], p=[0.38, 0.45, 0.10, 0.07])
+    if kind is None:
+        kinds = ["click", "box", "points", "mask"]
+        kind = str(rng.choice(kinds, p=[0.42, 0.38, 0.12, 0.08]))
     empty = Prompt(torch.zeros(count, 0, 2), torch.zeros(count, 0))
     if kind == "click":
         spots = [deepest(m) if rng.random() < 0.6 else anywhere(rng, m) for m in truth]
@@ -347,6 +374,7 @@ def picture_loss(
     position: Tensor,
     sample: Sample,
     corrected: bool,
+    kind: str | None = None,
 ) -> tuple[float, float]:
     """Run one episode and back-propagate; returns Dice of its first and last round.
 
@@ -354,7 +382,7 @@ def picture_loss(
     """
     soft = torch.from_numpy(sample.truth)
     truth = sample.truth > 0.5
-    prompt = first_prompt(rng, truth)
+    prompt = first_prompt(rng, truth, kind)
     ambiguous = prompt.labels.shape[1] == 1 and prompt.boxes is None
     masks, quality = decode(sam, embedding, position, prompt)
     episode_loss(masks, quality, soft, ambiguous).backward()
@@ -450,12 +478,13 @@ def train(rank: int, world: int, args: argparse.Namespace, recipe: Recipe) -> No
         with torch.autocast("cpu", COMPUTE):
             embeddings = sam.image_encoder(normalise(sam, samples))
             leaf = embeddings.detach().requires_grad_()
-            scores = [
-                picture_loss(
-                    sam, rng, leaf[i : i + 1], position[side], sample, corrected
-                )
-                for i, sample in enumerate(samples)
-            ]
+            scores = []
+            for i, sample in enumerate(samples):
+                kind = None
+                if rng.random() < recipe.phantoms:
+                    sample, kind = phantom(rng, sample), "box"
+                given = (leaf[i : i + 1], position[side], sample, corrected, kind)
+                scores.append(picture_loss(sam, rng, *given))
             embeddings.backward(leaf.grad)
         pictures = world * recipe.batch
         norm = _combine_gradients(rest, pictures, world, recipe.clip)

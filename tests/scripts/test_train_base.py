@@ -7,12 +7,14 @@ import pytest
 import torch
 
 from scripts.clicks import correction, deepest, largest, tight_box
+from scripts.episodes import Sample
 from scripts.train_base import (
     correct,
     episode_loss,
     first_prompt,
     learning_rate,
     mask_losses,
+    phantom,
     to_xy,
 )
 
@@ -93,3 +95,21 @@ def test_the_rate_warms_up_and_ends_low():
         learning_rate(0.5, 1000) > learning_rate(0.9, 1000) > learning_rate(1.0, 1000)
     )
     assert learning_rate(1.0, 1000) == pytest.approx(0.02)
+
+
+def test_a_phantom_stays_on_the_picture_and_is_not_empty():
+    sample = Sample(
+        np.zeros((128, 128, 3), np.uint8), (128, 80), np.zeros((3, 64, 64), np.float32)
+    )
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        truth = phantom(rng, sample).truth
+        assert (truth.sum((1, 2)) >= 16).all()
+        assert not truth[:, :, 40:].any()
+    assert not sample.truth.any()
+
+
+def test_the_kind_of_the_first_prompt_can_be_asked_for(square):
+    prompt = first_prompt(np.random.default_rng(0), square[None], "box")
+    assert prompt.boxes.shape == (1, 4)
+    assert prompt.labels.numel() == 0
