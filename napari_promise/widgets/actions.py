@@ -122,11 +122,15 @@ class Actions:
     @_answering
     def segment(self) -> None:
         """Segment every object whose prompts have no answer yet."""
-        waiting = [r.id for r in self._document.objects if not r.is_answered]
-        if not waiting and self._document.active_id is None:
+        if not self.segment_waiting() and self._document.active_id is None:
             raise ValueError("There is nothing to segment: add a point or a box.")
+
+    def segment_waiting(self) -> int:
+        """Ask for every mask that is due; returns how many."""
+        waiting = [r.id for r in self._document.objects if not r.is_answered]
         for object_id in waiting:
             self._session.segment(object_id)
+        return len(waiting)
 
     # -- objects ------------------------------------------------------------------
 

@@ -129,7 +129,7 @@ class PromiseWidget(QWidget):
         files.addWidget(self.load_button)
         for button in (self.export_button, self.load_button):
             button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-        inside = QWidget()
+        inside = _Column()
         column = QVBoxLayout(inside)
         column.setContentsMargins(8, 6, 8, 6)
         column.setSpacing(8)
@@ -229,6 +229,8 @@ class PromiseWidget(QWidget):
     def _on_work_changed(self) -> None:
         self._show_images()
         self._set_image()
+        if self.session.settings.live and self.bridge.has_image():
+            self.actions.segment_waiting()
         self._bind_keys()
         self._show_rows()
 
@@ -454,6 +456,19 @@ class _Closing:
         ):
             signal.disconnect()
         session.close()
+
+
+class _Column(QWidget):
+    """What scrolls. Wrapped text must not make it taller than its minimum.
+
+    With labels that wrap, a scroll area gives the whole column the height it would
+    like to have, and shows a scroll bar where the table could simply be shorter.
+    """
+
+    def heightForWidth(self, width: int) -> int:
+        """Leave the height to the minimum size."""
+        del width
+        return -1
 
 
 def _line() -> QFrame:

@@ -95,17 +95,18 @@ def test_layers_lie_on_a_turned_and_scaled_image_and_follow_it(
         world = image.data_to_world((2, 30, 40))
         for layer in (desk.points, desk.labels, desk.boxes):
             np.testing.assert_allclose(layer.world_to_data(world), (2, 30, 40))
-        preview = desk.bridge.work.preview.layer
-        np.testing.assert_allclose(preview.world_to_data(world), (0, 30, 40), atol=1e-9)
 
-    together()
     position = desk.points.world_to_data(image.data_to_world((2, 30, 40)))
     desk.click(*position)
     assert desk.preview[30, 40]
+    together()
     image.translate = (1, 1, 1)
     image.scale = (2, 2, 2)
     desk.viewer.dims.set_point(0, float(image.data_to_world((2, 0, 0))[0]))
     together()
+    preview = desk.bridge.work.preview.layer
+    world = image.data_to_world((2, 30, 40))
+    np.testing.assert_allclose(preview.world_to_data(world), (0, 30, 40), atol=1e-9)
 
 
 def test_contrast_is_followed_once_it_has_settled(desk) -> None:

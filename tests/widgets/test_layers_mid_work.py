@@ -134,8 +134,13 @@ def test_each_image_keeps_its_own_objects(desk, picture) -> None:
     desk.click(100, 10)
     desk.press("C")
     assert desk.labels.data.shape == picture.T.shape
+    other = desk.bridge.work
     desk.bridge.open(first)
     assert len(desk.document) == 1
+    other.result.layer.paint((5, 5), 3)  # in labels of the image not worked on
+    assert other.document.undo_name == "paint"
+    assert desk.document.undo_name != "paint"
+    assert not desk.labels.data.any()
     np.testing.assert_array_equal(desk.preview, mask)
     desk.click(40, 50)
     assert desk.preview.sum() > mask.sum()

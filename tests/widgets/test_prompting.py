@@ -157,6 +157,15 @@ def test_a_box_is_drawn_moved_and_deleted(desk) -> None:
         assert len(desk.boxes.data) == 1
 
 
+def test_a_box_is_cut_to_the_image_and_a_mere_click_is_no_box(desk) -> None:
+    desk.boxes.add_rectangles([[-20, 30], [50, 170]])
+    desk.settle()
+    assert desk.document.active.prompts.boxes.tolist() == [[-0.5, 30, 50, 119.5]]
+    desk.boxes.add_rectangles([[20, 30], [20.1, 30.1]])
+    desk.until(lambda: len(desk.boxes.data) == 1)
+    assert len(desk.document.active.prompts.boxes) == 1
+
+
 def test_a_label_becomes_the_mask_to_start_from(desk) -> None:
     data = np.zeros((90, 120), np.uint8)
     data[40:60, 50:80] = 3

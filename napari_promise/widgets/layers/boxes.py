@@ -110,7 +110,8 @@ class BoxPrompts:
         for owner, vertices in zip(named, self.layer.data, strict=False):
             vertices = np.asarray(vertices, dtype=float)
             low, high = vertices[:, -2:].min(axis=0), vertices[:, -2:].max(axis=0)
-            plane = tuple(int(v) for v in np.rint(vertices[:, :-2].mean(axis=0)))
+            leading = np.nan_to_num(vertices[:, :-2].mean(axis=0), nan=-1.0)
+            plane = tuple(int(v) for v in np.rint(leading))
             known = int(owner) if np.isfinite(owner) else UNASSIGNED
             corners = (float(low[0]), float(low[1]), float(high[0]), float(high[1]))
             boxes.append(Box(known, plane, corners))

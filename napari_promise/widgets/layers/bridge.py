@@ -110,6 +110,7 @@ class LayerBridge:
         self._contrast.timeout.connect(self._on_contrast_settled)
         self._disconnects: list[Callable[[], None]] = []
         self._image_disconnects: list[Callable[[], None]] = []
+        self._listening: dict[Work, list[Callable[[], None]]] = {}
         layers, dims = viewer.layers.events, viewer.dims.events
         for emitter, handler in (
             (layers.inserted, self._on_layer_inserted),
@@ -138,7 +139,6 @@ class LayerBridge:
         self._image_disconnects.clear()
         self._disconnects.clear()
         for work in self._works:
-            work.disconnect()
             self._disconnect_work(work)
         self._works.clear()
         self.work = None
@@ -240,9 +240,15 @@ class LayerBridge:
         self._show_all()
         self.use_points()
 
-    def _connections(self, work: Work) -> tuple[tuple[Any, Callable[..., Any]], ...]:
+    def _connect_work(self, work: Work) -> None:
+        """Listen to a work, and go on listening while another image is worked on.
+
+        Labels of another image can be painted in, and masks arrive late: each event
+        has to reach the work it came from.
+        """
         events = work.document.events
-        return (
+        self._listening[work] = []
+        for signal, handler in (
             (work.points.edited, self._on_points_edited),
             (work.boxes.edited, self._on_boxes_edited),
             (work.boxes.drawn, self._on_box_drawn),
@@ -252,15 +258,15 @@ class LayerBridge:
             (events.object_removed, self._on_object_changed),
             (events.active_changed, self._on_active_changed),
             (events.labels_patched, self._on_labels_patched),
-        )
-
-    def _connect_work(self, work: Work) -> None:
-        for signal, handler in self._connections(work):
-            signal.connect(handler)
+        ):
+            callback = _telling_of(work, handler)
+            signal.connect(callback)
+            self._listening[work].append(_disconnector(signal, callback))
 
     def _disconnect_work(self, work: Work) -> None:
-        for signal, handler in self._connections(work):
-            signal.disconnect(handler, missing_ok=True)
+        work.disconnect()
+        for disconnect in self._listening.pop(work):
+            disconnect()
 
     # -- what the user sees -------------------------------------------------------
 
@@ -484,7 +490,6 @@ class LayerBridge:
         # Another picture in the same layer: its objects would lie beside it.
         image = work.image
         self._leave()
-        work.disconnect()
         self._disconnect_work(work)
         self._works.remove(work)
         self.noticed.emit(
@@ -512,10 +517,11 @@ class LayerBridge:
 
     # -- edits in layers become prompts -------------------------------------------
 
-    def _on_points_edited(self, before: PointTable, after: PointTable) -> None:
-        work = self.work
-        if work is None:
-            return
+    def _on_points_edited(
+        self, work: Work, before: PointTable, after: PointTable
+    ) -> None:
+        if work is not self.work:
+            return  # its layer is not in the viewer; the document is shown on return
         document = work.document
         good = edits.usable(after, work.shape)
         if not good.all():
@@ -539,15 +545,15 @@ class LayerBridge:
                 document.set_prompts(object_id, prompts, sources)
                 changed.append(object_id)
             self._activate_edited(document, changed)
-        if not changed and good.all():
-            return
         self._after_edit(changed)
 
-    def _on_boxes_edited(self, before: tuple[Box, ...], after: tuple[Box, ...]) -> None:
-        work = self.work
-        if work is None:
+    def _on_boxes_edited(
+        self, work: Work, before: tuple[Box, ...], after: tuple[Box, ...]
+    ) -> None:
+        if work is not self.work:
             return
         document = work.document
+        after = edits.usable_boxes(after, work.shape)
         changed: list[int] = []
         name = "draw box" if len(after) > len(before) else "edit boxes"
         with self._one_edit(), document.step(name):
@@ -590,13 +596,10 @@ class LayerBridge:
         finally:
             self._editing = False
 
-    def _on_box_drawn(self) -> None:
+    def _on_box_drawn(self, _work: Work) -> None:
         QTimer.singleShot(0, self.use_points)
 
-    def _on_painted(self, strokes: list[Stroke]) -> None:
-        work = self.work
-        if work is None:
-            return
+    def _on_painted(self, work: Work, strokes: list[Stroke]) -> None:
         shape = (work.shape[-2], work.shape[-1])
         work.document.record_paint(
             LabelPatch.from_crops(s.plane, s.bbox[:2], s.before, s.after, shape)
@@ -631,9 +634,8 @@ class LayerBridge:
 
     # -- the document is shown in layers ------------------------------------------
 
-    def _on_object_changed(self, object_id: int) -> None:
-        work = self.work
-        if work is None or self._editing:
+    def _on_object_changed(self, work: Work, object_id: int) -> None:
+        if work is not self.work or self._editing:
             return
         record = work.document.get(object_id) if object_id in work.document else None
         shown = self._shown.get(object_id)
@@ -642,20 +644,19 @@ class LayerBridge:
         if object_id == work.document.active_id or record is None:
             self._show_preview()
 
-    def _on_active_changed(self, object_id: int | None) -> None:
-        if self._editing:
+    def _on_active_changed(self, work: Work, object_id: int | None) -> None:
+        if work is not self.work or self._editing:
             return
         self._show_all()
-        if self.work is not None and object_id is not None:
-            label = self.work.result.layer
+        if object_id is not None:
+            label = work.result.layer
             if np.iinfo(label.data.dtype).max >= object_id:
                 label.selected_label = object_id
 
-    def _on_labels_patched(self, patch: LabelPatch) -> None:
-        work = self.work
-        if work is None:
-            return
-        if self.has_image() or any(self._holds(layer) for layer in work.layers):
+    def _on_labels_patched(self, work: Work, patch: LabelPatch) -> None:
+        if work is not self.work:
+            pass  # its labels may be gone on purpose; the pixels are kept all the same
+        elif self.has_image() or any(self._holds(layer) for layer in work.layers):
             self._show_layers()
         r0, c0, r1, c1 = patch.bbox
         values = np.array(work.result.plane(patch.plane)[r0:r1, c0:c1])
@@ -746,6 +747,13 @@ def _disconnector(emitter: Any, handler: Callable[..., Any]) -> Callable[[], Non
         emitter.disconnect(handler)
 
     return disconnect
+
+
+def _telling_of(work: Work, handler: Callable[..., None]) -> Callable[..., None]:
+    def call(*details: Any) -> None:
+        handler(work, *details)
+
+    return call
 
 
 def _ignoring_event(handler: Callable[[], Any]) -> Callable[[Any], None]:

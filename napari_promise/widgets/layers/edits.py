@@ -7,6 +7,7 @@ the other; knows no layer.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 
@@ -82,6 +83,35 @@ def usable(rows: PointTable, shape: tuple[int, ...]) -> np.ndarray:
     finite = np.isfinite(rows.data).all(axis=1)
     inside = (rows.data >= -0.5) & (rows.data <= np.array(shape) - 0.5)
     return finite & inside.all(axis=1)
+
+
+def usable_boxes(boxes: Iterable[Box], shape: tuple[int, ...]) -> tuple[Box, ...]:
+    """Cut boxes to the image, and leave out what is no box then.
+
+    Parameters
+    ----------
+    boxes : iterable of Box
+    shape : tuple of int
+        ``(…, rows, columns)`` of the image.
+
+    Returns
+    -------
+    tuple of Box
+        Boxes at least a pixel wide and high, on planes of the image.
+    """
+    height, width = shape[-2:]
+    kept = []
+    for box in boxes:
+        if not np.isfinite(box.corners).all() or not all(
+            0 <= index < count for index, count in zip(box.plane, shape, strict=False)
+        ):
+            continue
+        r0, c0, r1, c1 = box.corners
+        r0, r1 = max(r0, -0.5), min(r1, height - 0.5)
+        c0, c1 = max(c0, -0.5), min(c1, width - 0.5)
+        if r1 - r0 >= 1 and c1 - c0 >= 1:
+            kept.append(replace(box, corners=(r0, c0, r1, c1)))
+    return tuple(kept)
 
 
 def assign(
