@@ -237,9 +237,9 @@ def nodule_stack(
     labels = np.zeros(points.shape[1], np.uint8)
     taken: list[NDArray[np.float64]] = []
     while len(taken) < 6:
-        radius = rng.uniform(5.5, 10.0)
-        centre = middle[:, 0] + rng.uniform(-1, 1, 3) * np.array([10.0, 32.0, 28.0])
-        if any(np.linalg.norm(centre - other) < 24 for other in taken):
+        radius = rng.uniform(7.0, 11.0)
+        centre = middle[:, 0] + rng.uniform(-1, 1, 3) * np.array([10.0, 36.0, 32.0])
+        if any(np.linalg.norm(centre - other) < 25 for other in taken):
             continue
         taken.append(centre)
         offset = (points - centre[:, None].astype(np.float32)) / radius
