@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from napari_promise.data.embeddings import EmbeddingCache
-    from napari_promise.data.export import SavedObject
+    from napari_promise.data.export import PromptsFile, SavedObject
     from napari_promise.model.adapters import InstalledAdapter
     from napari_promise.prompts import Prompts
     from napari_promise.segmenter import Segmenter
@@ -171,6 +171,7 @@ class _Request:
     objects: tuple[SavedObject, ...]  # empty: the adapter proposes
     contrast_limits: tuple[float, float] | None
     ips: bool
+    replayed: PromptsFile | None = None
 
 
 @app.command()
@@ -240,6 +241,10 @@ def segment(
     failed = 0
     if waiting:
         segmenter = _segmenter(model, adapter, device, bool(request.objects))
+        if request.replayed is not None:
+            changed = _differences(request.replayed, segmenter, ips)
+            if changed:
+                _say(f"{prompts}: {changed}, so masks may differ from those saved.")
         embeddings = _embeddings() if cache else None
         # Made only now, so that bad arguments leave nothing behind.
         waiting[0].labels.parent.mkdir(parents=True, exist_ok=True)
@@ -276,7 +281,7 @@ def _request(
     from napari_promise.prompts import Prompts
 
     objects: tuple[SavedObject, ...] = ()
-    limits = None
+    limits, replayed = None, None
     if contrast_limits is not None:
         low, high = _numbers("--contrast-limits", contrast_limits, (2,), "low,high")[0]
         limits = (low, high)
@@ -298,15 +303,45 @@ def _request(
         )
         objects = (SavedObject(1, prompt, sources=("user",) * len(at)),)
     elif replay is not None:
-        objects = load_prompts(replay).objects
+        replayed = load_prompts(replay)
+        objects = tuple(o for o in replayed.objects if not o.prompts.is_empty)
         if not objects:
             raise ValueError(f"{replay} holds no object: there is nothing to replay.")
+        saved = _image_of(replayed).get("contrast_limits")
+        if limits is None and saved is not None:
+            limits = (float(saved[0]), float(saved[1]))
     elif adapter is None:
         raise ValueError(
             "nothing says what to segment: give --points, --box or --prompts, or an "
             "--adapter that proposes points."
         )
-    return _Request(objects, limits, ips)
+    return _Request(objects, limits, ips, replayed)
+
+
+def _image_of(replayed: PromptsFile) -> dict[str, Any]:
+    """Return what a prompts file says of its image, wherever it says it."""
+    return {**(replayed.provenance.get("image") or {}), **replayed.image}
+
+
+def _differences(replayed: PromptsFile, segmenter: Segmenter, ips: bool) -> str:
+    """Say what is not as it was when the prompts were saved: masks may differ then."""
+    then = replayed.provenance
+    adapter, settings = then.get("adapter") or {}, then.get("settings") or {}
+    pairs: list[tuple[str, Any, Any]] = [
+        ("model", (then.get("model") or {}).get("name"), segmenter.model_id),
+        (
+            "adapter",
+            adapter.get("name", "none"),
+            "none" if segmenter.adapter_info is None else segmenter.adapter_info.name,
+        ),
+    ]
+    if adapter and segmenter.adapter_info is not None:
+        pairs.append(("IPS", settings.get("ips"), ips))
+    return ", ".join(
+        f"{what} {before} then and {now} now"
+        for what, before, now in pairs
+        if before is not None and before != now
+    )
 
 
 def _numbers(
@@ -508,7 +543,19 @@ def _segment(
         image=image,
         overwrite=force,
     )
+    if _are_other_pixels(request, digests):
+        return "these are not the pixels that the prompts were made on."
     return "" if labels.any() else "nothing was found, the labels are empty."
+
+
+def _are_other_pixels(request: _Request, digests: dict[str, str]) -> bool:
+    """Tell whether a plane differs from the one whose prompts are replayed on it."""
+    if request.replayed is None:
+        return False
+    saved = _image_of(request.replayed).get("digest") or {}
+    if isinstance(saved, str):  # of an image with one plane
+        saved = {"": saved}
+    return any(digests.get(plane, value) != value for plane, value in saved.items())
 
 
 def _objects_on(

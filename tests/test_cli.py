@@ -252,6 +252,47 @@ def test_saved_prompts_replay_to_the_same_mask(picture, encoded, tmp_path) -> No
     assert (first / "frame.png").read_bytes() == (second / "frame.png").read_bytes()
 
 
+def test_a_replay_says_when_model_or_adapter_is_another(
+    picture, encoded, adapter, micro_sam, tmp_path, capsys
+) -> None:
+    first = tmp_path / "first"
+    run("segment", picture, "-o", first, "--box", "5,5,30,40", "--adapter", adapter)
+    replay = ("segment", picture, "--prompts", first / "frame.prompts.json", "-o")
+    assert run(*replay, tmp_path / "same", "--adapter", adapter) == 0
+    assert capsys.readouterr().err == ""
+    assert run(*replay, tmp_path / "other") == 0
+    assert "adapter toy then and none now" in one_line(capsys)
+    assert run(*replay, tmp_path / "no-ips", "--adapter", adapter, "--no-ips") == 0
+    assert "IPS True then and False now" in one_line(capsys)
+
+
+def test_a_replay_on_another_image_is_done_and_said(
+    picture, encoded, rng, tmp_path, capsys
+) -> None:
+    run("segment", picture, "-o", tmp_path / "first", "--box", "5,5,30,40")
+    prompts = tmp_path / "first" / "frame.prompts.json"
+    other = draw(tmp_path / "other.png", rng)
+    command = ("segment", picture, other, "-o", tmp_path / "again")
+    assert run(*command, "--prompts", prompts) == 0
+    message = one_line(capsys)
+    assert "other.png" in message
+    assert "not the pixels" in message
+
+
+def test_a_replay_sees_the_contrast_that_the_prompts_were_made_on(
+    encoded, rng, tmp_path
+) -> None:
+    values = rng.integers(0, 4000, (40, 60)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "deep.tif", values)
+    first, again = tmp_path / "first", tmp_path / "again"
+    command = ("segment", tmp_path / "deep.tif", "-o")
+    limits = ("--contrast-limits", "1000,2000")
+    run(*command, first, "--box", "5,5,30,40", *limits)
+    run(*command, again, "--prompts", first / "deep.prompts.json", "--no-cache")
+    assert len(encoded) == 2
+    assert np.array_equal(encoded[0], encoded[1])
+
+
 def test_several_replayed_objects_keep_their_ids_and_classes(
     picture, encoded, tmp_path
 ) -> None:
