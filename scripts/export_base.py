@@ -12,6 +12,7 @@ import argparse
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -29,7 +30,7 @@ TRAINED_ON = [
 NEVER_TRAINED_ON = ["kvasir-seg", "cvc-clinicdb", "ph2"]
 
 
-def record(weights: bytes, recipe: dict | None, report: dict | None) -> dict:
+def record(weights: bytes, recipe: dict | None, reports: Sequence[dict]) -> dict:
     """Describe weights: what they are, where they come from, how good they are.
 
     Parameters
@@ -38,8 +39,8 @@ def record(weights: bytes, recipe: dict | None, report: dict | None) -> dict:
         The safetensors file.
     recipe : dict, optional
         ``recipe.json`` of the training run.
-    report : dict, optional
-        What `scripts.evaluate_base` wrote for these weights.
+    reports : sequence of dict
+        What `scripts.evaluate_base` wrote for these weights, of one part.
 
     Returns
     -------
@@ -48,13 +49,17 @@ def record(weights: bytes, recipe: dict | None, report: dict | None) -> dict:
     Raises
     ------
     ValueError
-        If the file is too large, or the scores are those of other weights.
+        If the file is too large, or the scores are those of other weights or of
+        more than one part.
     """
     digest = hashlib.sha256(weights).hexdigest()
     if len(weights) > LARGEST:
         raise ValueError(f"the weights take {len(weights)} bytes, at most {LARGEST}")
-    if report is not None and report["sha256"] != digest:
+    if any(report["sha256"] != digest for report in reports):
         raise ValueError("the scores belong to other weights; measure these first")
+    parts = sorted({report["part"] for report in reports})
+    if len(parts) > 1:
+        raise ValueError(f"the scores are of parts {parts}; give those of one part")
     return {
         "name": "promise-tiny",
         "description": "A small promptable SAM of this project, not Meta's SAM.",
@@ -65,13 +70,13 @@ def record(weights: bytes, recipe: dict | None, report: dict | None) -> dict:
         "trained_on": TRAINED_ON,
         "never_trained_on": NEVER_TRAINED_ON,
         "recipe": recipe,
-        "scores": None if report is None else report["scores"],
-        "scores_part": None if report is None else report["part"],
+        "scores": {n: s for report in reports for n, s in report["scores"].items()},
+        "scores_part": parts[0] if parts else None,
         "date": datetime.now(timezone.utc).date().isoformat(),
     }
 
 
-def install(source: Path, folder: Path, scores: Path | None = None) -> Path:
+def install(source: Path, folder: Path, scores: Sequence[Path] = ()) -> Path:
     """Copy weights and write their record; both are written whole.
 
     Parameters
@@ -80,8 +85,8 @@ def install(source: Path, folder: Path, scores: Path | None = None) -> Path:
         Weights; a ``recipe.json`` beside them is taken in.
     folder : Path
         Where the package looks for them.
-    scores : Path, optional
-        JSON of `scripts.evaluate_base`.
+    scores : sequence of Path
+        JSON of `scripts.evaluate_base`, for all sets or some each.
 
     Returns
     -------
@@ -91,8 +96,8 @@ def install(source: Path, folder: Path, scores: Path | None = None) -> Path:
     weights = source.read_bytes()
     beside = source.with_name("recipe.json")
     recipe = json.loads(beside.read_text()) if beside.exists() else None
-    report = json.loads(scores.read_text()) if scores else None
-    text = json.dumps(record(weights, recipe, report), indent=2) + "\n"
+    reports = [json.loads(path.read_text()) for path in scores]
+    text = json.dumps(record(weights, recipe, reports), indent=2) + "\n"
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in (
         ("promise-tiny.safetensors", weights),
@@ -108,7 +113,7 @@ def main() -> None:
     """Parse arguments and install."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("weights", type=Path)
-    parser.add_argument("--scores", type=Path, help="JSON of scripts.evaluate_base")
+    parser.add_argument("--scores", type=Path, nargs="*", default=[])
     parser.add_argument("--folder", type=Path, default=BUNDLED)
     args = parser.parse_args()
     print(install(args.weights, args.folder, args.scores))

@@ -19,7 +19,7 @@ def test_weights_and_record_are_installed_together(tmp_path):
     (source.parent / "recipe.json").write_text('{"steps": 3}')
     scores = tmp_path / "scores.json"
     scores.write_text(json.dumps({"sha256": digest, "part": "test", "scores": {}}))
-    record = json.loads(install(source, tmp_path / "bundled", scores).read_text())
+    record = json.loads(install(source, tmp_path / "bundled", [scores]).read_text())
     assert record["sha256"] == digest
     assert record["recipe"] == {"steps": 3}
     assert "kvasir-seg" in record["never_trained_on"]
@@ -33,7 +33,7 @@ def test_scores_of_other_weights_are_refused(tmp_path):
     scores = tmp_path / "scores.json"
     scores.write_text(json.dumps({"sha256": "0", "part": "test", "scores": {}}))
     with pytest.raises(ValueError, match="other weights"):
-        install(source, tmp_path / "bundled", scores)
+        install(source, tmp_path / "bundled", [scores])
     assert not (tmp_path / "bundled").exists()
 
 
