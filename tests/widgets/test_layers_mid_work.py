@@ -108,15 +108,16 @@ def test_a_dock_that_was_closed_finds_its_work_again(desk) -> None:
     desk.press("C")
     desk.click(60, 90)
     mask, count = desk.preview.copy(), len(desk.viewer.layers)
-    session = desk.widget.session
+    session, points = desk.widget.session, desk.points
     desk.widget.close_down()
-    desk.points.add((70, 90))  # nobody is there to answer
+    points.add((70, 90))  # nobody is there to answer
     desk.qtbot.wait(1)
     again = PromiseWidget(desk.viewer, session)
     assert len(desk.viewer.layers) == count
     assert [r.id for r in again.bridge.work.document.objects] == [1, 2]
     np.testing.assert_array_equal(again.bridge.work.preview.mask(), mask)
-    assert len(again.bridge.work.points.layer.data) == 1
+    assert again.bridge.work.points.layer is points
+    assert len(points.data) == 1
     again.close_down()
 
 
@@ -154,7 +155,8 @@ def test_shortcuts_mean_the_same_on_every_layer_and_are_given_back(desk) -> None
         desk.press("N")
         desk.click(30, 40)
     assert len(desk.document) == 4
-    assert not foreign.keymap
+    assert [str(key) for key in foreign.keymap] == ["M"]  # to take a mask from it
     desk.widget.close_down()
+    assert not foreign.keymap
     assert not any(layer.keymap for layer in bound)
     assert not desk.viewer.keymap

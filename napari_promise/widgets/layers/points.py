@@ -156,7 +156,8 @@ class PointPrompts:
         with self._our_own_writing():
             if not np.array_equal(now.data, table.data):
                 self.layer.selected_data = set()
-                self.layer.data = table.data
+                # A copy: napari drags points in place, in the array it was given.
+                self.layer.data = table.data.copy()
             if not now.same(table) or set(self.layer.features) < set(_columns(table)):
                 self.layer.features = _columns(table)
             self._restyle(table)
