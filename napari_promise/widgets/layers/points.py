@@ -306,21 +306,30 @@ class PointPrompts:
         """
         if layer.mode == "pan_zoom" or not layer.editable:
             return
-        on_point = (
-            layer.get_value(
-                event.position,
-                view_direction=event.view_direction,
-                dims_displayed=event.dims_displayed,
-                world=True,
-            )
-            is not None
-        )
+        on_point = self._is_on_point(np.asarray(event.position, dtype=float))
         if on_point and layer.mode == "add":
             layer.mode = "select"
             self._borrowed_select = True
         elif not on_point and self._borrowed_select and not event.modifiers:
             layer.selected_data = set()
             layer.mode = "add"
+
+    def _is_on_point(self, position: np.ndarray) -> bool:
+        """Whether a point is drawn under a position in the world.
+
+        napari's own look-up goes by the size in the image, which grows without limit
+        when one zooms in: points could not be added close to each other.
+        """
+        layer = self.layer
+        rows = np.asarray(layer.data)
+        at = np.asarray(layer.world_to_data(position), dtype=float)
+        on_plane = np.all(np.rint(rows[:, :-2]) == np.rint(at[:-2]), axis=1)
+        reach = _SCREEN_SIZES[1] / 2 * layer.scale_factor
+        cursor = np.asarray(layer.data_to_world(at), dtype=float)
+        return any(
+            np.linalg.norm(np.asarray(layer.data_to_world(row)) - cursor) <= reach
+            for row in rows[on_plane]
+        )
 
     def _on_mode(self, _event: Any) -> None:
         self._borrowed_select = False
