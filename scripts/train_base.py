@@ -76,8 +76,8 @@ class Recipe:
         so that a box is filled where no border is seen.
     """
 
-    minutes_256: float = 32.0
-    minutes_512: float = 23.0
+    minutes_256: float = 50.0
+    minutes_512: float = 10.0
     batch: int = 4
     objects: int = 4
     rate: float = 1e-3
