@@ -116,6 +116,7 @@ def main() -> None:
     parser.add_argument("--apm-epochs", type=int, default=8)
     parser.add_argument("--ips-epochs", type=int, default=4)
     parser.add_argument("--ips-images", type=int, default=240)
+    parser.add_argument("--start", type=Path, help="earlier adapter to go on from")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--most", type=int, help="training images of each set")
     parser.add_argument(
@@ -143,6 +144,7 @@ def main() -> None:
             apm_epochs=options.apm_epochs,
             ips_epochs=options.ips_epochs,
             ips_images=options.ips_images,
+            start=options.start,
             seed=options.seed,
             cache=options.cache,
             class_name="polyp",

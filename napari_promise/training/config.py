@@ -64,6 +64,9 @@ class TrainConfig:
         Largest learning rates.
     patience : int
         Passes without a better held-out score before a phase ends.
+    start : pathlib.Path, optional
+        Folder of an earlier adapter, of any base with the same shapes, to go on from:
+        after a change of the base a few passes are enough.
     seed : int
         Same seed, data and machine: same adapter.
     cache : pathlib.Path, optional
@@ -97,6 +100,7 @@ class TrainConfig:
     apm_rate: float = 1e-3
     ips_rate: float = 5e-4
     patience: int = 4
+    start: Path | None = None
     seed: int = 0
     cache: Path | None = None
     class_name: str = "object"

@@ -36,7 +36,12 @@ from torch import nn
 from napari_promise.data import pairs as files
 from napari_promise.data.planes import to_rgb8
 from napari_promise.model import promise
-from napari_promise.model.adapters import Adapter, AdapterInfo, save_adapter
+from napari_promise.model.adapters import (
+    Adapter,
+    AdapterInfo,
+    load_adapter,
+    save_adapter,
+)
 from napari_promise.model.auto_prompt import HeatmapAPM
 from napari_promise.model.pattern_shift import PatternEmbedding
 from napari_promise.model.sam import (
@@ -315,7 +320,23 @@ class _Run:
                 tokens = int(self.sam.mask_decoder.num_mask_tokens)
                 width = int(self.training.image.shape[1])
                 self.adapter.ips = PatternEmbedding(width, tokens).to(self.device)
+        if config.start is not None:
+            self._start_from(load_adapter(config.start))
         self.adapter.eval()
+
+    def _start_from(self, earlier: Adapter) -> None:
+        """Take over the weights of an earlier adapter where both have the module."""
+        for name in ("apm", "ips"):
+            module, before = getattr(self.adapter, name), getattr(earlier, name)
+            if module is None or before is None:
+                continue
+            try:
+                module.load_state_dict(before.state_dict())
+            except RuntimeError as error:
+                raise ValueError(
+                    f"cannot start from {earlier.info.name}: its {name} was built for "
+                    f"{earlier.info.base_model}, with other shapes"
+                ) from error
 
     def _view(
         self, pair: ImagePair, view: int, seed: Sequence[int]

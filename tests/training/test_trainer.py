@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,13 @@ import torch
 from PIL import Image
 
 from napari_promise.data.pairs import Pair
-from napari_promise.model.adapters import load_adapter
+from napari_promise.model.adapters import (
+    Adapter,
+    AdapterInfo,
+    load_adapter,
+    save_adapter,
+)
+from napari_promise.model.auto_prompt import HeatmapAPM
 from napari_promise.segmenter import Segmenter
 from napari_promise.training.config import TrainConfig
 from napari_promise.training.evaluate import evaluate
@@ -257,3 +264,37 @@ def test_a_shift_that_does_not_help_is_left_out(
     assert adapter.ips is None
     assert not adapter.info.ips
     assert done.held_out["automatic"] == 0.7
+
+
+def test_training_goes_on_from_an_earlier_adapter(
+    toy: tuple[Pair, ...], micro_sam: Any, tmp_path: Path
+) -> None:
+    """An earlier adapter may come from another base: only shapes must fit."""
+    first = _config(toy[:6], apm_epochs=1, ips_epochs=1, output=tmp_path / "toy")
+    before = _last(train(first, micro_sam)).adapter
+    micro_sam.sha256 = "1" * 64
+    config = replace(
+        first,
+        output=None,
+        start=tmp_path / "toy",
+        seed=9,
+        apm_rate=1e-9,
+        ips_rate=1e-9,
+    )
+    after = _last(train(config, micro_sam)).adapter
+    assert before is not None
+    assert after is not None
+    assert after.info.base_sha256 == "1" * 64
+    assert after.apm is not None
+    for name, value in after.apm.state_dict().items():
+        torch.testing.assert_close(value, before.state_dict()[f"apm.{name}"])
+
+
+def test_an_earlier_adapter_of_other_shapes_is_refused(
+    toy: tuple[Pair, ...], micro_sam: Any, tmp_path: Path
+) -> None:
+    info = AdapterInfo("other", "vit_b", "2" * 64, ips=False)
+    save_adapter(Adapter(info, HeatmapAPM([768] * 3)), tmp_path / "other")
+    config = _config(toy[:4], start=tmp_path / "other")
+    with pytest.raises(ValueError, match="built for vit_b"):
+        _last(train(config, micro_sam))
