@@ -22,6 +22,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import logging
+import os
 import threading
 import time
 from collections import OrderedDict, deque
@@ -307,7 +308,13 @@ Loader = Callable[..., SegmenterLike]
 
 def _load_segmenter(model: str, **options: Any) -> SegmenterLike:
     """Load a model; imports torch, so the worker calls it."""
+    import torch
+
     from napari_promise.segmenter import Segmenter
+
+    # One core stays with the window: torch's threads wait for each other by spinning,
+    # and while the canvas is drawn on their core a click takes several times as long.
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) - 1))
 
     return Segmenter.load(model, None, **options)
 
