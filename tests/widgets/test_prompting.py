@@ -86,6 +86,23 @@ def test_automatic_points_look_different_until_they_are_touched(desk) -> None:
     assert desk.document.undo_name == "move points"
 
 
+def test_the_next_point_is_the_users_whatever_rows_there_are(desk) -> None:
+    desk.press("A")  # its last row is automatic, to exclude, with a score
+    desk.until(lambda: len(desk.document) == 1)
+    desk.points.add((50, 60))
+    desk.settle()
+    last = desk.points.features.iloc[-1]
+    assert (last["object"], last["polarity"], last["source"]) == (1, "include", "user")
+    assert np.isnan(last["score"])
+    assert desk.preview[50, 60]
+    desk.points.selected_data = {2}  # napari copies the look of what is selected
+    desk.points.selected_data = set()
+    desk.points.add((60, 70))
+    desk.settle()
+    assert desk.document.active.prompts.labels.tolist() == [1, 1, 0, 1, 1]
+    assert str(desk.points.symbol[-1]) == "disc"
+
+
 def test_pasted_points_and_points_of_a_script_are_edits(desk) -> None:
     desk.click(30, 40)
     desk.points.selected_data = {0}

@@ -85,11 +85,11 @@ class PointPrompts:
         )
         self.agreed = PointTable.empty(ndim)
         self._foreground = UNASSIGNED
-        self._next: tuple[int, bool] | None = None
+        self._next = (UNASSIGNED, True)
         self._writing = False
         self._just_added = False
         self._borrowed_select = False
-        self.set_next(UNASSIGNED, True)
+        self._prepare_next()
         self._connections = (
             (self.layer.events.data, self._on_data),
             (self.layer.events.features, self._on_features),
@@ -160,6 +160,7 @@ class PointPrompts:
                 self.layer.data = table.data.copy()
             if not now.same(table) or set(self.layer.features) < set(_columns(table)):
                 self.layer.features = _columns(table)
+                self._prepare_next()
             self._restyle(table)
         self.agreed = table
 
@@ -180,9 +181,17 @@ class PointPrompts:
         include : bool
             Polarity of the next point.
         """
-        if self._next == (object_id, include):
-            return
-        self._next = (object_id, include)
+        if self._next != (object_id, include):
+            self._next = (object_id, include)
+            self._prepare_next()
+
+    def _prepare_next(self) -> None:
+        """Bring the layer's defaults in line with what the next point shall be.
+
+        napari takes them from the last row whenever features are assigned, and from
+        the selected points whenever some are selected.
+        """
+        object_id, include = self._next
         layer = self.layer
         with self._our_own_writing(), layer.block_update_properties():
             layer.feature_defaults = {
@@ -270,7 +279,11 @@ class PointPrompts:
         # Every edit is announced twice; the features fit the data only in the past
         # participle.
         action = str(getattr(event.action, "value", event.action))
-        if self._writing or action not in ("added", "removed", "changed"):
+        if self._writing:
+            return
+        if action in ("adding", "changing"):
+            self._prepare_next()
+        if action not in ("added", "removed", "changed"):
             return
         if action == "added":
             self._just_added = True
