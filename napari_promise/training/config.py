@@ -98,7 +98,7 @@ class TrainConfig:
     apm_batch: int = 16
     ips_batch: int = 4
     apm_rate: float = 1e-3
-    ips_rate: float = 5e-4
+    ips_rate: float = 1e-3
     patience: int = 4
     start: Path | None = None
     seed: int = 0

@@ -1,0 +1,60 @@
+"""The bundled adapter `polyp`, on the bundled model."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_promise.data.samples import endoscopy_scene
+from napari_promise.model.adapters import BUNDLED, list_adapters
+from napari_promise.segmenter import Segmenter
+from napari_promise.training.evaluate import dice, next_click
+
+
+@pytest.fixture(scope="module")
+def segmenter() -> Segmenter:
+    return Segmenter.load("promise-tiny", "polyp", device="cpu")
+
+
+def test_it_travels_with_the_package_and_is_small() -> None:
+    (polyp,) = [item for item in list_adapters() if item.info.name == "polyp"]
+    assert polyp.bundled
+    assert sum(path.stat().st_size for path in polyp.path.iterdir()) <= 8e6
+    assert polyp.path == BUNDLED / "polyp"
+
+
+def test_its_record_says_terms_and_scores(segmenter: Segmenter) -> None:
+    info = segmenter.adapter_info
+    assert info is not None
+    assert "esearch" in info.licence
+    assert info.class_name == "polyp"
+    assert info.base_sha256 == segmenter.sha256
+    for scores in info.scores["test"].values():
+        automatic, prompted = scores["automatic"], scores["gt_prompted"]
+        assert "frozen_dice_same_prompts" in automatic
+        assert "frozen_dice_same_prompts" in prompted
+        assert automatic["dice_after_one_corrective_click"] > automatic["dice"]
+
+
+def test_the_sample_scene_is_found_and_a_click_does_not_harm(
+    segmenter: Segmenter,
+) -> None:
+    image, truth = endoscopy_scene()
+    emb = segmenter.encode(image)
+    prompts = segmenter.propose(emb)
+    rows, columns = np.rint(prompts.points).astype(int).T
+    assert (truth[rows, columns] == (prompts.labels == 1)).mean() > 0.8
+    first = segmenter.segment(emb, prompts)
+    assert dice(first.mask, truth) >= 0.85
+    click = next_click(first.mask, truth)
+    assert click is not None
+    corrected = segmenter.segment(
+        emb,
+        prompts.replace(
+            points=np.vstack([prompts.points, [click[0]]]),
+            labels=np.append(prompts.labels, click[1]),
+            scores=None,
+            logits=first.logits,
+        ),
+    )
+    assert dice(corrected.mask, truth) >= 0.85
