@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error, show_info, show_warning
 from qtpy.QtCore import QSize, Qt, QTimer
+from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import (
     QApplication,
     QFileDialog,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     import napari
 
 #: The dock asks for this width; it may be made narrower down to its buttons.
-_WIDTH = 330
+_WIDTH = 340
 
 
 class PromiseWidget(QWidget):
@@ -117,6 +118,14 @@ class PromiseWidget(QWidget):
         """Wide enough for every button, and no wider."""
         return QSize(_WIDTH, 640)
 
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """Leave room for the scroll bar, now that the theme has set every width."""
+        super().showEvent(event)
+        inside, bar = self._scroll.widget(), self._scroll.verticalScrollBar()
+        if inside is not None and bar is not None:
+            width = inside.minimumSizeHint().width() + bar.sizeHint().width()
+            self._scroll.setMinimumWidth(width)
+
     def close_down(self) -> None:
         """Stop the worker and let go of the viewer; also done when it is destroyed."""
         self._closing()
@@ -129,7 +138,7 @@ class PromiseWidget(QWidget):
         files.addWidget(self.load_button)
         for button in (self.export_button, self.load_button):
             button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-        inside = _Column()
+        inside = QWidget()
         column = QVBoxLayout(inside)
         column.setContentsMargins(8, 6, 8, 6)
         column.setSpacing(8)
@@ -144,7 +153,7 @@ class PromiseWidget(QWidget):
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setMinimumWidth(inside.minimumSizeHint().width() + 12)
+        self._scroll = scroll
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(scroll)
@@ -456,19 +465,6 @@ class _Closing:
         ):
             signal.disconnect()
         session.close()
-
-
-class _Column(QWidget):
-    """What scrolls. Wrapped text must not make it taller than its minimum.
-
-    With labels that wrap, a scroll area gives the whole column the height it would
-    like to have, and shows a scroll bar where the table could simply be shorter.
-    """
-
-    def heightForWidth(self, width: int) -> int:
-        """Leave the height to the minimum size."""
-        del width
-        return -1
 
 
 def _line() -> QFrame:

@@ -161,6 +161,8 @@ class ModelPanel(QWidget):
         self.ips.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.status = QLabel()
         self.status.setWordWrap(True)
+        # Else a label that wraps asks for the height it would have if very narrow.
+        self.status.setMinimumSize(1, self.status.fontMetrics().height())
         self.status.setTextFormat(Qt.TextFormat.RichText)
         self.status.setSizePolicy(
             QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred

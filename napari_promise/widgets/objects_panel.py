@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
     QLineEdit,
     QMenu,
     QPushButton,
+    QSizePolicy,
     QStyledItemDelegate,
     QStyleOptionViewItem,
     QTableWidget,
@@ -177,7 +178,9 @@ class ObjectsPanel(QWidget):
                 column, QHeaderView.ResizeMode.ResizeToContents
             )
         horizontal.setSectionResizeMode(_CLASS, QHeaderView.ResizeMode.Stretch)
-        table.setMinimumHeight(110)
+        table.setMinimumHeight(90)
+        # It takes the room that is left; the height it would like makes a scroll bar.
+        table.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Ignored)
 
         top = QHBoxLayout()
         top.addWidget(self.title, 1)

@@ -122,6 +122,8 @@ class PromptPanel(QWidget):
         )
         self.hint = QLabel()
         self.hint.setWordWrap(True)
+        # Else a label that wraps asks for the height it would have if very narrow.
+        self.hint.setMinimumSize(1, self.hint.fontMetrics().height())
         self.hint.setStyleSheet("font-style: italic;")
         self.hint.hide()
 
