@@ -319,9 +319,14 @@ def correct(rng: Rng, prompt: Prompt, logits: Tensor, truth: np.ndarray) -> Prom
 def decode(
     sam: nn.Module, embedding: Tensor, position: Tensor, prompt: Prompt
 ) -> tuple[Tensor, Tensor]:
-    """All four masks (N, 4, H, W) and predicted IoU (N, 4) in float32."""
+    """All four masks (N, 4, H, W) and predicted IoU (N, 4) in float32.
+
+    Prompts are encoded in float32: the phases of the position code in bfloat16 are off
+    by up to a pixel, and a box corner is not where it was drawn.
+    """
     points = (prompt.points.float(), prompt.labels) if prompt.labels.numel() else None
-    sparse, dense = sam.prompt_encoder(points, prompt.boxes, prompt.logits)
+    with torch.autocast("cpu", enabled=False):
+        sparse, dense = sam.prompt_encoder(points, prompt.boxes, prompt.logits)
     masks, quality = sam.mask_decoder.predict_masks(
         image_embeddings=embedding.to(COMPUTE),
         image_pe=position.to(COMPUTE),
@@ -428,6 +433,9 @@ def train(rank: int, world: int, args: argparse.Namespace, recipe: Recipe) -> No
         dist.init_process_group("gloo", address, rank=rank, world_size=world)
     torch.manual_seed(recipe.seed)
     sam = build_for_training(args.deit)
+    if args.start:
+        weights = load_file(args.start)
+        sam.load_state_dict({key: value.float() for key, value in weights.items()})
     average = copy.deepcopy(sam)
     vit = [p for n, p in sam.named_parameters() if _is_pretrained(n)]
     rest = [p for n, p in sam.named_parameters() if not _is_pretrained(n)]
@@ -576,6 +584,7 @@ def main() -> None:
     """Parse arguments and start one process a core."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--deit", type=Path, required=True, help="DeiT-Tiny weights")
+    parser.add_argument("--start", type=Path, help="promise-tiny weights to go on from")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument("--scenes", type=Path, default=Path("/tmp/promise-scenes"))
     parser.add_argument("--scene-count", type=int, default=Recipe.scenes)
