@@ -167,7 +167,7 @@ def main() -> None:
     adapter = load_adapter(options.out, sam)
     check_base(adapter.info, sam)
     test = measure(Segmenter(sam, adapter), options.most_measured)
-    scores = {**adapter.info.scores, "test": test}
+    scores = {"test": test}
     adapter.info = replace(adapter.info, scores=scores)
     save_adapter(adapter, options.out)
     print(f"{time.monotonic() - started:.0f} s in all", flush=True)

@@ -31,7 +31,7 @@ from segment_anything.modeling.common import LayerNorm2d
 
 FOREGROUND = 0.5  # probability from which a cell of the map is foreground
 FAINT = 0.2  # below this maximum nothing is there
-DEEP = 1 / 3  # share of the largest depth from which a cell may take a positive
+DEEP = 1 / 2  # share of the largest depth from which a cell may take a positive
 RING = (5 / 128, 30 / 128)  # distance of negatives to the object, in map sides
 
 
@@ -200,9 +200,10 @@ def slot_labels(points: int) -> tuple[int, ...]:
 def place_points(probability: np.ndarray, points: int, side: int) -> PlacedPoints:
     """Spread points over a foreground map.
 
-    Positives lie where the distance to the background is at least a third of its
-    maximum, the deepest first; negatives lie in a ring around the object. Both are
-    spread by farthest-point sampling. Slots that find no place are dropped.
+    Positives lie where the distance to the background is at least half of its maximum
+    (from a third on, more of them miss the object), the deepest first; negatives lie
+    in a ring around the object. Both are spread by farthest-point sampling. Slots that
+    find no place are dropped.
 
     Parameters
     ----------

@@ -32,7 +32,7 @@ def test_positives_lie_deep_inside_and_the_deepest_comes_first() -> None:
     depth = ndimage.distance_transform_edt(disc)
     found = depth[tuple(placed.cells[placed.labels == 1].T)]
     assert len(found) == 8
-    assert (found >= depth.max() / 3).all()
+    assert (found >= depth.max() / 2).all()
     assert (np.diff(found) <= 0).all()
     assert found[0] == depth.max()
 
@@ -52,7 +52,7 @@ def test_points_are_spread() -> None:
     placed = place_points(_disc(30), 8, 128)
     positives = placed.cells[placed.labels == 1]
     apart = np.linalg.norm(positives[:, None] - positives[None], axis=2)
-    assert apart[np.triu_indices(4, 1)].min() > 15
+    assert apart[np.triu_indices(4, 1)].min() > 10
 
 
 def test_slots_without_a_place_are_dropped_not_invented() -> None:
