@@ -41,6 +41,14 @@ class AdapterEntry:
     tooltip: str
 
 
+def entry_of(entries: list[AdapterEntry] | None, adapter: str) -> AdapterEntry | None:
+    """Find an adapter by its name or folder; None if it is not an installed one."""
+    for entry in entries or []:
+        if adapter in (entry.name, entry.path):
+            return entry
+    return None
+
+
 def model_choices(current: str) -> list[Choice]:
     """List the models known by name, and the file in use if it is another.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from napari.utils.notifications import show_error, show_info, show_warning
 from qtpy.QtCore import QSize, Qt, QTimer
@@ -273,8 +273,16 @@ class PromiseWidget(QWidget):
             catalogue.adapter_choices(self._adapters, settings.adapter, settings.model),
             settings.adapter,
         )
-        self.model_panel.show_ips(settings.ips, available=bool(settings.adapter))
+        self.model_panel.show_ips(settings.ips, available=self._adapter_has("ips"))
         self._show_available()
+
+    def _adapter_has(self, part: Literal["apm", "ips"]) -> bool:
+        """Whether the adapter in use has a part; one from a folder may."""
+        adapter = self.session.settings.adapter
+        entry = catalogue.entry_of(self._adapters, adapter)
+        if entry is None:
+            return bool(adapter)
+        return entry.has_apm if part == "apm" else entry.has_ips
 
     def _show_settings(self) -> None:
         settings = self.session.settings
@@ -325,7 +333,7 @@ class PromiseWidget(QWidget):
         active = None if work is None else work.document.active
         self.prompt_panel.show_available(
             image=self.bridge.has_image(),
-            adapter=bool(self.session.settings.adapter),
+            adapter=self._adapter_has("apm"),
             mask=active is not None and not active.is_blank,
         )
         if work is None or not self.bridge.has_image():
@@ -333,7 +341,7 @@ class PromiseWidget(QWidget):
         elif not self.bridge.flat():
             hint = "Show the image flat, rows and columns in 2D, to prompt on it."
         elif not len(work.document):
-            auto = " or press A" if self.session.settings.adapter else ""
+            auto = " or press A" if self._adapter_has("apm") else ""
             hint = f"Click on an object{auto}."
         else:
             hint = ""

@@ -10,6 +10,8 @@ import pytest
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QAbstractButton, QComboBox, QTableWidget
 
+from napari_promise.widgets.catalogue import AdapterEntry
+
 
 def _workers() -> list[threading.Thread]:
     return [t for t in threading.enumerate() if t.name == "napari-promise worker"]
@@ -160,3 +162,18 @@ def test_models_and_adapters_are_offered_with_their_terms(desk) -> None:
     assert desk.widget.session.settings.adapter == ""
     assert not desk.widget.prompt_panel.auto.isEnabled()
     assert not panel.ips.isEnabled()
+
+
+def test_what_the_adapter_lacks_is_not_offered(desk) -> None:
+    widget = desk.widget
+    lacking = AdapterEntry("plain", "promise-tiny", "", True, False, "")
+    shifting = AdapterEntry("shifting", "promise-tiny", "", False, True, "")
+    desk.until(lambda: widget._adapters is not None)
+    widget._on_adapters_read([lacking, shifting])
+    offered = {}
+    for name in ("plain", "shifting"):
+        widget.session.settings.adapter = name
+        widget._show_settings()
+        auto, ips = widget.prompt_panel.auto, widget.model_panel.ips
+        offered[name] = (auto.isEnabled(), ips.isEnabled())
+    assert offered == {"plain": (True, False), "shifting": (False, True)}
