@@ -121,9 +121,16 @@ class Actions:
 
     @_answering
     def segment(self) -> None:
-        """Segment every object whose prompts have no answer yet."""
-        if not self.segment_waiting() and self._document.active_id is None:
+        """Segment what has no answer yet; if there is no such object, the active one.
+
+        Again, that is: another adapter or IPS may have been switched on since.
+        """
+        if self.segment_waiting():
+            return
+        record = self._document.active
+        if record is None or record.prompts.is_empty:
             raise ValueError("There is nothing to segment: add a point or a box.")
+        self._session.segment(record.id, again=True)
 
     def segment_waiting(self) -> int:
         """Ask for every mask that is due; returns how many."""

@@ -221,6 +221,18 @@ def test_without_live_edits_wait_for_segment(desk) -> None:
     assert desk.preview[50, 60]
 
 
+def test_without_live_segment_answers_a_switch_of_ips(desk) -> None:
+    desk.click(30, 40)
+    desk.widget.prompt_panel.live.click()
+    document = desk.widget.bridge.work.document
+    before = document.active.score
+    desk.widget.session.settings.ips = not desk.widget.session.settings.ips
+    desk.settle()
+    assert document.active.score == before
+    desk.press("Shift+S")
+    desk.until(lambda: document.active.score != before)
+
+
 def test_undo_five_times_gives_the_earlier_masks_back_exactly(desk) -> None:
     masks = []
     for position, include in (
