@@ -69,6 +69,7 @@ if TYPE_CHECKING:
 
 SCORED_IN_TRAINING = 40  # held-out images looked at after each pass of the IPS
 EMA = 0.99
+CORRECTED = 0.4  # share of the IPS's views whose prompts hold a corrective click
 #: What early stopping and the choice of modules look at.
 KINDS = ("automatic", "corrected", "gt_prompted")
 
@@ -531,7 +532,7 @@ class _Run:
         target, inside = store.target_and_inside(at, self.grid)
         delta = ips(emb.image)[0]
         points, labels, logits = self._ips_prompts(emb, target[0], rng)
-        if rng.random() < 0.4:  # one correction of what is drawn now
+        if rng.random() < CORRECTED:  # one correction of what is drawn now
             with torch.no_grad():
                 drawn = self._token_one(emb, delta.detach(), points, labels, logits)
             mask = (drawn[0, 0] > 0).cpu().numpy() & (inside[0] > 0).numpy()
