@@ -26,6 +26,7 @@ import copy
 import json
 import math
 import os
+import tempfile
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -586,7 +587,8 @@ def main() -> None:
     parser.add_argument("--deit", type=Path, required=True, help="DeiT-Tiny weights")
     parser.add_argument("--start", type=Path, help="promise-tiny weights to go on from")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
-    parser.add_argument("--scenes", type=Path, default=Path("/tmp/promise-scenes"))
+    scenes = Path(tempfile.gettempdir()) / "promise-scenes"
+    parser.add_argument("--scenes", type=Path, default=scenes)
     parser.add_argument("--scene-count", type=int, default=Recipe.scenes)
     parser.add_argument("--resume", action="store_true", help="continue in --out")
     parser.add_argument("--workers", type=int, default=os.cpu_count())

@@ -86,14 +86,11 @@ def test_versions_agree_and_the_changelog_speaks_of_this_one() -> None:
 # --- import -------------------------------------------------------------------------
 
 
-def test_importing_the_package_is_fast_and_loads_nothing_heavy() -> None:
+def test_importing_the_package_loads_nothing_heavy() -> None:
     answer = _python(
-        "import sys, time, json; t = time.process_time(); import napari_promise;"
-        "t = time.process_time() - t; print(json.dumps([t, sorted(sys.modules)]))"
+        "import sys, json; import napari_promise; print(json.dumps([*sys.modules]))"
     )
-    seconds, modules = json.loads(answer)
-    assert not set(HEAVY) & set(modules)
-    assert seconds < 0.05, "of processor time, which a busy machine does not stretch"
+    assert not set(HEAVY) & set(json.loads(answer))
 
 
 def test_the_public_names_arrive_when_asked_for() -> None:
