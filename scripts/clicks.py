@@ -1,4 +1,7 @@
-"""Where a simulated person clicks, boxes and corrects; on masks alone, no model.
+"""Where a simulated person clicks while the base is trained; on masks alone, no model.
+
+Training clicks at random inside an error or at its centre; measuring always takes the
+centre, which is `napari_promise.training.evaluate.next_click`.
 
 All points are (row, column) in pixels of the mask they were computed on.
 """
@@ -39,47 +42,9 @@ def largest(region: np.ndarray) -> np.ndarray:
     return labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
 
 
-def correction(predicted: np.ndarray, truth: np.ndarray) -> tuple[Point, int] | None:
-    """Next corrective click: the centre of the largest error region.
-
-    Parameters
-    ----------
-    predicted, truth : numpy.ndarray
-        (H, W) bool.
-
-    Returns
-    -------
-    ((row, column), label) or None
-        Label 1 where the object was missed, 0 where background was taken; None when
-        the masks agree.
-    """
-    region = error_region(predicted, truth)
-    if region is None:
-        return None
-    point = deepest(region)
-    return point, int(truth[point])
-
-
 def error_region(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray | None:
     """Largest connected region of false negatives or of false positives, or None."""
     missed, taken = largest(truth & ~predicted), largest(predicted & ~truth)
     if not missed.any() and not taken.any():
         return None
     return missed if missed.sum() >= taken.sum() else taken
-
-
-def tight_box(mask: np.ndarray) -> tuple[int, int, int, int]:
-    """Extent of a mask that is not empty as (r0, c0, r1, c1), ends exclusive."""
-    rows, columns = np.nonzero(mask)
-    return (
-        int(rows.min()),
-        int(columns.min()),
-        int(rows.max()) + 1,
-        int(columns.max()) + 1,
-    )
-
-
-def dice(predicted: np.ndarray, truth: np.ndarray) -> float:
-    """Dice coefficient of two bool masks; 1 when both are empty."""
-    total = int(predicted.sum()) + int(truth.sum())
-    return 1.0 if total == 0 else 2 * int((predicted & truth).sum()) / total

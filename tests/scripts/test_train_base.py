@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from scripts.clicks import correction, deepest, largest, tight_box
+from napari_promise.training.evaluate import bounding_box, next_click
+from scripts.clicks import deepest, largest
 from scripts.episodes import Sample
 from scripts.train_base import (
     correct,
@@ -28,21 +29,21 @@ def square():
 
 def test_a_click_falls_on_the_centre_of_the_largest_error(square):
     assert deepest(square) == (20, 30)
-    assert correction(np.zeros_like(square), square) == ((20, 30), 1)
+    assert next_click(np.zeros_like(square), square) == ((20, 30), 1)
     too_much = square.copy()
     too_much[40:60, 40:60] = True
-    point, label = correction(too_much, square)
+    point, label = next_click(too_much, square)
     assert label == 0
     assert too_much[point]
     assert not square[point]
-    assert correction(square, square) is None
+    assert next_click(square, square) is None
 
 
 def test_only_the_largest_part_counts(square):
     both = square.copy()
     both[50:53, 50:53] = True
     assert np.array_equal(largest(both), square)
-    assert tight_box(square) == (10, 20, 31, 41)
+    assert bounding_box(square) == (10, 20, 30, 40)
 
 
 @pytest.mark.parametrize("seed", range(12))
