@@ -21,7 +21,7 @@ from scripts.scene_store import SceneStore
 Rng = np.random.Generator
 
 #: How often each source is drawn.
-MIXTURE = {"scenes": 0.60, "dsb2018": 0.22, "busi": 0.14, "hippocampus": 0.04}
+MIXTURE = {"scenes": 0.70, "dsb2018": 0.16, "busi": 0.11, "hippocampus": 0.03}
 
 
 @dataclass(frozen=True)

@@ -436,7 +436,10 @@ def train(rank: int, world: int, args: argparse.Namespace, recipe: Recipe) -> No
     sam = build_for_training(args.deit)
     if args.start:
         weights = load_file(args.start)
-        sam.load_state_dict({key: value.float() for key, value in weights.items()})
+        state = {key: value.float() for key, value in weights.items()}
+        # weights from before prompts were drawn lack that part: it starts at nothing
+        drawing = {k: v for k, v in sam.state_dict().items() if ".draw." in k}
+        sam.load_state_dict(drawing | state)
     average = copy.deepcopy(sam)
     vit = [p for n, p in sam.named_parameters() if _is_pretrained(n)]
     rest = [p for n, p in sam.named_parameters() if not _is_pretrained(n)]
@@ -593,17 +596,15 @@ def main() -> None:
     parser.add_argument("--resume", action="store_true", help="continue in --out")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--port", type=int, default=29512)
-    for name in ("minutes_256", "minutes_512", "rate"):
+    steered = ("minutes_256", "minutes_512", "rate", "opening", "thaw")
+    steered += ("batch", "objects")
+    for name in steered:
         default = getattr(Recipe, name)
         flag = "--" + name.replace("_", "-")
-        parser.add_argument(flag, type=float, default=default)
+        parser.add_argument(flag, type=type(default), default=default)
     args = parser.parse_args()
-    recipe = Recipe(
-        minutes_256=args.minutes_256,
-        minutes_512=args.minutes_512,
-        rate=args.rate,
-        scenes=args.scene_count,
-    )
+    chosen = {name: getattr(args, name) for name in steered}
+    recipe = Recipe(**chosen, scenes=args.scene_count)
     args.out.mkdir(parents=True, exist_ok=True)
     open_store(args.scenes, recipe.scenes, args.workers)
     if args.workers == 1:

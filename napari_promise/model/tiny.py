@@ -1,8 +1,8 @@
 """The architecture of `promise-tiny`, the small promptable SAM inside the wheel.
 
-Everything but the fusion of features is segment_anything's own code: the image
-encoder (at the size of DeiT-Tiny [1]_), the prompt encoder, the two-way transformer
-and the mask decoder [2]_. The module knows no weights, files or training.
+Everything but the fusion of features and the drawn prompts is segment_anything's own
+code: the image encoder (at the size of DeiT-Tiny [1]_), the prompt tokens, the two-way
+transformer and the mask decoder [2]_. The module knows no weights, files or training.
 
 References
 ----------
@@ -25,11 +25,12 @@ from napari_promise.model import _torchvision  # noqa: F401  (before segment_any
 from segment_anything.modeling import (
     ImageEncoderViT,
     MaskDecoder,
-    PromptEncoder,
     Sam,
     TwoWayTransformer,
 )
 from segment_anything.modeling.common import LayerNorm2d
+
+from napari_promise.model.dense_prompts import DensePromptEncoder
 
 IMAGE_SIZE = 512
 PATCH = 16
@@ -174,7 +175,7 @@ def build_promise_tiny() -> Sam:
     grid = IMAGE_SIZE // STRIDE
     return Sam(
         image_encoder=TinyEncoder(),
-        prompt_encoder=PromptEncoder(
+        prompt_encoder=DensePromptEncoder(
             embed_dim=PROMPT_DIM,
             image_embedding_size=(grid, grid),
             input_image_size=(IMAGE_SIZE, IMAGE_SIZE),

@@ -1,0 +1,173 @@
+"""Prompts drawn as maps, beside SAM's prompt tokens, for `promise-tiny`.
+
+SAM's decoder has to learn from positional codes alone which pixels lie near a click or
+inside a box. Meta's models had millions of masks for that; a model trained in an hour
+does not learn it well enough (its boxes stayed behind an ellipse drawn into the box).
+Interactive segmentation before SAM drew clicks as distance maps that are added to the
+image's features [1]_; that needs next to no training. Here both go together: sparse
+tokens as in segment_anything, and the same prompts once more as a dense embedding.
+
+The module knows torch and segment_anything's prompt encoder, no weights or files.
+
+References
+----------
+.. [1] Sofiiuk et al., "Reviving Iterative Training with Mask Guidance for Interactive
+   Segmentation", ICIP 2022.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from napari_promise.model import _torchvision  # noqa: F401  (before segment_anything)
+
+# isort: split
+from segment_anything.modeling import PromptEncoder
+
+#: Distances, in sides of the input, over which a click's influence falls to 1 / e.
+REACH = (0.01, 0.03, 0.1, 0.3)
+FAR = 2.0  # of a click that is not there, in sides
+
+POINT_MAPS = 2 * len(REACH) + 1
+BOX_MAPS = 11
+
+
+def point_maps(points: torch.Tensor, labels: torch.Tensor, grid: int) -> torch.Tensor:
+    """Nearness of every cell to the clicks of either kind.
+
+    Parameters
+    ----------
+    points : torch.Tensor
+        (B, N, 2) float, (x, y) in sides of the input; N may be 0. Differentiable.
+    labels : torch.Tensor
+        (B, N), 1 include, 0 exclude; anything else counts as no click.
+    grid : int
+        Cells a side.
+
+    Returns
+    -------
+    torch.Tensor
+        (B, 9, grid, grid): nearness over the distances of `REACH` to the nearest
+        included and to the nearest excluded click, and which of the two is nearer,
+        from -1 to 1.
+    """
+    cells = (torch.arange(grid, device=points.device) + 0.5) / grid
+    square = (cells - points[..., :1]).square()[:, :, None, :]  # (B, N, 1, grid)
+    square = square + (cells - points[..., 1:]).square()[..., None]
+    distance = (square + 1e-8).sqrt()  # (B, N, grid, grid)
+    nearest = []
+    for kind in (1, 0):
+        absent = (labels != kind)[..., None, None]
+        alike = distance.masked_fill(absent, FAR)
+        far = alike.new_full((len(points), 1, grid, grid), FAR)
+        nearest.append(torch.cat([alike, far], 1).amin(1).clamp(max=FAR))
+    positive, negative = nearest
+    maps = [(-near / reach).exp() for near in nearest for reach in REACH]
+    maps.append((negative - positive) / (negative + positive))
+    return torch.stack(maps, 1)
+
+
+def box_maps(boxes: torch.Tensor, grid: int) -> torch.Tensor:
+    """Where every cell lies in its box.
+
+    Parameters
+    ----------
+    boxes : torch.Tensor
+        (B, 4) float, (x0, y0, x1, y1) in sides of the input.
+    grid : int
+        Cells a side.
+
+    Returns
+    -------
+    torch.Tensor
+        (B, 11, grid, grid): position from the centre in half sides of the box and its
+        size, inside the inscribed ellipse, inside the box, distance to the border over
+        two scales, the box's width and height, and ones.
+    """
+    cells = (torch.arange(grid, device=boxes.device) + 0.5) / grid
+    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+    half = ((boxes[:, 2:] - boxes[:, :2]) / 2).abs().clamp(min=0.5 / 1024)
+    shape = (len(boxes), grid, grid)
+    x, y = centre[:, :1, None], centre[:, 1:, None]
+    wide, high = half[:, :1, None], half[:, 1:, None]
+    across = cells[None, None, :] - x  # (B, 1, grid)
+    down = cells[None, :, None] - y  # (B, grid, 1)
+    u, v = (across / wide).expand(shape), (down / high).expand(shape)
+    radius = (u.square() + v.square() + 1e-8).sqrt()
+    edge = torch.minimum(wide - across.abs(), high - down.abs())  # inside positive
+    size = [(4 * n).log().expand(shape) / 3 for n in (wide, high)]
+    maps = [
+        u.clamp(-2, 2) / 2,
+        v.clamp(-2, 2) / 2,
+        u.abs().clamp(max=2) / 2,
+        v.abs().clamp(max=2) / 2,
+        (4 * (1 - radius)).tanh(),
+        (4 * (1 - torch.maximum(u.abs(), v.abs()))).tanh(),
+        (edge / 0.01).tanh(),
+        (edge / 0.04).tanh(),
+        *size,
+        torch.ones(shape, device=boxes.device),
+    ]
+    return torch.stack(maps, 1)
+
+
+class DensePromptEncoder(PromptEncoder):
+    """segment_anything's prompt encoder that also draws its points and boxes.
+
+    The tokens are those of the parent; to its dense embedding is added what two
+    point-wise layers make of `point_maps` and `box_maps`. Freshly built it equals its
+    parent: the last layer starts at zero.
+    """
+
+    def __init__(self, *args: Any, hidden: int = 64, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        last = nn.Conv2d(hidden, self.embed_dim, 1)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)  # type: ignore[arg-type]
+        self.draw = nn.Sequential(
+            nn.Conv2d(POINT_MAPS + BOX_MAPS, hidden, 1), nn.GELU(), last
+        )
+
+    def forward(
+        self,
+        points: tuple[torch.Tensor, torch.Tensor] | None,
+        boxes: torch.Tensor | None,
+        masks: torch.Tensor | None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Embed prompts.
+
+        Parameters
+        ----------
+        points : tuple of torch.Tensor, optional
+            (B, N, 2) coordinates, (x, y) in pixels of the input, and (B, N) labels.
+        boxes : torch.Tensor, optional
+            (B, 4), (x0, y0, x1, y1) in pixels of the input.
+        masks : torch.Tensor, optional
+            (B, 1, 4 * grid, 4 * grid) logits.
+
+        Returns
+        -------
+        sparse : torch.Tensor
+            (B, tokens, C), as of the parent.
+        dense : torch.Tensor
+            (B, C, grid, grid).
+        """
+        sparse, dense = super().forward(points, boxes, masks)
+        if points is None and boxes is None:
+            return sparse, dense
+        grid, side = self.image_embedding_size[0], self.input_image_size[0]
+        count = len(sparse)
+        shape = (count, grid, grid)
+        if points is None:
+            none = dense.new_zeros(count, 0)
+            clicks = point_maps(none[..., None].expand(-1, -1, 2), none, grid)
+        else:
+            clicks = point_maps((points[0] + 0.5) / side, points[1], grid)
+        if boxes is None:
+            frame = dense.new_zeros(shape[0], BOX_MAPS, *shape[1:])
+        else:
+            frame = box_maps((boxes.reshape(-1, 4) + 0.5) / side, grid)
+        return sparse, dense + self.draw(torch.cat([clicks, frame], 1))
