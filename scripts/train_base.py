@@ -85,7 +85,7 @@ class Recipe:
     encoder_rate: float = 0.06
     opening: float = 0.15
     thaw: float = 0.30
-    phantoms: float = 0.25
+    phantoms: float = 0.10
     weight_decay: float = 0.02
     clip: float = 1.0
     average: float = 0.997
@@ -235,7 +235,7 @@ def first_prompt(rng: Rng, truth: np.ndarray, kind: str | None = None) -> Prompt
     count = len(truth)
     if kind is None:
         kinds = ["click", "box", "points", "mask"]
-        kind = str(rng.choice(kinds, p=[0.42, 0.38, 0.12, 0.08]))
+        kind = str(rng.choice(kinds, p=[0.58, 0.22, 0.12, 0.08]))
     empty = Prompt(torch.zeros(count, 0, 2), torch.zeros(count, 0))
     if kind == "click":
         spots = [deepest(m) if rng.random() < 0.6 else anywhere(rng, m) for m in truth]

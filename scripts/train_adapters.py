@@ -1,0 +1,260 @@
+"""Train the bundled adapters on the bundled model, and measure them.
+
+    python -m scripts.train_adapters polyp skin breast-us nuclei medical
+
+One command; run it again whenever the bundled model changes, because an adapter
+belongs to one base. Each trains on the train parts of its sets, stops early on their
+val parts and only measures their test parts (CVC-ClinicDB is divided by sequence, see
+`scripts.datasets`). Ctrl+C keeps the best so far.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_promise.data.pairs import Pair, read_mask
+from napari_promise.model.adapters import (
+    BUNDLED,
+    check_base,
+    load_adapter,
+    save_adapter,
+)
+from napari_promise.model.sam import load_sam
+from napari_promise.segmenter import Segmenter
+from napari_promise.training.config import TrainConfig
+from napari_promise.training.evaluate import evaluate
+from napari_promise.training.trainer import train
+from scripts import datasets
+
+
+@dataclass(frozen=True)
+class Domain:
+    """What an adapter is for.
+
+    Attributes
+    ----------
+    sets : tuple of str
+        Image sets, see `scripts.datasets`.
+    class_name : str
+        Of what it finds.
+    terms : str
+        Under which it may be used: those of its sets.
+    note : str
+        What it was shown.
+    """
+
+    sets: tuple[str, ...]
+    class_name: str
+    terms: str
+    note: str
+
+
+RESEARCH = "Research and educational use only, as the terms of"
+DOMAINS = {
+    "polyp": Domain(
+        ("kvasir-seg", "cvc-clinicdb"),
+        "polyp",
+        f"{RESEARCH} Kvasir-SEG and CVC-ClinicDB, on which it was trained.",
+        "Colonoscopy frames, white light.",
+    ),
+    "skin": Domain(
+        ("ph2",),
+        "skin lesion",
+        f"{RESEARCH} PH2, on which it was trained.",
+        "Dermoscopy of single pigmented lesions.",
+    ),
+    "breast-us": Domain(
+        ("busi",),
+        "breast lesion",
+        "CC BY 4.0, as BUSI, on which it was trained; name its authors.",
+        "Breast ultrasound, benign, malignant and normal.",
+    ),
+    "nuclei": Domain(
+        ("dsb2018",),
+        "nuclei",
+        "CC0, as BBBC038 (dsb2018), on which it was trained.",
+        "Fluorescence, H&E and bright field; all nuclei as one class, not one by one.",
+    ),
+    "medical": Domain(
+        ("kvasir-seg", "cvc-clinicdb", "ph2", "busi"),
+        "lesion",
+        f"{RESEARCH} Kvasir-SEG, CVC-ClinicDB and PH2; BUSI is CC BY 4.0.",
+        "Polyps, skin lesions and breast lesions in one adapter.",
+    ),
+}
+
+
+def pairs_of(
+    sets: tuple[str, ...], part: str, most: int | None = None
+) -> dict[str, list[Pair]]:
+    """Pairs of one part of each set.
+
+    Parameters
+    ----------
+    sets : tuple of str
+    part : str
+        ``train``, ``val`` or ``test``.
+    most : int, optional
+        Of each set, evenly spread.
+
+    Returns
+    -------
+    dict of str to list of Pair
+        Groups carry the set's name, so that sets never share one.
+    """
+    result = {}
+    for name in sets:
+        found = datasets.load_parts(name)[part]
+        if most is not None and most < len(found):
+            chosen = np.linspace(0, len(found) - 1, most).round().astype(int)
+            found = [found[at] for at in chosen]
+        result[name] = [
+            Pair(pair.image, pair.target, f"{name}/{pair.group}") for pair in found
+        ]
+    return result
+
+
+def measure(
+    segmenter: Segmenter, sets: tuple[str, ...], most: int | None = None
+) -> dict[str, Any]:
+    """Scores on the test parts; automatic and GT-prompted apart, frozen SAM beside.
+
+    Images on which there is nothing to find are counted by themselves: the share of
+    them on which nothing was proposed.
+
+    Parameters
+    ----------
+    segmenter : Segmenter
+        With the adapter.
+    sets : tuple of str
+    most : int, optional
+        Images of each set.
+
+    Returns
+    -------
+    dict
+        Set -> scores.
+    """
+    result: dict[str, Any] = {}
+    for name, pairs in pairs_of(sets, "test", most).items():
+        filled = {pair.image: bool(read_mask(pair.mask).any()) for pair in pairs}
+        lesions = [pair for pair in pairs if filled[pair.image]]
+        normal = [pair for pair in pairs if not filled[pair.image]]
+        automatic = evaluate(lesions, segmenter, "auto+click:1").summary
+        prompted = evaluate(lesions, segmenter, "gt:16").summary
+        steps, frozen = automatic["dice_by_step"], automatic["frozen_dice_by_step"]
+        result[name] = {
+            "images": automatic["images"],
+            "automatic": {
+                "dice": steps[0],
+                "dice_after_one_corrective_click": steps[1],
+                "frozen_dice_same_prompts": frozen[0],
+                "frozen_dice_after_one_corrective_click": frozen[1],
+                "positives_on_object": automatic["positives_on_object"],
+            },
+            "gt_prompted": {
+                "prompts": "16 random points from the truth",
+                "dice": prompted["gt_prompted_dice"],
+                "frozen_dice_same_prompts": prompted["frozen_gt_prompted_dice"],
+            },
+        }
+        if normal:
+            scores = evaluate(normal, segmenter, "auto").scores
+            silent = sum(score.positives == 0 for score in scores)
+            result[name]["normal"] = {
+                "images": len(scores),
+                "without_prompt": round(silent / len(scores), 4),
+            }
+        print(name, json.dumps(result[name]), flush=True)
+    return result
+
+
+def fit(name: str, options: argparse.Namespace, folder: Path) -> None:
+    """Train the adapter `name` and write it into `folder`."""
+    domain = DOMAINS[name]
+    parts = {
+        "train": pairs_of(domain.sets, "train", options.most),
+        "val": pairs_of(domain.sets, "val", options.most_measured),
+    }
+    counts = ", ".join(f"{len(p)} {set_}" for set_, p in parts["train"].items())
+    config = TrainConfig(
+        pairs=tuple(p for pairs in parts["train"].values() for p in pairs),
+        held_out=tuple(p for pairs in parts["val"].values() for p in pairs),
+        name=name,
+        output=folder,
+        model=options.model,
+        views=options.views or _views(sum(map(len, parts["train"].values()))),
+        apm_epochs=options.apm_epochs,
+        ips_epochs=options.ips_epochs,
+        ips_images=options.ips_images,
+        start=options.start,
+        seed=options.seed,
+        cache=options.cache,
+        class_name=domain.class_name,
+        trained_on=f"train parts: {counts} images",
+        licence=domain.terms,
+        note=f"{domain.note} Not a medical device.",
+    )
+    started = said = time.monotonic()
+    for progress in train(config):
+        if progress.message or time.monotonic() - said > 10:
+            said = time.monotonic()
+            loss = "" if progress.loss is None else f" loss {progress.loss:.3f}"
+            eta = "" if progress.eta is None else f" {progress.eta:.0f} s left"
+            print(
+                f"{said - started:5.0f} s {name} {progress.phase} "
+                f"{progress.step}/{progress.total}{loss}{eta} {progress.message}",
+                progress.held_out or "",
+                flush=True,
+            )
+
+
+def _views(images: int) -> int:
+    """Choose how many views an image gets: few images are shown more often."""
+    return int(np.clip(round(2000 / images), 2, 12))
+
+
+def main() -> None:
+    """Read the arguments, train, measure, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="+", choices=list(DOMAINS))
+    parser.add_argument("--out", type=Path, default=BUNDLED, help="folder of adapters")
+    parser.add_argument("--model", default="promise-tiny")
+    parser.add_argument("--views", type=int, help="of each image")
+    parser.add_argument("--apm-epochs", type=int, default=TrainConfig.apm_epochs)
+    parser.add_argument("--ips-epochs", type=int, default=4)
+    parser.add_argument("--ips-images", type=int, default=300)
+    parser.add_argument("--start", type=Path, help="earlier adapter to go on from")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--most", type=int, help="training images of each set")
+    parser.add_argument(
+        "--most-measured", type=int, help="val, test images of each set"
+    )
+    parser.add_argument("--cache", type=Path, help="folder for embeddings")
+    parser.add_argument("--measure-only", action="store_true")
+    options = parser.parse_args()
+    sam = load_sam(options.model)
+    for name in options.names:
+        started = time.monotonic()
+        folder = options.out / name
+        if not options.measure_only:
+            fit(name, options, folder)
+        adapter = load_adapter(folder, sam)
+        check_base(adapter.info, sam)
+        scores = measure(
+            Segmenter(sam, adapter), DOMAINS[name].sets, options.most_measured
+        )
+        adapter.info = replace(adapter.info, scores={"test": scores})
+        save_adapter(adapter, folder)
+        print(f"{name}: {time.monotonic() - started:.0f} s in all", flush=True)
+
+
+if __name__ == "__main__":
+    main()
