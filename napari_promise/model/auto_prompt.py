@@ -116,20 +116,15 @@ class HeatmapAPM(nn.Module):
         ValueError
             If levels are missing or have other channels.
         """
-        found = tuple(level.shape[1] for level in levels)
-        if found != self.level_channels:
-            raise ValueError(
-                f"this prompter reads encoder levels of {self.level_channels} channels,"
-                f" the embedding has {found}; embed with the model it was trained on"
-            )
+        check_levels(levels, self.level_channels)
         grid = max((level.shape[-2:] for level in levels), key=lambda size: size[0])
         total = torch.zeros((), device=levels[0].device)
         for project, level in zip(self.project, levels, strict=True):
-            total = total + _resized(project(level.float()), grid)
+            total = total + resized(project(level.float()), grid)
         if self.neck is not None:
             if image is None:
                 raise ValueError("this prompter reads the image embedding; pass it")
-            total = total + _resized(self.neck(image.float()), grid)
+            total = total + resized(self.neck(image.float()), grid)
         return self.enlarge(self.mix(total))
 
     @property
@@ -143,7 +138,31 @@ class HeatmapAPM(nn.Module):
         }
 
 
-def _resized(x: torch.Tensor, grid: torch.Size) -> torch.Tensor:
+def check_levels(levels: Sequence[torch.Tensor], channels: tuple[int, ...]) -> None:
+    """Refuse encoder levels that a prompter was not built for.
+
+    Parameters
+    ----------
+    levels : sequence of torch.Tensor
+        (B, C_l, h_l, w_l) each.
+    channels : tuple of int
+        C_l of each level that the prompter reads.
+
+    Raises
+    ------
+    ValueError
+        If levels are missing or have other channels.
+    """
+    found = tuple(level.shape[1] for level in levels)
+    if found != channels:
+        raise ValueError(
+            f"this prompter reads encoder levels of {channels} channels,"
+            f" the embedding has {found}; embed with the model it was trained on"
+        )
+
+
+def resized(x: torch.Tensor, grid: torch.Size) -> torch.Tensor:
+    """Bring (B, C, h, w) features to a grid: averaged down or interpolated up."""
     if x.shape[-2:] == grid:
         return x
     if x.shape[-1] > grid[-1]:
