@@ -290,6 +290,28 @@ class Segmenter:
             self._notify,
         )
 
+    def probabilities(
+        self, emb: Embedding, logits: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Bring a result's logits to the image's pixels, as probabilities.
+
+        Parameters
+        ----------
+        emb : Embedding
+            The one that the result was drawn on.
+        logits : (1, h, w) float32
+            `Segmentation.logits`.
+
+        Returns
+        -------
+        (H, W) float32
+            In [0, 1]; SAM's own two bilinear steps, then the sigmoid. Half and more
+            is the mask but for rounding.
+        """
+        low = torch.from_numpy(np.array(logits, np.float32))[None]
+        full = self.sam.postprocess_masks(low, emb.input_size, emb.original_size)
+        return torch.sigmoid(full[0, 0]).numpy()
+
     def propose(self, emb: Embedding) -> Prompts:
         """Let the adapter's auto-prompting module write the prompts.
 
