@@ -323,8 +323,8 @@ class Segmenter:
         Returns
         -------
         Prompts
-            Points, labels, scores and, as logits, the module's coarse map. Without
-            a point to include where nothing was found.
+            Points, labels and, where the module states them, scores and, as logits,
+            a coarse map. Without a point to include where nothing was found.
 
         Raises
         ------
@@ -345,22 +345,22 @@ class Segmenter:
         return Prompts(
             points=found.points_xy[:, ::-1],
             labels=found.labels,
-            scores=found.scores,
-            logits=found.logits[0].float().cpu().numpy(),
+            scores=None if np.isnan(found.scores).all() else found.scores,
+            logits=None if found.logits is None else found.logits[0].cpu().numpy(),
         )
 
     def _segment(
         self, emb: Embedding, prompts: Prompts, ips: bool, multimask: bool | None
     ) -> Segmentation:
         device = emb.image.device
-        shifted = ips and self._adapter is not None and self._adapter.ips is not None
+        first = promise.takes_first(self._adapter, ips)
         mask_logits = self._mask_logits(emb, prompts)
         if multimask is None:
             multimask = promise.wants_multimask(
                 len(prompts.points),
                 has_box=len(prompts.boxes) > 0,
                 has_logits=mask_logits is not None,
-                ips=shifted,
+                first=first,
             )
         best: torch.Tensor | None = None
         scores, token = [], 0
@@ -376,7 +376,7 @@ class Segmenter:
                 adapter=self._adapter,
                 ips=ips,
             )
-            index = promise.choose_mask(logits[0], iou[0], shifted)
+            index = promise.choose_mask(logits[0], iou[0], first)
             token = index + 1 if multimask else 0
             chosen = logits[0, index]
             best = chosen if best is None else torch.maximum(best, chosen)

@@ -1224,16 +1224,18 @@ class Session:
             return found, _repeat("auto", len(found.points))
         record = document.get(object_id)
         of_user = np.array([s == "user" for s in record.sources], bool)
-        scores = np.full(int(of_user.sum()), np.nan)
-        assert found.scores is not None
+        unknown = np.full(int(of_user.sum()), np.nan)
+        scores = None  # of a module that states none
+        if found.scores is not None:
+            scores = np.concatenate([unknown, found.scores])
         prompts = found.replace(
             points=np.concatenate([record.prompts.points[of_user], found.points]),
             labels=np.concatenate([record.prompts.labels[of_user], found.labels]),
-            scores=np.concatenate([scores, found.scores]),
+            scores=scores,
             boxes=record.prompts.boxes,
             mask=record.prompts.mask,
         )
-        sources = _repeat("user", len(scores))
+        sources = _repeat("user", len(unknown))
         return prompts, sources + _repeat("auto", len(found.points))
 
     def _on_proposed(

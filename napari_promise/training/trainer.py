@@ -378,7 +378,7 @@ class _Run:
 
     def train_apm(self) -> Iterator[Progress]:
         config, apm, store = self.config, self.adapter.apm, self.training
-        assert apm is not None
+        assert isinstance(apm, HeatmapAPM)
         assert store is not None
         batches = math.ceil(store.count / config.apm_batch)
         total = batches * config.apm_epochs
@@ -563,7 +563,7 @@ class _Run:
             apm.eval()
             size = (self.grid, self.grid)
             found = promise.prompts_from_map(map_, emb, self.config.points, size)
-            if (found.labels == 1).any():
+            if found.logits is not None and (found.labels == 1).any():
                 logits = found.logits.to(self.device)
                 return found.points_xy, found.labels, logits
         truth = target.numpy() >= 0.5
@@ -601,7 +601,7 @@ class _Run:
             parameter.data = parameter.data.half().float()
         assert self.held_out is not None
         yield Progress("score", 0, 1, held_out=dict(self.scores))
-        if self.adapter.apm is not None:
+        if isinstance(self.adapter.apm, HeatmapAPM):
             self.scores["map"] = round(self._map_dice(self.adapter.apm), 4)
         self.scores |= self._scores(self.adapter, self.held_out.count, frozen_too=True)
         message = self._drop_useless_ips()
