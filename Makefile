@@ -46,6 +46,8 @@ $(READY): setup.cfg constraints.txt pyproject.toml | system
 	    "$$(scripts/setup_system.sh)" -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --no-compile --constraint constraints.txt \
 	    --editable ".[dev]"
+	$(BIN)/python -m pip install --no-compile --constraint constraints.txt \
+	    --no-deps pysodmetrics
 	@$(BIN)/python -m pip freeze --exclude-editable >$@
 	@echo "Ready."
 
