@@ -259,7 +259,8 @@ class Segmenter:
         emb : Embedding
             Made by this model.
         prompts : Prompts
-            Not empty.
+            Not empty. Points that its logits answer already are not sent to the
+            model, see `Prompts.to_send`.
         ips : bool
             Off, the adapter's pattern shifting is left out: stock SAM decodes.
         multimask : bool, optional
@@ -285,7 +286,9 @@ class Segmenter:
                 f"{self.model_id}: encode the image again."
             )
         return oom_fallback(
-            lambda: self._segment(emb.to(self.device), prompts, ips, multimask),
+            lambda: self._segment(
+                emb.to(self.device), prompts.to_send(), ips, multimask
+            ),
             self._modules(),
             self._notify,
         )
