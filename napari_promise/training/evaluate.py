@@ -130,6 +130,11 @@ class PromptPlan:
         """Dice from which nobody clicks on; infinite where clicks are counted out."""
         return _dice_of(max(WANTED_IOU.values())) if self.noc else np.inf
 
+    def key(self, name: str) -> str:
+        """Name of a figure in a summary: ``frozen_dice``, ``frozen_automatic_dice``."""
+        bare = name.removeprefix("frozen_")
+        return f"{name[: -len(bare)]}{self.column}_{bare}"
+
 
 @dataclass(frozen=True)
 class Drawing:
@@ -393,7 +398,7 @@ class EvaluationReport:
         """Each figure of all objects, named as in `summary`."""
         found = [score.figures(self.plan) for score in self.scores]
         return {
-            _column(name, self.plan): [each.get(name) for each in found]
+            self.plan.key(name): [each.get(name) for each in found]
             for name in (found[0] if found else ())
         }
 
@@ -413,7 +418,7 @@ class EvaluationReport:
                 continue
             for name in ("e", "f"):
                 curves = np.stack([getattr(each, f"{name}_curve") for each in more])
-                result[_column(f"{prefix}{name}_max", self.plan)] = curves, True
+                result[self.plan.key(f"{prefix}{name}_max")] = curves, True
         return result
 
 
@@ -815,12 +820,6 @@ _SINGLE = tuple(f.name for f in fields(Measures) if not f.name.endswith("_curve"
 def _dice_of(iou: float) -> float:
     """Dice that an IoU means, a hair lower so that rounding does not decide."""
     return 2 * iou / (1 + iou) - 1e-12
-
-
-def _column(name: str, plan: PromptPlan) -> str:
-    """Key of a figure in the summary: ``frozen_dice`` -> ``frozen_automatic_dice``."""
-    bare = name.removeprefix("frozen_")
-    return f"{name[: -len(bare)]}{plan.column}_{bare}"
 
 
 def _mean(values: Iterable[float]) -> float:

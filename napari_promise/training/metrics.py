@@ -18,6 +18,7 @@ References
 from __future__ import annotations
 
 import importlib.util
+import warnings
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
@@ -216,9 +217,12 @@ def hd95(mask: Mask, truth: Mask) -> float | None:
         )
     from monai.metrics.hausdorff_distance import compute_hausdorff_distance
 
-    found = compute_hausdorff_distance(
-        mask[None, None], truth[None, None], include_background=True, percentile=95
-    )
+    with warnings.catch_warnings():
+        # MONAI warns of an argument that it passes itself
+        warnings.simplefilter("ignore", FutureWarning)
+        found = compute_hausdorff_distance(
+            mask[None, None], truth[None, None], include_background=True, percentile=95
+        )
     return float(found[0, 0])
 
 
@@ -256,7 +260,7 @@ def bootstrap(
     """
     values = np.asarray(values, np.float64)
     values = values[:, None] if values.ndim == 1 else values
-    usable = ~np.isnan(values).any(axis=1)
+    usable: Mask = ~np.isnan(values).any(axis=1)
     ids: dict[Hashable, int] = {}
     members = [
         ids.setdefault(cluster, len(ids))

@@ -1,4 +1,4 @@
-"""Measures against PySODMetrics and MONAI, and what they say of masks that are empty."""
+"""Measures against PySODMetrics and MONAI, and what they say of empty masks."""
 
 from __future__ import annotations
 
