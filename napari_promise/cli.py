@@ -1073,31 +1073,53 @@ def adapters_verify(
 
 @adapters_app.command("import")
 def adapters_import(
-    folder: Annotated[Path, typer.Argument(help="An adapter's folder.")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="An adapter's folder, or a checkpoint of ProMISe's authors."
+        ),
+    ],
+    name: Annotated[
+        str | None, typer.Option(help="Of the adapter made from a checkpoint.")
+    ] = None,
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="Base model of a checkpoint.")
+    ] = "vit_b",
+    allow_different_base: Annotated[
+        bool,
+        typer.Option(
+            "--allow-different-base",
+            help="Import a checkpoint although its SAM is not the base model's.",
+        ),
+    ] = False,
     force: ForceOption = False,
 ) -> None:
-    """Copy an adapter to where the window finds it by name."""
-    from napari_promise.model.adapters import (
-        list_adapters,
-        load_adapter,
-        save_adapter,
-        user_dir,
-    )
+    """Take an adapter, or a checkpoint of ProMISe's authors, to where it is found."""
+    from napari_promise.model.adapters import check_free, load_adapter, save_adapter
+    from napari_promise.model.import_promise import import_checkpoint
 
     with _arguments():
-        if not folder.is_dir():
-            raise ValueError(f"{folder} is no folder: give an adapter's folder.")
-        adapter = load_adapter(folder)
-        for item in list_adapters():
-            if item.info.name == adapter.info.name and (item.bundled or not force):
-                remedy = (
-                    "train it under another name" if item.bundled else "add --force"
-                )
-                raise ValueError(
-                    f"there is an adapter {item.info.name} in {item.path} already: "
-                    f"{remedy}."
-                )
-    print(f"imported: {save_adapter(adapter, user_dir() / adapter.info.name)}")
+        if source.is_dir():
+            if name is not None:
+                raise ValueError("--name is for checkpoints: an adapter has its own.")
+            adapter = load_adapter(source)
+            folder = check_free(adapter.info.name, force=force)
+        elif not source.is_file():
+            raise ValueError(
+                f"{source} is no folder and no file: give an adapter's folder or a "
+                "checkpoint of ProMISe's authors."
+            )
+        elif name is None:
+            raise ValueError(f"give the adapter made from {source} a --name.")
+        else:
+            folder = check_free(name, force=force)
+    if name is not None:
+        sam = _segmenter(model, None, "cpu", is_prompted=True).sam
+        adapter = import_checkpoint(
+            source, sam, name, allow_different_base=allow_different_base
+        ).adapter
+        _say(f"{adapter.info.name}: {adapter.info.note}")
+    print(f"imported: {save_adapter(adapter, folder)}")
 
 
 @adapters_app.command("remove")

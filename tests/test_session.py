@@ -685,6 +685,24 @@ def test_auto_prompting_keeps_the_points_of_the_user(make) -> None:
         assert record.is_answered
 
 
+def test_points_of_a_module_without_map_and_scores_join_the_users(make) -> None:
+    bench = make(adapter="paper")
+    bench.model.propose = lambda emb: Prompts(points=bench.model.found)
+    bench.open()
+    object_id = bench.session.new_object().id
+    bench.click(object_id, (9, 9))
+    bench.until_answered(object_id)
+    told = []
+    bench.session.proposed.connect(told.append)
+    bench.session.propose()
+    bench.until(lambda: bool(told))
+    record = bench.document.get(object_id)
+    assert record.sources == ("user", "auto", "auto")
+    assert record.is_answered
+    assert record.coarse is None
+    assert record.prompts.scores is None
+
+
 def test_a_click_while_auto_prompts_are_sought_is_not_lost(make) -> None:
     bench = make(adapter="polyp")
     bench.open()

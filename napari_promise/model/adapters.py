@@ -366,6 +366,30 @@ def list_adapters() -> list[InstalledAdapter]:
     return found
 
 
+def check_free(name: str, *, force: bool = False) -> Path:
+    """Return the folder in `user_dir` that an adapter of this name may be written to.
+
+    Parameters
+    ----------
+    name : str
+    force : bool
+        Allow to replace one of the user's own adapters; bundled ones stay.
+
+    Raises
+    ------
+    ValueError
+        If the name cannot be a folder's, or an adapter has it already.
+    """
+    AdapterInfo(name, "", "")  # refuses a name that cannot be a folder's
+    for item in list_adapters():
+        if item.info.name == name and (item.bundled or not force):
+            remedy = "use another name" if item.bundled else "add --force"
+            raise ValueError(
+                f"there is an adapter {name} in {item.path} already: {remedy}."
+            )
+    return user_dir() / name
+
+
 def _find(source: str | Path) -> Path:
     path = Path(source).expanduser()
     if isinstance(source, str) and path.name == source:
