@@ -160,6 +160,24 @@ class Region:
         """The number of pixels."""
         return int(np.count_nonzero(self.crop))
 
+    def covers(self, points: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Tell which points lie on the mask.
+
+        Parameters
+        ----------
+        points : (N, 2) float64
+            (row, column) in the plane's pixels, pixel centres at the integers.
+
+        Returns
+        -------
+        (N,) bool
+        """
+        low, high = np.array(self.bbox[:2]), np.array(self.bbox[2:])
+        cells = np.rint(points).astype(np.int64)
+        covered = ((cells >= low) & (cells < high)).all(axis=1)
+        covered[covered] = self.crop[tuple((cells[covered] - low).T)]
+        return covered
+
     def window(self, bbox: BBox) -> NDArray[np.bool_]:
         """Return the pixels as seen through another bounding box.
 
@@ -419,9 +437,10 @@ def feedback(
     When points were only added to an object with a mask, the mask's own logits are
     fed back, as interactive SAM does. The automatic points that this mask answers
     are then marked as answered and not sent again, because many of them outvote a
-    corrective click; only the first one to include, the deepest in the object,
-    stays, as the first click of a session would. What the user placed is always
-    sent.
+    corrective click. One stays, as the first click of a session would: the first
+    to include that lies on the mask, which a module that orders its points puts
+    deepest in the object. Without it, later clicks would shrink the mask to what
+    lies around them. What the user placed is always sent.
 
     After a point was moved, deleted or flipped, or a box or mask changed, the mask
     would hold on to what was taken back, so everything restarts: all points, and
@@ -462,7 +481,10 @@ def feedback(
         )
     if kept and record.region is not None and record.logits is not None:
         answered = _automatic_among(before, prompts, sources)
-        answered[np.flatnonzero(answered & (prompts.labels == 1))[:1]] = False
+        included = answered & (prompts.labels == 1)
+        on_mask = included & record.region.covers(prompts.points)
+        kept_sent = on_mask if on_mask.any() else included
+        answered[np.flatnonzero(kept_sent)[:1]] = False
         return prompts.replace(logits=record.logits, answered=answered)
     return prompts.replace(logits=None if prompts.mask is not None else record.coarse)
 

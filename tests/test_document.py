@@ -102,6 +102,15 @@ def test_a_region_gives_back_its_mask_and_any_window_of_it() -> None:
     assert Region.from_mask(np.zeros(SHAPE, bool)) is None
 
 
+def test_a_region_tells_which_points_it_covers() -> None:
+    mask = np.zeros(SHAPE, bool)
+    mask[3:6, 4:9] = True
+    mask[4, 5] = False
+    points = np.array([(3, 4), (4.4, 4.6), (5.4, 8.4), (5.6, 8), (-1, 99)])
+    covered = Region.from_mask(mask).covers(points)
+    assert covered.tolist() == [True, False, True, False, False]
+
+
 def test_a_region_outside_its_plane_is_refused() -> None:
     with pytest.raises(ValueError, match="leaves the plane"):
         Region.from_crop(np.ones((4, 4), bool), (18, 0), SHAPE)
@@ -340,6 +349,19 @@ def test_a_correction_of_auto_prompts_goes_with_the_deepest_point_alone() -> Non
     assert prompts.answered.tolist() == [False, True, True, False]
     assert prompts.to_send().points.tolist() == [[5, 5], [1, 1]]
     np.testing.assert_array_equal(prompts.logits, logits(5))
+
+
+def test_a_point_beside_the_mask_does_not_stand_for_the_mask() -> None:
+    bench = Bench()
+    object_id = auto_prompted(bench)
+    record = bench.document.get(object_id)
+    mask = rectangle(6, 8, 9, 12)
+    bench.document.set_mask(
+        object_id, mask, score=1, logits=logits(6), revision=record.revision
+    )
+    bench.click(object_id, (1.0, 1.0))
+    sent = bench.document.get(object_id).prompts.to_send()
+    assert sent.points.tolist() == [[6, 9], [1, 1]]
 
 
 @pytest.mark.parametrize("answers", [True, False], ids=["answered", "unanswered"])
