@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_promise.data import pairs as files
-from napari_promise.document import Region
+from napari_promise.document import Document, Region, Source
 from napari_promise.prompts import Prompts
 from napari_promise.training import metrics as measuring
 from napari_promise.training.config import ImagePair
@@ -767,30 +767,51 @@ def _draw(
     *,
     ips: bool,
 ) -> Drawing:
-    """Answer the prompts, then click on the largest error again and again."""
+    """Answer the prompts, then click on the largest error again and again.
+
+    A document keeps the prompts, so that a click is answered as a user's would be.
+    """
+    document = Document()
+    object_id = document.new_object().id
     mask = np.zeros(truth.shape, dtype=bool)
     steps: list[float] = []
     logits = None
-    if (prompts.labels == 1).any() or len(prompts.boxes):
-        drawn = segmenter.segment(emb, prompts, ips=ips)
+
+    def answer() -> None:
+        nonlocal mask, logits
+        record = document.get(object_id)
+        drawn = segmenter.segment(emb, record.prompts, ips=ips)
         mask, logits = drawn.mask, drawn.logits
+        region = Region.from_mask(mask)
+        document.set_mask(
+            object_id, region, score=0, logits=logits, revision=record.revision
+        )
+
+    if (prompts.labels == 1).any() or len(prompts.boxes):
+        source: Source = "auto" if plan.automatic else "user"
+        document.set_prompts(
+            object_id,
+            prompts,
+            (source,) * len(prompts.points),
+            keep_logits=True,
+            coarse=prompts.logits,
+        )
+        answer()
     if plan.automatic:
         steps.append(dice(mask, truth))
     for _ in range(plan.clicks):
         click = next_click(mask, truth)
         if click is None or (steps and steps[-1] >= plan.enough):
             break
-        at, label = click
-        prompts = Prompts(
+        (at, label), prompts = click, document.get(object_id).prompts
+        document.edit_prompts(
+            object_id,
             points=np.concatenate([prompts.points, [at]]),
-            labels=np.concatenate([prompts.labels, [label]]),
-            boxes=prompts.boxes,
-            logits=logits,
+            labels=np.append(prompts.labels, label),
         )
-        drawn = segmenter.segment(emb, prompts, ips=ips)
-        mask, logits = drawn.mask, drawn.logits
+        answer()
         steps.append(dice(mask, truth))
-    return Drawing(tuple(steps), mask, logits, prompts)
+    return Drawing(tuple(steps), mask, logits, document.get(object_id).prompts)
 
 
 def _measured(segmenter: Segments, emb: Any, truth: Mask, drawn: Drawing) -> Measures:

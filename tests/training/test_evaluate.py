@@ -195,6 +195,38 @@ def test_automatic_prompts_are_scored_on_the_whole_foreground(two_discs: Pair) -
     assert report.summary["frozen_corrected_dice"] < report.summary["corrected_dice"]
 
 
+def test_a_click_after_automatic_prompts_is_answered_as_in_the_window(
+    two_discs: Pair,
+) -> None:
+    found = Prompts(
+        points=[(20, 20), (5, 70), (59, 0)],
+        labels=[1, 1, 0],
+        logits=np.full((1, 4, 4), 3),
+    )
+    segmenter = PaintsDiscs(found)
+    evaluate([two_discs], segmenter, "auto+click:2")
+    start, *clicked = segmenter.seen[:3]
+    assert start == found
+    document = Document()
+    object_id = document.new_object().id
+    record = document.set_prompts(
+        object_id, found, ["auto"] * 3, keep_logits=True, coarse=found.logits
+    )
+    for prompts in clicked:
+        document.set_mask(
+            object_id,
+            Region.from_mask(np.ones((60, 80), bool)),
+            score=0,
+            logits=np.zeros((1, 4, 4), np.float32),
+            revision=record.revision,
+        )
+        record = document.edit_prompts(
+            object_id, points=prompts.points, labels=prompts.labels
+        )
+        assert record.prompts == prompts
+        assert prompts.answered is not None
+
+
 def test_nothing_proposed_on_an_empty_image_is_right(tmp_path: Path) -> None:
     pair = _pair(tmp_path, "empty", np.zeros((20, 20), np.uint8))
     report = evaluate([pair], PaintsDiscs(Prompts()), "auto")
