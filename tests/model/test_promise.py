@@ -272,3 +272,33 @@ def test_a_training_step_leaves_every_byte_of_sam_as_it_was(
     optimizer.step()
     after = micro_sam.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_laying_cells_out_in_rows_changes_no_number_and_leaves_no_trace(
+    micro_sam: Any, image: np.ndarray
+) -> None:
+    emb = encode_image(micro_sam, image)
+    with torch.no_grad():
+        logits, iou = promise.decode(micro_sam, emb, **_points(), multimask=True)
+    plain, plain_iou = promise.decode(micro_sam, emb, **_points(), multimask=True)
+    torch.testing.assert_close(logits, plain, rtol=0, atol=0)
+    torch.testing.assert_close(iou, plain_iou, rtol=0, atol=0)
+    assert not micro_sam.mask_decoder.transformer._forward_pre_hooks
+
+
+def test_positions_are_those_of_the_prompt_encoder_and_follow_its_weights(
+    micro_sam: Any,
+) -> None:
+    encoder = micro_sam.prompt_encoder
+    first = promise.dense_positions(encoder)
+    assert promise.dense_positions(encoder) is first
+    assert torch.equal(first, encoder.get_dense_pe())
+    frequencies = encoder.pe_layer.positional_encoding_gaussian_matrix
+    with torch.no_grad():
+        frequencies.mul_(2)
+    try:
+        assert not torch.equal(first, encoder.get_dense_pe())
+        assert torch.equal(promise.dense_positions(encoder), encoder.get_dense_pe())
+    finally:
+        with torch.no_grad():
+            frequencies.div_(2)
