@@ -712,6 +712,7 @@ class Step:
         self.loss = more.get("loss")
         self.message = more.get("message", "")
         self.held_out = more.get("held_out", {})
+        self.eta = more.get("eta")
 
 
 def test_train_passes_its_arguments_on_and_tells_the_scores(
