@@ -228,6 +228,12 @@ def make(tmp_path) -> Iterator[Callable[..., Bench]]:
         assert not bench.session._worker.is_alive(), "the worker outlived its session"
 
 
+def drain(gate: Gate) -> None:
+    """Forget who came by, so that the next one can be waited for."""
+    while gate.reached.acquire(blocking=False):
+        pass
+
+
 def bbox_at(row: int, column: int, width: int = 2) -> tuple[int, int, int, int]:
     return (row, column, row + 2, column + width)
 
@@ -959,8 +965,7 @@ def test_glimpses_follow_a_drag_and_leave_the_document_alone(make) -> None:
     bench.session.glimpsed.connect(seen.append)
     bench.model.segmented.clear()
     bench.model.segmenting.hold()
-    while bench.model.segmenting.reached.acquire(blocking=False):
-        pass
+    drain(bench.model.segmenting)
     for row in (2, 3, 4, 5):
         moved = record.prompts.replace(points=[(row, row)])
         bench.session.glimpse(object_id, moved, ["user"])
@@ -990,10 +995,12 @@ def test_a_glimpse_that_comes_after_the_drag_is_dropped(make) -> None:
         bench.session.end_glimpses,
         lambda: bench.document.set_prompts(object_id, moved, ["user"]),
     ):
-        before = len(bench.model.segmented)
+        bench.model.segmenting.hold()
+        drain(bench.model.segmenting)
         bench.session.glimpse(object_id, moved, ["user"])
-        bench.until(lambda before=before: len(bench.model.segmented) > before)
+        bench.model.segmenting.wait_until_reached()
         end()
+        bench.model.segmenting.open.set()
         bench.until_answered(object_id)
     bench.session.measure_cache()
     measured: list = []
