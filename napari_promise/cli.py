@@ -828,7 +828,11 @@ def _train(config: Any, output: Path) -> None:
                 scores = step.held_out or scores
     except KeyboardInterrupt:
         kept = (output / "adapter.json").exists()
-        rest = f"the best so far is in {output}." if kept else "nothing was kept."
+        rest = (
+            f"the best so far is in {output}, --resume goes on."
+            if kept
+            else "nothing was kept."
+        )
         raise typer.Exit(_fail(f"stopped; {rest}", 1)) from None
     for key, value in scores.items():
         print(f"{key.replace('_', ' ')} Dice, held out: {value:.3f}")

@@ -742,6 +742,58 @@ def test_train_passes_its_arguments_on_and_tells_the_scores(
     assert "one image was left out" in captured.err
 
 
+def test_train_takes_pairs_from_a_table_and_goes_on_where_it_stopped(
+    pairs, tmp_path, capsys, monkeypatch
+) -> None:
+    from napari_promise.training import trainer
+
+    configs = []
+
+    def fake(config: Any) -> Any:
+        configs.append(config)
+        yield Step("embed", 1, eta=90.0)
+
+    monkeypatch.setattr(trainer, "train", fake)
+    table = tmp_path / "table.csv"
+    lines = [f"{pairs[0] / n}.png,{pairs[1] / n}.png,set/{n}" for n in "abc"]
+    table.write_text("\n".join(["image,mask,group", *lines]))
+    out = tmp_path / "my-adapter"
+    out.mkdir()
+    (out / "adapter.json").write_text("{}")
+    command = ("train", "--pairs", table, "-o", out)
+    assert run(*command) == 2
+    assert "--resume" in one_line(capsys)
+    options = ("--resume", "--cache", tmp_path / "views", "--cache-quota", "1.5")
+    assert run(*command, *options, "--no-keep-cache", "--auxiliary", "0") == 0
+    (config,) = configs
+    assert [pair.group for pair in config.pairs] == ["set/a", "set/b", "set/c"]
+    assert (config.resume, config.keep_cache) == (True, False)
+    assert (config.cache, config.cache_quota) == (tmp_path / "views", 1500000000)
+    assert (config.auxiliary, config.trained_on) == (0.0, "table")
+
+
+def test_train_wants_two_folders_or_a_table(pairs, tmp_path, capsys) -> None:
+    out = ("-o", tmp_path / "o")
+    assert run("train", "--images", pairs[0], *out) == 2
+    assert "--images and --masks, or a table" in one_line(capsys)
+    assert run("train", "--images", pairs[0], "--pairs", "p.csv", *out) == 2
+    assert "not both" in one_line(capsys)
+
+
+def test_train_names_the_images_that_have_no_mask(
+    pairs, tmp_path, capsys, monkeypatch
+) -> None:
+    from napari_promise.training import trainer
+
+    monkeypatch.setattr(trainer, "train", lambda _: (s for s in [Step("done", 1)]))
+    (pairs[1] / "b.png").unlink()
+    command = ("train", "--images", pairs[0], "--masks", pairs[1], "-o", tmp_path / "o")
+    assert run(*command) == 2
+    assert "--skip-unpaired" in one_line(capsys)
+    assert run(*command, "--skip-unpaired") == 0
+    assert "1 images have no mask: b.png" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
