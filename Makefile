@@ -4,6 +4,7 @@
 #                without a display the same by itself, under Xvfb, into demo/
 #   make test    every test, the layering included
 #   make lint    ruff, mypy, import-linter
+#   make results docs/results.md from the runs in results/
 #   make clean   forget the environment and what the tools left behind
 #
 # PYTHON=/path/to/python3 chooses the Python (3.10 to 3.13) of a first set-up.
@@ -20,7 +21,7 @@ BIN := $(VENV)/bin
 # (--no-compile: Python compiles what is used, when it is used, which is far less.)
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint setup system clean
+.PHONY: demo test lint results setup system clean
 
 demo: setup
 	$(BIN)/napari-promise demo
@@ -34,6 +35,9 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+results: setup
+	$(BIN)/python -m scripts.results
+
 setup: system $(READY)
 
 # Looks every time (a blink), so that a library removed since is noticed in one line.
@@ -46,6 +50,8 @@ $(READY): setup.cfg constraints.txt pyproject.toml | system
 	    "$$(scripts/setup_system.sh)" -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --no-compile --constraint constraints.txt \
 	    --editable ".[dev]"
+	$(BIN)/python -m pip install --no-compile --constraint constraints.txt \
+	    --no-deps pysodmetrics
 	@$(BIN)/python -m pip freeze --exclude-editable >$@
 	@echo "Ready."
 

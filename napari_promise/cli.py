@@ -653,14 +653,29 @@ def _is_nifti(path: Path) -> bool:
 
 @app.command()
 def train(
-    images: ImagesOption,
-    masks: MasksOption,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder of the adapter.")
     ],
+    images: Annotated[
+        Path | None, typer.Option("--images", help="Folder of images.")
+    ] = None,
+    masks: Annotated[
+        Path | None, typer.Option("--masks", help="Folder of masks of the same names.")
+    ] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(
+            help="Instead of folders: a CSV with the columns image, mask and perhaps "
+            "group (or set/group, to score each set alone too)."
+        ),
+    ] = None,
     model: ModelOption = "promise-tiny",
     apm: Annotated[
-        str, typer.Option(help="The auto-prompting module: heatmap or none.")
+        str,
+        typer.Option(
+            help="The auto-prompting module: heatmap, the paper's resnet or cross, or "
+            "none."
+        ),
     ] = "heatmap",
     points: Annotated[int, typer.Option(help="Points that it places.")] = 16,
     ips: Annotated[
@@ -681,9 +696,15 @@ def train(
     group: Annotated[
         str | None,
         typer.Option(
+            "--group",
+            "--group-pattern",
             help="Regular expression: images whose names match alike are one patient "
-            "or sequence and never divided."
+            "or sequence and never divided.",
         ),
+    ] = None,
+    auxiliary: Annotated[
+        float | None,
+        typer.Option(help="Weight of the point loss of resnet and cross; 0: none."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same adapter.")] = 0,
     name: Annotated[
@@ -693,14 +714,28 @@ def train(
     trained_on: Annotated[str, typer.Option(help="Said in adapter.json.")] = "",
     licence: Annotated[str, typer.Option(help="The data's terms.")] = "",
     skip_unpaired: SkipUnpairedOption = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run that stopped there.")
+    ] = False,
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Folder of encoded views; by default in the user's cache."),
+    ] = None,
+    keep_cache: Annotated[
+        bool,
+        typer.Option("--keep-cache/--no-keep-cache", help="For the next run."),
+    ] = True,
+    cache_quota: Annotated[
+        float | None, typer.Option(help="GB that this folder may hold.")
+    ] = None,
     device: DeviceOption = "auto",
     force: ForceOption = False,
 ) -> None:
     """Train an adapter on images with masks; SAM itself stays frozen.
 
-    Stopping with Ctrl+C keeps the best adapter so far.
+    Stopping with Ctrl+C keeps the best adapter so far; --resume goes on from there,
+    or from where the run was killed.
     """
-    from napari_promise.data.pairs import find_pairs
     from napari_promise.model.adapters import AdapterInfo
     from napari_promise.training.config import TrainConfig
 
@@ -709,21 +744,21 @@ def train(
         "ips_epochs": ips_epochs,
         "views": views,
         "held_out_share": held_out,
+        "auxiliary": auxiliary,
+        "cache_quota": None if cache_quota is None else int(cache_quota * 1e9),
     }
     with _arguments():
-        if (output / "adapter.json").exists() and not force:
+        if (output / "adapter.json").exists() and not (force or resume):
             raise ValueError(
                 f"--output {output} holds an adapter already: choose another folder or "
-                "add --force."
+                "add --force (to go on with a run that stopped: --resume)."
             )
         if output.exists() and not output.is_dir():
             raise ValueError(f"--output {output} is a file: give a folder.")
         name = name or output.resolve().name
         AdapterInfo(name, model, "")  # refuses a name that cannot be a folder's
         config = TrainConfig(
-            pairs=tuple(
-                find_pairs(images, masks, group=group, skip_unpaired=skip_unpaired)
-            ),
+            pairs=tuple(_pairs(images, masks, pairs, group, skip_unpaired)),
             name=name,
             output=output,
             model=_model(model),
@@ -733,14 +768,42 @@ def train(
             ips=ips,
             seed=seed,
             class_name=class_name,
-            trained_on=trained_on or f"{images.resolve().name}",
+            trained_on=trained_on or (images or pairs or output).resolve().stem,
+            resume=resume,
+            cache=cache,
+            keep_cache=keep_cache,
             licence=licence,
             **{key: value for key, value in given.items() if value is not None},
         )
     _train(config, output)
 
 
+def _pairs(
+    images: Path | None,
+    masks: Path | None,
+    table: Path | None,
+    group: str | None,
+    skip_unpaired: bool,
+) -> list[Any]:
+    """Pairs from two folders, or from a table."""
+    from napari_promise.data.pairs import find_pairs, read_pairs, unpaired_images
+
+    if table is not None:
+        if images is not None or masks is not None:
+            raise ValueError("give --pairs, or --images and --masks, not both.")
+        return list(read_pairs(table, group=group))
+    if images is None or masks is None:
+        raise ValueError("give --images and --masks, or a table with --pairs.")
+    found = find_pairs(images, masks, group=group, skip_unpaired=skip_unpaired)
+    alone = [path.name for path in unpaired_images(images, masks)]
+    if alone:
+        more = f" and {len(alone) - 5} more" if len(alone) > 5 else ""
+        _say(f"{len(alone)} images have no mask: {', '.join(alone[:5])}{more}.")
+    return list(found)
+
+
 def _train(config: Any, output: Path) -> None:
+    from napari_promise.training.embedder import spoken
     from napari_promise.training.trainer import train as run
 
     scores: dict[str, float] = {}
@@ -753,9 +816,10 @@ def _train(config: Any, output: Path) -> None:
                 if step.phase not in tasks:
                     tasks[step.phase] = progress.add_task(step.phase)
                 loss = "" if step.loss is None else f" loss {step.loss:.3f}"
+                left = "" if not step.eta else f", {spoken(step.eta)} left in all"
                 progress.update(
                     tasks[step.phase],
-                    description=f"{step.phase}{loss}",
+                    description=f"{step.phase}{loss}{left}",
                     completed=step.step,
                     total=step.total or None,
                 )
@@ -764,7 +828,11 @@ def _train(config: Any, output: Path) -> None:
                 scores = step.held_out or scores
     except KeyboardInterrupt:
         kept = (output / "adapter.json").exists()
-        rest = f"the best so far is in {output}." if kept else "nothing was kept."
+        rest = (
+            f"the best so far is in {output}, --resume goes on."
+            if kept
+            else "nothing was kept."
+        )
         raise typer.Exit(_fail(f"stopped; {rest}", 1)) from None
     for key, value in scores.items():
         print(f"{key.replace('_', ' ')} Dice, held out: {value:.3f}")
@@ -776,14 +844,32 @@ def evaluate(
     images: ImagesOption,
     masks: MasksOption,
     prompts: Annotated[
-        str,
-        typer.Option(help="auto, auto+click:K, click:K, gt:P or box."),
+        list[str],
+        typer.Option(
+            help="auto, auto+click:K, auto+noc, click:K, gt:P, box or noc; several by "
+            "commas, or the option again. noc counts clicks until an IoU of .85 and "
+            ".90.",
+        ),
     ],
     model: ModelOption = "promise-tiny",
     adapter: AdapterOption = None,
     json_: Annotated[
         Path | None,
-        typer.Option("--json", help="Write every score there; - for stdout."),
+        typer.Option("--json", help="Write means and every score; - for stdout."),
+    ] = None,
+    csv: Annotated[
+        Path | None, typer.Option("--csv", help="Write a row for each object.")
+    ] = None,
+    overlays: Annotated[
+        Path | None,
+        typer.Option(help="Folder for a page of the worst, median and best objects."),
+    ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(
+            help="Regular expression: images whose names match alike are one patient "
+            "or sequence; intervals are then by group."
+        ),
     ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Only the first so many images.")
@@ -795,63 +881,91 @@ def evaluate(
 ) -> None:
     """Measure a model, with or without an adapter, on images with masks.
 
-    Automatic scores and scores prompted from the truth never share a column; frozen
-    SAM with the same prompts stands beside an adapter's.
+    Each way of prompting has a column of its own: automatic scores and scores prompted
+    from the truth never share one; frozen SAM with the same prompts stands beside an
+    adapter's. Means come with 95 % bootstrap intervals.
     """
     from napari_promise.data.export import save_json
     from napari_promise.data.pairs import find_pairs
-    from napari_promise.training.evaluate import PromptPlan
-    from napari_promise.training.evaluate import evaluate as measure
+    from napari_promise.training import metrics, report
+    from napari_promise.training.evaluate import PromptPlan, evaluate_all
 
     to_stdout = json_ is not None and str(json_) == "-"
     with _arguments():
-        plan = PromptPlan.parse(prompts)
-        if plan.automatic and adapter is None:
-            raise ValueError(
-                f"--prompts {prompts} needs an adapter that proposes points: add "
-                "--adapter."
-            )
-        if json_ is not None and not to_stdout:
-            _check_json(json_, force)
-        pairs = find_pairs(images, masks, skip_unpaired=skip_unpaired)[:limit]
-    segmenter = _segmenter(model, adapter, device, not plan.automatic)
+        ways = [text.strip() for option in prompts for text in option.split(",")]
+        plans = [PromptPlan.parse(text) for text in ways]
+        for text, plan in zip(ways, plans, strict=True):
+            if ways.count(text) > 1:
+                raise ValueError(f"--prompts {text} is there twice: give it once.")
+            if plan.automatic and adapter is None:
+                raise ValueError(
+                    f"--prompts {text} needs an adapter that proposes points: add "
+                    "--adapter."
+                )
+        page = None if overlays is None else overlays / report.PAGE
+        if overlays is not None and overlays.exists() and not overlays.is_dir():
+            raise ValueError(f"--overlays {overlays} is a file: give a folder.")
+        _check_free("--json", None if to_stdout else json_, force)
+        _check_free("--csv", csv, force)
+        if overlays is not None and overlays.is_dir():
+            _check_free("--overlays", page, force)
+        pairs = find_pairs(images, masks, group=group, skip_unpaired=skip_unpaired)
+        pairs = pairs[:limit]
+    automatic = any(plan.automatic for plan in plans)
+    segmenter = _segmenter(model, adapter, device, not automatic)
+    if not metrics.has_monai() and not all(plan.noc for plan in plans):
+        _say(
+            "HD95 is left out, because MONAI is not installed: pip install "
+            "'napari-promise[metrics]'."
+        )
     with _progress() as progress:
-        task = progress.add_task(f"measuring {prompts}", total=len(pairs))
-        report = measure(
+        task = progress.add_task(f"measuring {', '.join(ways)}", total=len(pairs))
+        found = evaluate_all(
             pairs,
             segmenter,
-            prompts,
+            ways,
             seed=seed,
+            metrics=True,
+            examples=overlays is not None,
             progress=lambda done, pair: progress.update(task, completed=done),
         )
-    for line in report.skipped:
+    skipped = dict.fromkeys(line for each in found for line in each.skipped)
+    for line in skipped:
         _say(f"left out: {line}")
     if to_stdout:
         import json
 
-        print(json.dumps(report.to_json(), indent=1))
+        print(json.dumps(report.to_json(found), indent=1))
     else:
-        _print_table(
-            ("measure", "value"),
-            [
-                (key.replace("_", " "), _shown(value))
-                for key, value in report.summary.items()
-            ],
+        _print_table(*report.table(found))
+        by = "groups" if group is not None else "images"
+        _say(
+            f"in brackets 95 % intervals: {metrics.RESAMPLES} bootstrap resamples of "
+            f"the {by}."
         )
         if json_ is not None:
-            print(f"scores: {save_json(json_, report.to_json(), overwrite=force)}")
-    unreadable = [line for line in report.skipped if "mask is empty" not in line]
-    if unreadable or not report.scores:
+            saved = save_json(json_, report.to_json(found), overwrite=force)
+            print(f"scores: {saved}")
+    if csv is not None:
+        _say(f"objects: {report.save_csv(csv, found, overwrite=force)}")
+    if overlays is not None:
+        saved = report.save_overlays(overlays, found, pairs, overwrite=force)
+        _say(f"overlays: {saved}")
+    unreadable = [line for line in skipped if "mask is empty" not in line]
+    if unreadable or not all(each.scores for each in found):
         raise typer.Exit(1)
 
 
-def _check_json(path: Path, force: bool) -> None:
+def _check_free(option: str, path: Path | None, force: bool) -> None:
+    """Refuse, before any work, a file that could not be written at its end."""
+    if path is None:
+        return
     if path.exists() and not force:
         raise ValueError(
-            f"--json {path} exists already: choose another name or add --force."
+            f"{option} {path} exists already: choose another name or add --force."
         )
     if not path.parent.is_dir():
-        raise ValueError(f"--json {path}: the folder {path.parent} does not exist.")
+        raise ValueError(f"{option} {path}: the folder {path.parent} does not exist.")
 
 
 # models
@@ -1027,31 +1141,53 @@ def adapters_verify(
 
 @adapters_app.command("import")
 def adapters_import(
-    folder: Annotated[Path, typer.Argument(help="An adapter's folder.")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="An adapter's folder, or a checkpoint of ProMISe's authors."
+        ),
+    ],
+    name: Annotated[
+        str | None, typer.Option(help="Of the adapter made from a checkpoint.")
+    ] = None,
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="Base model of a checkpoint.")
+    ] = "vit_b",
+    allow_different_base: Annotated[
+        bool,
+        typer.Option(
+            "--allow-different-base",
+            help="Import a checkpoint although its SAM is not the base model's.",
+        ),
+    ] = False,
     force: ForceOption = False,
 ) -> None:
-    """Copy an adapter to where the window finds it by name."""
-    from napari_promise.model.adapters import (
-        list_adapters,
-        load_adapter,
-        save_adapter,
-        user_dir,
-    )
+    """Take an adapter, or a checkpoint of ProMISe's authors, to where it is found."""
+    from napari_promise.model.adapters import check_free, load_adapter, save_adapter
+    from napari_promise.model.import_promise import import_checkpoint
 
     with _arguments():
-        if not folder.is_dir():
-            raise ValueError(f"{folder} is no folder: give an adapter's folder.")
-        adapter = load_adapter(folder)
-        for item in list_adapters():
-            if item.info.name == adapter.info.name and (item.bundled or not force):
-                remedy = (
-                    "train it under another name" if item.bundled else "add --force"
-                )
-                raise ValueError(
-                    f"there is an adapter {item.info.name} in {item.path} already: "
-                    f"{remedy}."
-                )
-    print(f"imported: {save_adapter(adapter, user_dir() / adapter.info.name)}")
+        if source.is_dir():
+            if name is not None:
+                raise ValueError("--name is for checkpoints: an adapter has its own.")
+            adapter = load_adapter(source)
+            folder = check_free(adapter.info.name, force=force)
+        elif not source.is_file():
+            raise ValueError(
+                f"{source} is no folder and no file: give an adapter's folder or a "
+                "checkpoint of ProMISe's authors."
+            )
+        elif name is None:
+            raise ValueError(f"give the adapter made from {source} a --name.")
+        else:
+            folder = check_free(name, force=force)
+    if name is not None:
+        sam = _segmenter(model, None, "cpu", is_prompted=True).sam
+        adapter = import_checkpoint(
+            source, sam, name, allow_different_base=allow_different_base
+        ).adapter
+        _say(f"{adapter.info.name}: {adapter.info.note}")
+    print(f"imported: {save_adapter(adapter, folder)}")
 
 
 @adapters_app.command("remove")

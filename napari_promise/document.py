@@ -8,7 +8,8 @@ all, and never runs a model.
 How a click becomes one step:
 
 1. `Document.set_prompts` stores the edited prompts under a fresh revision and opens
-   a step. It also settles which earlier logits serve as mask prompt (`feedback`).
+   a step. It also settles which earlier logits serve as mask prompt, and which
+   points these answer already (`feedback`).
 2. The mask that answers arrives later, with the revision it was asked for.
    `Document.set_mask` drops it when the object has moved on, else it joins that
    step: undo takes the prompts and the mask back together.
@@ -22,7 +23,7 @@ import dataclasses
 import itertools
 import threading
 import zlib
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -55,6 +56,8 @@ BBox = tuple[int, int, int, int]
 #: What a commit does with pixels of another object: leave them or take them.
 Overlap = Literal["keep", "overwrite"]
 Source = Literal["auto", "user"]
+#: A point prompt as (row, column, label).
+_PointKey = tuple[float, float, int]
 
 #: The fewest steps a history may be limited to.
 MIN_HISTORY = 100
@@ -156,6 +159,24 @@ class Region:
     def area(self) -> int:
         """The number of pixels."""
         return int(np.count_nonzero(self.crop))
+
+    def covers(self, points: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Tell which points lie on the mask.
+
+        Parameters
+        ----------
+        points : (N, 2) float64
+            (row, column) in the plane's pixels, pixel centres at the integers.
+
+        Returns
+        -------
+        (N,) bool
+        """
+        low, high = np.array(self.bbox[:2]), np.array(self.bbox[2:])
+        cells = np.rint(points).astype(np.int64)
+        covered = ((cells >= low) & (cells < high)).all(axis=1)
+        covered[covered] = self.crop[tuple((cells[covered] - low).T)]
+        return covered
 
     def window(self, bbox: BBox) -> NDArray[np.bool_]:
         """Return the pixels as seen through another bounding box.
@@ -408,54 +429,92 @@ class ObjectRecord:
         return self.prompts.is_empty and self.region is None and self.written is None
 
 
-def feedback(record: ObjectRecord, prompts: Prompts) -> NDArray[np.float32] | None:
-    """Choose the logits that serve as mask prompt for edited prompts.
+def feedback(
+    record: ObjectRecord, prompts: Prompts, sources: Sequence[Source]
+) -> Prompts:
+    """Choose what edited prompts send: the mask prompt, and which points go with it.
 
     When points were only added to an object with a mask, the mask's own logits are
-    fed back, as interactive SAM does. After a point was moved, deleted or flipped,
-    or a box or mask changed, the mask would hold on to what was taken back, so it
-    restarts: from the auto-prompting module's map where there is one.
+    fed back, as interactive SAM does. The automatic points that this mask answers
+    are then marked as answered and not sent again, because many of them outvote a
+    corrective click. One stays, as the first click of a session would: the first
+    to include that lies on the mask, which a module that orders its points puts
+    deepest in the object. Without it, later clicks would shrink the mask to what
+    lies around them. What the user placed is always sent.
+
+    After a point was moved, deleted or flipped, or a box or mask changed, the mask
+    would hold on to what was taken back, so everything restarts: all points, and
+    the auto-prompting module's map where there is one.
 
     Parameters
     ----------
     record : ObjectRecord
         The object before the edit.
     prompts : Prompts
-        The prompts after it; their logits are not looked at.
+        The prompts after it; their logits and answered points are not looked at.
+    sources : sequence of {"auto", "user"}
+        Who placed each point of `prompts`.
 
     Returns
     -------
-    (1, h, w) float32 or None
+    Prompts
+        The same prompts, with `logits` and `answered` set.
     """
     earlier = record.answered
+    prompts = prompts.replace(logits=None, answered=None)
     if prompts.is_empty or (earlier is None and prompts.mask is not None):
-        return None
+        return prompts
     if earlier is None:
-        return record.coarse
+        return prompts.replace(logits=record.coarse)
     same_mask = earlier.mask is prompts.mask or (
         earlier.mask is not None
         and prompts.mask is not None
         and np.array_equal(prompts.mask, earlier.mask)
     )
-    there = _point_counts(prompts)
+    there, before = _point_counts(prompts), _point_counts(earlier)
     kept = same_mask and np.array_equal(prompts.boxes, earlier.boxes)
-    kept = kept and all(
-        there.get(point, 0) >= count for point, count in _point_counts(earlier).items()
-    )
+    kept = kept and all(there[point] >= count for point, count in before.items())
     if kept and len(prompts.points) == len(earlier.points):
-        return earlier.logits
+        left_out = before - _point_counts(earlier.to_send())
+        return prompts.replace(
+            logits=earlier.logits, answered=_automatic_among(left_out, prompts, sources)
+        )
     if kept and record.region is not None and record.logits is not None:
-        return record.logits
-    return None if prompts.mask is not None else record.coarse
+        answered = _automatic_among(before, prompts, sources)
+        included = answered & (prompts.labels == 1)
+        on_mask = included & record.region.covers(prompts.points)
+        kept_sent = on_mask if on_mask.any() else included
+        answered[np.flatnonzero(kept_sent)[:1]] = False
+        return prompts.replace(logits=record.logits, answered=answered)
+    return prompts.replace(logits=None if prompts.mask is not None else record.coarse)
 
 
-def _point_counts(prompts: Prompts) -> dict[tuple[float, float, int], int]:
-    counts: dict[tuple[float, float, int], int] = {}
-    for (row, column), label in zip(
-        prompts.points.tolist(), prompts.labels.tolist(), strict=True
+def _point_keys(prompts: Prompts) -> list[_PointKey]:
+    return [
+        (row, column, label)
+        for (row, column), label in zip(
+            prompts.points.tolist(), prompts.labels.tolist(), strict=True
+        )
+    ]
+
+
+def _point_counts(prompts: Prompts) -> Counter[_PointKey]:
+    return Counter(_point_keys(prompts))
+
+
+def _automatic_among(
+    known: Counter[_PointKey], prompts: Prompts, sources: Sequence[Source]
+) -> NDArray[np.bool_]:
+    """Tell which points are automatic and among the known ones, each counted once."""
+    left = known.copy()
+    found = np.zeros(len(prompts.points), bool)
+    for index, (key, source) in enumerate(
+        zip(_point_keys(prompts), sources, strict=True)
     ):
-        counts[row, column, label] = counts.get((row, column, label), 0) + 1
-    return counts
+        if source == "auto" and left[key] > 0:
+            left[key] -= 1
+            found[index] = True
+    return found
 
 
 def _inherit(
@@ -867,8 +926,9 @@ class Document:
         ----------
         object_id : int
         prompts : Prompts
-            All prompts of the object, not only the changed ones. Their logits are
-            replaced by what `feedback` chooses, unless `keep_logits`.
+            All prompts of the object, not only the changed ones. Their logits and
+            answered points are replaced by what `feedback` chooses, unless
+            `keep_logits`.
         sources : sequence of {"auto", "user"}, optional
             Who placed each point. Left out, points that did not change keep their
             source and score, and others are the user's.
@@ -902,8 +962,7 @@ class Document:
                 "of 'auto' or 'user' per point."
             )
         if not keep_logits:
-            prompts = prompts.replace(logits=None)
-            prompts = prompts.replace(logits=feedback(record, prompts))
+            prompts = feedback(record, prompts, sources)
         if prompts == record.prompts and sources == record.sources and coarse is None:
             return record
         changed = dataclasses.replace(
@@ -960,7 +1019,8 @@ class Document:
         record = self.get(object_id)
         changes: dict[str, Any] = {}
         if points is not None:
-            changes |= {"points": points, "labels": labels, "scores": None}
+            changes |= {"points": points, "labels": labels}
+            changes |= {"scores": None, "answered": None}
         else:
             sources = record.sources
         if boxes is not None:

@@ -67,11 +67,16 @@ class Prompts:
     scores : (N,) float64 or None
         The confidence of each point, where a model wrote them; NaN where a
         person did.
+    answered : (N,) bool or None
+        The points that `logits`, an earlier result's, answer already: they belong
+        to the object but are not sent to the model again, see `to_send`. None
+        where there are none.
 
     Raises
     ------
     ValueError
-        If shapes do not fit together or a value is out of its range.
+        If shapes do not fit together, a value is out of its range, or points are
+        answered without logits that answer them.
 
     Examples
     --------
@@ -86,6 +91,7 @@ class Prompts:
     mask: NDArray[np.bool_] | None = None
     logits: NDArray[np.float32] | None = None
     scores: NDArray[np.float64] | None = None
+    answered: NDArray[np.bool_] | None = None
 
     if TYPE_CHECKING:  # lists are as welcome as arrays
 
@@ -97,6 +103,7 @@ class Prompts:
             mask: ArrayLike | None = ...,
             logits: ArrayLike | None = ...,
             scores: ArrayLike | None = ...,
+            answered: ArrayLike | None = ...,
         ) -> None: ...
 
     def __post_init__(self) -> None:
@@ -143,6 +150,24 @@ class Prompts:
                     "per point or none at all."
                 )
             set_(self, "scores", _frozen(scores))
+        if self.answered is not None:
+            set_(self, "answered", self._checked_answered(self.answered))
+
+    def _checked_answered(self, flags: ArrayLike) -> NDArray[np.bool_] | None:
+        answered = np.array(flags, bool).reshape(-1)
+        if len(answered) != len(self.points):
+            raise ValueError(
+                f"{len(answered)} answered flags for {len(self.points)} points; give "
+                "one per point or none at all."
+            )
+        if not answered.any():
+            return None
+        if self.logits is None:
+            raise ValueError(
+                "points are answered but there are no logits; pass the logits of the "
+                "result that answers them, or answered=None."
+            )
+        return _frozen(answered)
 
     @property
     def is_empty(self) -> bool:
@@ -167,6 +192,25 @@ class Prompts:
         Prompts
         """
         return dataclasses.replace(self, **changes)
+
+    def to_send(self) -> Prompts:
+        """Return the prompts without the points that the logits answer already.
+
+        Returns
+        -------
+        Prompts
+            What a model is to be asked; these prompts themselves where no point is
+            answered.
+        """
+        if self.answered is None:
+            return self
+        left = ~self.answered
+        return self.replace(
+            points=self.points[left],
+            labels=self.labels[left],
+            scores=None if self.scores is None else self.scores[left],
+            answered=None,
+        )
 
     def points_xy(self) -> NDArray[np.float64]:
         """Return the points as Segment Anything wants them.
@@ -216,6 +260,8 @@ class Prompts:
         }
         if self.scores is not None:
             data["scores"] = [None if np.isnan(s) else s for s in self.scores.tolist()]
+        if self.answered is not None:
+            data["answered"] = self.answered.tolist()
         if self.mask is not None:
             data["mask"] = {
                 "shape": list(self.mask.shape),
@@ -266,6 +312,7 @@ class Prompts:
                 mask=mask,
                 logits=logits,
                 scores=scores,
+                answered=data.get("answered"),
             )
         except (
             KeyError,

@@ -259,7 +259,8 @@ class Segmenter:
         emb : Embedding
             Made by this model.
         prompts : Prompts
-            Not empty.
+            Not empty. Points that its logits answer already are not sent to the
+            model, see `Prompts.to_send`.
         ips : bool
             Off, the adapter's pattern shifting is left out: stock SAM decodes.
         multimask : bool, optional
@@ -285,10 +286,34 @@ class Segmenter:
                 f"{self.model_id}: encode the image again."
             )
         return oom_fallback(
-            lambda: self._segment(emb.to(self.device), prompts, ips, multimask),
+            lambda: self._segment(
+                emb.to(self.device), prompts.to_send(), ips, multimask
+            ),
             self._modules(),
             self._notify,
         )
+
+    def probabilities(
+        self, emb: Embedding, logits: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Bring a result's logits to the image's pixels, as probabilities.
+
+        Parameters
+        ----------
+        emb : Embedding
+            The one that the result was drawn on.
+        logits : (1, h, w) float32
+            `Segmentation.logits`.
+
+        Returns
+        -------
+        (H, W) float32
+            In [0, 1]; SAM's own two bilinear steps, then the sigmoid. Half and more
+            is the mask but for rounding.
+        """
+        low = torch.from_numpy(np.array(logits, np.float32))[None]
+        full = self.sam.postprocess_masks(low, emb.input_size, emb.original_size)
+        return torch.sigmoid(full[0, 0]).numpy()
 
     def propose(self, emb: Embedding) -> Prompts:
         """Let the adapter's auto-prompting module write the prompts.
@@ -301,8 +326,8 @@ class Segmenter:
         Returns
         -------
         Prompts
-            Points, labels, scores and, as logits, the module's coarse map. Without
-            a point to include where nothing was found.
+            Points, labels and, where the module states them, scores and, as logits,
+            a coarse map. Without a point to include where nothing was found.
 
         Raises
         ------
@@ -323,22 +348,22 @@ class Segmenter:
         return Prompts(
             points=found.points_xy[:, ::-1],
             labels=found.labels,
-            scores=found.scores,
-            logits=found.logits[0].float().cpu().numpy(),
+            scores=None if np.isnan(found.scores).all() else found.scores,
+            logits=None if found.logits is None else found.logits[0].cpu().numpy(),
         )
 
     def _segment(
         self, emb: Embedding, prompts: Prompts, ips: bool, multimask: bool | None
     ) -> Segmentation:
         device = emb.image.device
-        shifted = ips and self._adapter is not None and self._adapter.ips is not None
+        first = promise.takes_first(self._adapter, ips)
         mask_logits = self._mask_logits(emb, prompts)
         if multimask is None:
             multimask = promise.wants_multimask(
                 len(prompts.points),
                 has_box=len(prompts.boxes) > 0,
                 has_logits=mask_logits is not None,
-                ips=shifted,
+                first=first,
             )
         best: torch.Tensor | None = None
         scores, token = [], 0
@@ -354,7 +379,7 @@ class Segmenter:
                 adapter=self._adapter,
                 ips=ips,
             )
-            index = promise.choose_mask(logits[0], iou[0], shifted)
+            index = promise.choose_mask(logits[0], iou[0], first)
             token = index + 1 if multimask else 0
             chosen = logits[0, index]
             best = chosen if best is None else torch.maximum(best, chosen)

@@ -26,7 +26,7 @@ import os
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, get_args, get_type_hints
@@ -43,12 +43,15 @@ from napari_promise.document import (
     ObjectRecord,
     Overlap,
     Plane,
+    Region,
     Source,
+    feedback,
 )
 from napari_promise.prompts import Prompts
 
 __all__ = [
     "ArraySource",
+    "Glimpse",
     "ImageSource",
     "ProposeResult",
     "SegmentResult",
@@ -182,6 +185,28 @@ class SegmentResult:
     object_id: int
     plane: Plane
     seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Glimpse:
+    """The mask that an object would get with other prompts; the document has it not.
+
+    Attributes
+    ----------
+    document : Document
+    object_id : int
+    revision : int
+        What the object was when this was asked; it still is.
+    plane : Plane
+    region : Region or None
+        None for an empty mask.
+    """
+
+    document: Document
+    object_id: int
+    revision: int
+    plane: Plane
+    region: Region | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -339,7 +364,7 @@ class _Image:
 
 @dataclass(frozen=True, eq=False)
 class _Request:
-    """A wish for a mask, or for prompts with their mask (`propose`)."""
+    """A wish for a mask, for prompts with their mask (`propose`), or for a glimpse."""
 
     image: _Image
     plane: Plane
@@ -349,6 +374,7 @@ class _Request:
     ips: bool
     again: bool = False
     propose: bool = False
+    glimpse: int = 0  # the drag it belongs to
     asked: float = field(default_factory=time.monotonic)
 
 
@@ -389,6 +415,8 @@ class Session:
     settings : Settings
     segmented : Signal(SegmentResult)
         A mask was written into the document.
+    glimpsed : Signal(Glimpse)
+        What a mask would be; see `glimpse`.
     proposed : Signal(ProposeResult)
         Auto-prompts, and their mask, were written into the document.
     encoded : Signal(tuple)
@@ -403,9 +431,12 @@ class Session:
         Another model is loaded: its name.
     adapter_changed : Signal(object)
         Another adapter is in use: its `AdapterInfo`, or None.
+    cache_measured : Signal(int, object)
+        Bytes of embeddings in memory and on disk; None where none are kept on disk.
     """
 
     segmented = Signal(SegmentResult)
+    glimpsed = Signal(Glimpse)
     proposed = Signal(ProposeResult)
     encoded = Signal(tuple)
     status_changed = Signal(Status)
@@ -414,6 +445,7 @@ class Session:
     document_changed = Signal(Document)
     model_changed = Signal(str)
     adapter_changed = Signal(object)
+    cache_measured = Signal(int, object)
 
     def __init__(
         self,
@@ -435,6 +467,7 @@ class Session:
         self._loader = loader
         self._document = Document()
         self._status = Status(since=time.monotonic())
+        self._drag = 1
         self._direction = 1
         self._tokens = itertools.count(1)
         self._applying = threading.local()
@@ -447,6 +480,7 @@ class Session:
         self._in_work: _Request | None = None
         self._latest: dict[tuple[int, int], _Request] = {}
         self._proposal: _Request | None = None
+        self._glimpse: _Request | None = None
         self._load_wanted = False
         self._adapter_wanted = False
         self._encode_wanted = False
@@ -649,6 +683,50 @@ class Session:
             self._stop_task_for_others()
             self._wake.notify()
 
+    def glimpse(
+        self, object_id: int, prompts: Prompts, sources: Sequence[Source]
+    ) -> None:
+        """Ask what the mask would be with other prompts, while they are being dragged.
+
+        Nothing is written into the document: the answer comes as `glimpsed`, until
+        `end_glimpses` is called or the object changes. Of several wishes the latest is
+        answered; the one that is under way is answered too, so that a mask that is
+        dragged without a pause follows all the same. Whatever else waits goes first.
+
+        Parameters
+        ----------
+        object_id : int
+        prompts : Prompts
+            All prompts of the object, as `Document.set_prompts` will get them.
+        sources : sequence of {"auto", "user"}
+        """
+        record = self._document.get(object_id)
+        with self._wake:
+            image = self._image
+            if image is None or image.document is not self._document:
+                return
+            asked = feedback(record, prompts, sources)
+            if asked.is_empty or not self._is_encoded(image, record.plane):
+                return
+            self._glimpse = _Request(
+                image,
+                record.plane,
+                object_id,
+                record.revision,
+                asked,
+                self.settings.ips,
+                again=True,
+                glimpse=self._drag,
+            )
+            self._stop_task_for_others()
+            self._wake.notify()
+
+    def end_glimpses(self) -> None:
+        """Drop the glimpses that are under way: nothing is being dragged any more."""
+        self._drag += 1
+        with self._wake:
+            self._glimpse = None
+
     def propose(self, plane: Plane | None = None, object_id: int | None = None) -> None:
         """Ask the auto-prompting module for prompts, and for their mask.
 
@@ -730,7 +808,7 @@ class Session:
         with self._wake:
             self._requests.clear()
             self._latest.clear()
-            self._proposal = None
+            self._proposal = self._glimpse = None
             self._encode_wanted = self._load_wanted = False
             if self._task is not None and self._task.kind != "chore":
                 self._task.stop.set()
@@ -748,6 +826,17 @@ class Session:
             self._notify("The cache of embeddings is empty now.")
 
         self._add_chore(clear)
+        self.measure_cache()
+
+    def measure_cache(self) -> None:
+        """Ask how much the cache holds; the answer comes as `cache_measured`."""
+
+        def measure() -> None:
+            memory, disk = self._cache.size()
+            on_disk = None if self._cache.folder is None else disk
+            self._deliver(lambda: self.cache_measured.emit(memory, on_disk))
+
+        self._add_chore(measure)
 
     def close(self) -> None:
         """Stop the worker and wait for it; the session is of no use afterwards."""
@@ -784,9 +873,11 @@ class Session:
         elif name == "disk_cache":
             folder = self._cache_folder if self.settings.disk_cache else None
             self._add_chore(lambda: setattr(self._cache, "folder", folder))
+            self.measure_cache()
         elif name == "cache_quota_mb":
             quota = self.settings.cache_quota_mb * _MEGABYTE
             self._add_chore(lambda: setattr(self._cache, "disk_bytes", quota))
+            self.measure_cache()
 
     def _segment_active_again(self) -> None:
         active = self._document.active
@@ -828,6 +919,7 @@ class Session:
             if request.image is previous:
                 moved = dataclasses.replace(request, image=self._image)
                 self._requests[key] = self._latest[key] = moved
+        self._glimpse = None
         if self._proposal is not None and self._proposal.image is previous:
             self._proposal = dataclasses.replace(self._proposal, image=self._image)
 
@@ -857,8 +949,8 @@ class Session:
             self._load_wanted = True
 
     def _waiting(self) -> list[_Request]:
-        proposal = [] if self._proposal is None else [self._proposal]
-        return [*self._requests.values(), *proposal]
+        last = (self._proposal, self._glimpse)
+        return [*self._requests.values(), *(r for r in last if r is not None)]
 
     # -- the worker ---------------------------------------------------------------
 
@@ -934,6 +1026,8 @@ class Session:
         self._in_work = request
         if request is self._proposal:
             self._proposal = None
+        elif request is self._glimpse:
+            self._glimpse = None
         else:
             assert request.object_id is not None
             self._requests.pop((id(request.image.document), request.object_id))
@@ -946,6 +1040,7 @@ class Session:
     def _on_task_failed(self, task: _Task, error: Exception) -> None:
         stopped = task.stop.is_set()
         with self._wake:
+            self._glimpse = None
             if task.kind == "load" and not self._load_wanted:
                 # Without a model nobody can be answered.
                 if self._segmenter is None:
@@ -1167,9 +1262,23 @@ class Session:
         if not _is_current(request):
             return
         result = self._segmenter.segment(embedding, request.prompts, ips=request.ips)
-        self._deliver(lambda: self._on_segmented(request, result))
+        answered = self._on_glimpsed if request.glimpse else self._on_segmented
+        self._deliver(lambda: answered(request, result))
         if self._status.state == "error":
             self._set_ready()
+
+    def _on_glimpsed(self, request: _Request, result: Any) -> None:
+        assert request.object_id is not None
+        if request.glimpse == self._drag and _is_current(request):
+            self.glimpsed.emit(
+                Glimpse(
+                    request.image.document,
+                    request.object_id,
+                    request.revision,
+                    request.plane,
+                    result.region,
+                )
+            )
 
     def _on_segmented(self, request: _Request, result: Any) -> None:
         assert request.object_id is not None
@@ -1224,16 +1333,18 @@ class Session:
             return found, _repeat("auto", len(found.points))
         record = document.get(object_id)
         of_user = np.array([s == "user" for s in record.sources], bool)
-        scores = np.full(int(of_user.sum()), np.nan)
-        assert found.scores is not None
+        unknown = np.full(int(of_user.sum()), np.nan)
+        scores = None  # of a module that states none
+        if found.scores is not None:
+            scores = np.concatenate([unknown, found.scores])
         prompts = found.replace(
             points=np.concatenate([record.prompts.points[of_user], found.points]),
             labels=np.concatenate([record.prompts.labels[of_user], found.labels]),
-            scores=np.concatenate([scores, found.scores]),
+            scores=scores,
             boxes=record.prompts.boxes,
             mask=record.prompts.mask,
         )
-        sources = _repeat("user", len(scores))
+        sources = _repeat("user", len(unknown))
         return prompts, sources + _repeat("auto", len(found.points))
 
     def _on_proposed(
@@ -1360,4 +1471,5 @@ def _asks_the_same(request: _Request, other: _Request | None) -> bool:
         and other.object_id == request.object_id
         and other.revision == request.revision
         and other.ips == request.ips
+        and not other.glimpse
     )

@@ -100,12 +100,11 @@ def promise_data() -> Path:
     return folder
 
 
-@pytest.fixture
-def micro_sam() -> Any:
-    """Frozen SAM of segment_anything's own classes, 64 pixels, random weights.
+def build_micro_sam() -> Any:
+    """Build a frozen SAM of segment_anything's own classes, 64 pixels, random weights.
 
     Its embedding is (32, 8, 8), its low-resolution masks 32 x 32, its levels three
-    times (32, 8, 8). Built anew for each test, always with the same weights.
+    times (32, 8, 8). Always with the same weights.
     """
     import torch
 
@@ -148,3 +147,9 @@ def micro_sam() -> Any:
     models.freeze(sam)
     sam.model_id, sam.sha256 = "micro", "0" * 64
     return sam
+
+
+@pytest.fixture
+def micro_sam() -> Any:
+    """See `build_micro_sam`; built anew for each test."""
+    return build_micro_sam()

@@ -585,7 +585,63 @@ def test_evaluate_writes_every_score_as_json(
     assert data["prompts"] == prompts
     assert data["summary"]["images"] == 3
     assert len(data["scores"]) == 3
-    assert "gt prompted dice" in capsys.readouterr().out
+    captured = capsys.readouterr()
+    header, kind, *rows = captured.out.splitlines()
+    assert header.split("\t") == ["measure", prompts]
+    assert kind.split("\t") == ["prompts are", "prompted from the truth"]
+    assert "Dice\t0." in "\n".join(rows)
+    assert "bootstrap" in captured.err
+    assert set(data["summary"]) >= set(data["intervals"])
+
+
+def test_evaluate_takes_several_ways_of_prompting_and_leaves_what_it_is_asked_for(
+    pairs, encoded, adapter, tmp_path, capsys
+) -> None:
+    files = {name: tmp_path / "out" / name for name in ("a.json", "a.csv", "page")}
+    files["a.csv"].parent.mkdir()
+    command = ("evaluate", "--images", pairs[0], "--masks", pairs[1])
+    command += ("--adapter", adapter, "--prompts", "auto,gt:6", "--prompts", "box")
+    command += ("--json", files["a.json"], "--csv", files["a.csv"])
+    command += ("--overlays", files["page"], "--group", "[ab]")
+    assert run(*command) == 0
+    out = capsys.readouterr().out
+    assert out.splitlines()[0].split("\t") == ["measure", "auto", "gt:6", "box"]
+    reports = json.loads(files["a.json"].read_text())["reports"]
+    assert [report["prompts"] for report in reports] == ["auto", "gt:6", "box"]
+    assert reports[0]["bootstrap"]["by"] == "group"
+    assert {score["group"] for score in reports[0]["scores"]} == {"a", "b", None}
+    assert len(files["a.csv"].read_text().splitlines()) == 4
+    assert (files["page"] / "overlays.html").stat().st_size > 1000
+    encoded.clear()
+    for kept in ("--json", "--csv", "--overlays"):
+        at = command.index(kept)
+        assert run(*command[:at], *command[at + 2 :]) == 2
+        assert "exists already" in one_line(capsys)
+    assert run(*command) == 2
+    assert encoded == []
+
+
+def test_evaluate_without_monai_says_so_and_goes_on(
+    pairs, encoded, capsys, monkeypatch
+) -> None:
+    from napari_promise.training import metrics
+
+    monkeypatch.setattr(metrics, "has_monai", lambda: False)
+    command = ("evaluate", "--images", pairs[0], "--masks", pairs[1])
+    assert run(*command, "--prompts", "box", "--limit", "1") == 0
+    captured = capsys.readouterr()
+    assert "napari-promise[metrics]" in captured.err
+    assert "HD95" not in captured.out
+
+
+@pytest.mark.parametrize("prompts", ["box,box", "box,nothing"])
+def test_ways_of_prompting_given_twice_or_unknown_are_refused(
+    prompts, pairs, encoded, capsys
+) -> None:
+    command = ("evaluate", "--images", pairs[0], "--masks", pairs[1])
+    assert run(*command, "--prompts", prompts) == 2
+    assert "--prompts box" in one_line(capsys) or prompts.endswith("nothing")
+    assert encoded == []
 
 
 def test_automatic_scores_need_an_adapter_and_have_their_own_column(
@@ -656,6 +712,7 @@ class Step:
         self.loss = more.get("loss")
         self.message = more.get("message", "")
         self.held_out = more.get("held_out", {})
+        self.eta = more.get("eta")
 
 
 def test_train_passes_its_arguments_on_and_tells_the_scores(
@@ -683,6 +740,58 @@ def test_train_passes_its_arguments_on_and_tells_the_scores(
     captured = capsys.readouterr()
     assert "automatic Dice, held out: 0.750" in captured.out
     assert "one image was left out" in captured.err
+
+
+def test_train_takes_pairs_from_a_table_and_goes_on_where_it_stopped(
+    pairs, tmp_path, capsys, monkeypatch
+) -> None:
+    from napari_promise.training import trainer
+
+    configs = []
+
+    def fake(config: Any) -> Any:
+        configs.append(config)
+        yield Step("embed", 1, eta=90.0)
+
+    monkeypatch.setattr(trainer, "train", fake)
+    table = tmp_path / "table.csv"
+    lines = [f"{pairs[0] / n}.png,{pairs[1] / n}.png,set/{n}" for n in "abc"]
+    table.write_text("\n".join(["image,mask,group", *lines]))
+    out = tmp_path / "my-adapter"
+    out.mkdir()
+    (out / "adapter.json").write_text("{}")
+    command = ("train", "--pairs", table, "-o", out)
+    assert run(*command) == 2
+    assert "--resume" in one_line(capsys)
+    options = ("--resume", "--cache", tmp_path / "views", "--cache-quota", "1.5")
+    assert run(*command, *options, "--no-keep-cache", "--auxiliary", "0") == 0
+    (config,) = configs
+    assert [pair.group for pair in config.pairs] == ["set/a", "set/b", "set/c"]
+    assert (config.resume, config.keep_cache) == (True, False)
+    assert (config.cache, config.cache_quota) == (tmp_path / "views", 1500000000)
+    assert (config.auxiliary, config.trained_on) == (0.0, "table")
+
+
+def test_train_wants_two_folders_or_a_table(pairs, tmp_path, capsys) -> None:
+    out = ("-o", tmp_path / "o")
+    assert run("train", "--images", pairs[0], *out) == 2
+    assert "--images and --masks, or a table" in one_line(capsys)
+    assert run("train", "--images", pairs[0], "--pairs", "p.csv", *out) == 2
+    assert "not both" in one_line(capsys)
+
+
+def test_train_names_the_images_that_have_no_mask(
+    pairs, tmp_path, capsys, monkeypatch
+) -> None:
+    from napari_promise.training import trainer
+
+    monkeypatch.setattr(trainer, "train", lambda _: (s for s in [Step("done", 1)]))
+    (pairs[1] / "b.png").unlink()
+    command = ("train", "--images", pairs[0], "--masks", pairs[1], "-o", tmp_path / "o")
+    assert run(*command) == 2
+    assert "--skip-unpaired" in one_line(capsys)
+    assert run(*command, "--skip-unpaired") == 0
+    assert "1 images have no mask: b.png" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

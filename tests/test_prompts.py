@@ -36,6 +36,8 @@ def test_flipping_to_xy_swaps_rows_and_columns() -> None:
         ({"logits": np.zeros((4, 4))}, r"\(1, h, w\)"),
         ({"logits": np.full((1, 4, 4), np.nan)}, "NaN"),
         ({"points": [(1, 2)], "scores": [0.1, 0.2]}, "2 scores for 1 points"),
+        ({"points": [(1, 2)], "answered": []}, "0 answered flags for 1 points"),
+        ({"points": [(1, 2)], "answered": [True]}, "no logits"),
     ],
 )
 def test_bad_prompts_are_refused_with_the_remedy(arguments, message) -> None:
@@ -63,6 +65,28 @@ def test_replacing_one_attribute_shares_the_others() -> None:
     assert prompts.replace(points=[(1, 2)]) == prompts
 
 
+def test_answered_points_are_kept_but_not_sent() -> None:
+    prompts = Prompts(
+        points=[(1, 2), (3, 4), (5, 6)],
+        labels=[1, 0, 1],
+        boxes=[(0, 0, 9, 9)],
+        logits=np.ones((1, 4, 4)),
+        scores=[0.5, 0.25, np.nan],
+        answered=[True, False, True],
+    )
+    sent = prompts.to_send()
+    assert sent == Prompts(
+        points=[(3, 4)],
+        labels=[0],
+        boxes=[(0, 0, 9, 9)],
+        logits=np.ones((1, 4, 4)),
+        scores=[0.25],
+    )
+    assert sent.to_send() is sent
+    assert prompts != prompts.replace(answered=None)
+    assert prompts.replace(answered=[False] * 3) == prompts.replace(answered=None)
+
+
 def test_logits_are_rounded_to_float16_before_anybody_uses_them() -> None:
     logits = np.random.default_rng(0).normal(0, 9, (1, 8, 8))
     prompts = Prompts(logits=logits)
@@ -82,8 +106,12 @@ def test_prompts_survive_json_exactly() -> None:
         mask=rng.random((13, 7)) > 0.5,
         logits=rng.normal(0, 20, (1, 16, 16)),
         scores=[0.25, np.nan, 0.75],
+        answered=[True, False, False],
     )
-    assert Prompts.from_json(json.loads(json.dumps(prompts.to_json()))) == prompts
+    saved = json.loads(json.dumps(prompts.to_json()))
+    assert Prompts.from_json(saved) == prompts
+    del saved["answered"]
+    assert Prompts.from_json(saved) == prompts.replace(answered=None)
     assert Prompts.from_json(json.loads(json.dumps(Prompts().to_json()))) == Prompts()
 
 

@@ -154,6 +154,23 @@ def test_saved_prompts_and_a_cached_embedding_give_the_identical_mask(
     np.testing.assert_array_equal(replayed.logits, result.logits)
 
 
+def test_answered_points_are_not_sent_with_the_logits_that_answer_them(
+    segmenter,
+) -> None:
+    emb = embedding()
+    logits = segmenter.segment(emb, Prompts(points=[(40, 60)])).logits
+    points, labels = [(40, 60), (20, 30), (70, 20)], [1, 1, 0]
+    prompts = Prompts(points=points, labels=labels, logits=logits)
+    marked = prompts.replace(answered=[False, True, False])
+    result = segmenter.segment(emb, marked)
+    alone = Prompts(points=[(40, 60), (70, 20)], labels=[1, 0], logits=logits)
+    np.testing.assert_array_equal(result.logits, segmenter.segment(emb, alone).logits)
+    everything = segmenter.segment(emb, prompts)
+    assert not np.array_equal(result.logits, everything.logits)
+    replayed = Prompts.from_json(json.loads(json.dumps(marked.to_json())))
+    assert segmenter.segment(emb, replayed).region == result.region
+
+
 def test_an_adapter_changes_the_answer_and_without_ips_it_does_not(segmenter) -> None:
     emb = embedding()
     adapted = with_ips(segmenter)

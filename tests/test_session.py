@@ -228,6 +228,12 @@ def make(tmp_path) -> Iterator[Callable[..., Bench]]:
         assert not bench.session._worker.is_alive(), "the worker outlived its session"
 
 
+def drain(gate: Gate) -> None:
+    """Forget who came by, so that the next one can be waited for."""
+    while gate.reached.acquire(blocking=False):
+        pass
+
+
 def bbox_at(row: int, column: int, width: int = 2) -> tuple[int, int, int, int]:
     return (row, column, row + 2, column + width)
 
@@ -669,6 +675,22 @@ def test_moving_an_auto_point_restarts_from_the_coarse_map(make) -> None:
     )
 
 
+def test_a_correction_is_sent_without_the_points_it_corrects(make) -> None:
+    bench = make(adapter="polyp")
+    bench.open()
+    bench.session.propose()
+    bench.until(lambda: len(bench.document) == 1)
+    object_id = bench.document.active_id
+    bench.session.settings.live = False
+    bench.click(object_id, (9, 9))
+    bench.click(object_id, (8, 8))
+    bench.session.segment(object_id)
+    bench.until_answered(object_id)
+    sent = bench.model.segmented[-1].to_send()
+    assert sent.points.tolist() == [[5, 5], [9, 9], [8, 8]]
+    np.testing.assert_array_equal(sent.logits, np.full((1, 2, 2), 2.0))
+
+
 def test_auto_prompting_keeps_the_points_of_the_user(make) -> None:
     bench = make(adapter="polyp")
     bench.open()
@@ -683,6 +705,24 @@ def test_auto_prompting_keeps_the_points_of_the_user(make) -> None:
         record = bench.document.get(object_id)
         assert record.sources == ("user", "auto", "auto")
         assert record.is_answered
+
+
+def test_points_of_a_module_without_map_and_scores_join_the_users(make) -> None:
+    bench = make(adapter="paper")
+    bench.model.propose = lambda emb: Prompts(points=bench.model.found)
+    bench.open()
+    object_id = bench.session.new_object().id
+    bench.click(object_id, (9, 9))
+    bench.until_answered(object_id)
+    told = []
+    bench.session.proposed.connect(told.append)
+    bench.session.propose()
+    bench.until(lambda: bool(told))
+    record = bench.document.get(object_id)
+    assert record.sources == ("user", "auto", "auto")
+    assert record.is_answered
+    assert record.coarse is None
+    assert record.prompts.scores is None
 
 
 def test_a_click_while_auto_prompts_are_sought_is_not_lost(make) -> None:
@@ -909,3 +949,100 @@ def test_committing_follows_the_overlap_policy_that_is_set(make) -> None:
         bench.until_answered(object_id)
         bench.session.commit(object_id, labels)
     assert set(np.unique(labels)) == {0, 2}
+
+
+# -- glimpses: what a mask would be while points are dragged -------------------------
+
+
+def test_glimpses_follow_a_drag_and_leave_the_document_alone(make) -> None:
+    bench = make()
+    bench.open()
+    object_id = bench.session.new_object().id
+    bench.click(object_id, (1, 1))
+    bench.until_answered(object_id)
+    record, steps = bench.document.get(object_id), bench.document.undo_name
+    seen: list = []
+    bench.session.glimpsed.connect(seen.append)
+    bench.model.segmented.clear()
+    bench.model.segmenting.hold()
+    drain(bench.model.segmenting)
+    for row in (2, 3, 4, 5):
+        moved = record.prompts.replace(points=[(row, row)])
+        bench.session.glimpse(object_id, moved, ["user"])
+        if row == 2:
+            bench.model.segmenting.wait_until_reached()
+    bench.model.segmenting.open.set()
+    bench.until(lambda: len(seen) == 2)
+    # The one under way and the newest; those in between are not computed.
+    assert [p.points.tolist() for p in bench.model.segmented] == [[[2, 2]], [[5, 5]]]
+    assert [glimpse.region.bbox for glimpse in seen] == [bbox_at(2, 2), bbox_at(5, 5)]
+    assert bench.document.get(object_id) is record
+    assert bench.document.undo_name == steps
+    assert len(bench.results) == 1
+
+
+def test_a_glimpse_that_comes_after_the_drag_is_dropped(make) -> None:
+    bench = make()
+    bench.open()
+    object_id = bench.session.new_object().id
+    bench.click(object_id, (1, 1))
+    bench.until_answered(object_id)
+    record = bench.document.get(object_id)
+    seen: list = []
+    bench.session.glimpsed.connect(seen.append)
+    moved = record.prompts.replace(points=[(4, 4)])
+    for end in (
+        bench.session.end_glimpses,
+        lambda: bench.document.set_prompts(object_id, moved, ["user"]),
+    ):
+        bench.model.segmenting.hold()
+        drain(bench.model.segmenting)
+        bench.session.glimpse(object_id, moved, ["user"])
+        bench.model.segmenting.wait_until_reached()
+        end()
+        bench.model.segmenting.open.set()
+        bench.until_answered(object_id)
+    bench.session.measure_cache()
+    measured: list = []
+    bench.session.cache_measured.connect(lambda *sizes: measured.append(sizes))
+    bench.until(lambda: bool(measured))
+    assert not seen
+    assert bench.document.get(object_id).bbox == bbox_at(4, 4)
+
+
+def test_a_drop_asks_for_what_was_glimpsed(make) -> None:
+    bench = make()
+    bench.open()
+    object_id = bench.session.new_object().id
+    bench.click(object_id, (1, 1), (2, 2))
+    bench.until_answered(object_id)
+    record = bench.document.get(object_id)
+    moved = record.prompts.replace(points=[(1, 1), (6, 6)])
+    seen: list = []
+    bench.session.glimpsed.connect(seen.append)
+    bench.session.glimpse(object_id, moved, ["user", "user"])
+    bench.until(lambda: bool(seen))
+    bench.session.end_glimpses()
+    bench.document.set_prompts(object_id, moved, ["user", "user"])
+    bench.until_answered(object_id)
+    glimpsed, dropped = bench.model.segmented[-2:]
+    assert glimpsed == dropped
+
+
+def test_the_cache_is_measured_when_asked_and_after_it_was_cleared(
+    make, tmp_path
+) -> None:
+    bench = make(cache=EmbeddingCache(tmp_path / "cache"))
+    bench.open(10, 20, plane=(0,))
+    bench.until(lambda: len(bench.model.encoded) == 2 and not bench.session._unsaved)
+    sizes: list = []
+    bench.session.cache_measured.connect(lambda *size: sizes.append(size))
+    bench.session.measure_cache()
+    bench.until(lambda: len(sizes) == 1)
+    assert min(sizes[0]) > 0
+    bench.session.clear_cache()
+    bench.until(lambda: len(sizes) == 2)
+    assert sizes[1] == (0, 0)
+    bench.session.settings.disk_cache = False
+    bench.until(lambda: len(sizes) == 3)
+    assert sizes[2] == (0, None)

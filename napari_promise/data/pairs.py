@@ -6,6 +6,7 @@ file. NIfTI axes (x, y, z) are reversed to (plane, row, column), as `export` doe
 
 from __future__ import annotations
 
+import csv
 import glob
 import os
 import re
@@ -24,7 +25,9 @@ __all__ = [
     "find_pairs",
     "read_image",
     "read_mask",
+    "read_pairs",
     "stem_of",
+    "unpaired_images",
 ]
 
 PathLike = str | os.PathLike[str]
@@ -160,26 +163,13 @@ def find_pairs(
         mask; the message names the files.
     """
     images_dir, masks_dir = _folder(images_dir), _folder(masks_dir)
-    pattern = _compiled(group)
-    masks = _by_stem(_images_in(masks_dir))
-    images = _images_in(images_dir)
-    if images_dir.resolve() == masks_dir.resolve():
-        images = [p for p in images if not stem_of(p).lower().endswith(_MASK_ENDINGS)]
-    pairs, alone = [], []
-    for stem, image in _by_stem(images).items():
-        names = [stem, *(stem + ending for ending in _MASK_ENDINGS)]
-        mask = next(
-            (masks[name] for name in names if masks.get(name, image) != image), None
-        )
-        if mask is None:
-            alone.append(image.name)
-        else:
-            pairs.append(Pair(image, mask, _group_of(stem, pattern)))
+    pairs, alone = _matched(images_dir, masks_dir, _compiled(group))
     if alone and not (skip_unpaired and pairs):
         raise ValueError(
-            f"{len(alone)} of {len(images)} images in {images_dir} have no mask of the "
-            f"same name in {masks_dir}: {_listed(alone)}. Add the masks or leave these "
-            "images out."
+            f"{len(alone)} of {len(alone) + len(pairs)} images in {images_dir} have no "
+            f"mask of the same name in {masks_dir}: "
+            f"{_listed([path.name for path in alone])}. Add the masks or leave these "
+            "images out (--skip-unpaired)."
         )
     if not pairs:
         raise ValueError(
@@ -187,6 +177,67 @@ def find_pairs(
             f"{', '.join(IMAGE_SUFFIXES)} files."
         )
     return pairs
+
+
+def unpaired_images(images_dir: PathLike, masks_dir: PathLike) -> list[Path]:
+    """Images that `find_pairs` leaves out because they have no mask, by name."""
+    return _matched(_folder(images_dir), _folder(masks_dir), None)[1]
+
+
+def read_pairs(table: PathLike, *, group: str | None = None) -> list[Pair]:
+    """Read a table of pairs.
+
+    Parameters
+    ----------
+    table : path
+        CSV with the columns ``image``, ``mask`` and perhaps ``group``; other columns
+        are ignored. Paths are relative to the table's folder. A group is a patient or
+        a sequence, never divided between training and held-out part; ``set/group``
+        names the data set too, which is then scored alone as well.
+    group : str, optional
+        As in `find_pairs`, for rows without a group.
+
+    Returns
+    -------
+    list of Pair
+        In the order of the rows. Whether the files are there is not looked at.
+
+    Raises
+    ------
+    ValueError
+        If the table cannot be read, a column or a cell is missing, or a pair comes
+        twice; the message names table and line.
+    """
+    table, pattern = Path(table), _compiled(group)
+    pairs: dict[tuple[Path, Path], Pair] = {}
+    try:
+        with open(table, newline="", encoding="utf-8-sig") as file:
+            rows = csv.DictReader(file, skipinitialspace=True)
+            missing = {"image", "mask"}.difference(rows.fieldnames or ())
+            if missing:
+                raise ValueError(
+                    f"{table} has no column {' and no column '.join(sorted(missing))}: "
+                    "the first line must name image, mask and perhaps group."
+                )
+            for row in rows:
+                image, mask = (table.parent / (row[c] or "") for c in ("image", "mask"))
+                if not row["image"] or not row["mask"]:
+                    raise ValueError(
+                        f"{table}, line {rows.line_num}: an image and its mask are "
+                        "needed. For an image without an object give an empty mask."
+                    )
+                if (image, mask) in pairs:
+                    raise ValueError(
+                        f"{table}, line {rows.line_num}: {image.name} with "
+                        f"{mask.name} comes twice."
+                    )
+                named = row.get("group") or _group_of(stem_of(image), pattern)
+                pairs[image, mask] = Pair(image, mask, named)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{table} cannot be read as CSV ({error}).") from error
+    if not pairs:
+        raise ValueError(f"{table} holds no pairs: give one a line.")
+    return list(pairs.values())
 
 
 def read_image(path: PathLike) -> npt.NDArray[Any]:
@@ -396,6 +447,27 @@ def _by_stem(paths: Iterable[Path]) -> dict[str, Path]:
                 "which is meant: rename or remove one of them."
             )
     return found
+
+
+def _matched(
+    images_dir: Path, masks_dir: Path, pattern: re.Pattern[str] | None
+) -> tuple[list[Pair], list[Path]]:
+    """Pairs, and the images that have no mask."""
+    masks = _by_stem(_images_in(masks_dir))
+    images = _images_in(images_dir)
+    if images_dir.resolve() == masks_dir.resolve():
+        images = [p for p in images if not stem_of(p).lower().endswith(_MASK_ENDINGS)]
+    pairs, alone = [], []
+    for stem, image in _by_stem(images).items():
+        names = [stem, *(stem + ending for ending in _MASK_ENDINGS)]
+        mask = next(
+            (masks[name] for name in names if masks.get(name, image) != image), None
+        )
+        if mask is None:
+            alone.append(image)
+        else:
+            pairs.append(Pair(image, mask, _group_of(stem, pattern)))
+    return pairs, alone
 
 
 def _compiled(pattern: str | None) -> re.Pattern[str] | None:

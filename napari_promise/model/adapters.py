@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import platformdirs
 import safetensors.torch
@@ -24,6 +24,7 @@ from torch import nn
 
 from napari_promise.model.auto_prompt import HeatmapAPM, slot_labels
 from napari_promise.model.pattern_shift import PatternEmbedding
+from napari_promise.model.point_prompters import CrossAPM, PointAPM, ResNetAPM
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
@@ -33,8 +34,18 @@ RECORD = "adapter.json"
 BUNDLED = Path(__file__).parent / "bundled" / "adapters"
 FORMAT = 1
 
-#: Kinds of auto-prompting modules.
-APMS: dict[str, type[HeatmapAPM]] = {"heatmap": HeatmapAPM}
+APM: TypeAlias = HeatmapAPM | PointAPM
+
+#: Kinds of auto-prompting modules: ours, and the paper's CNN and Transformer.
+APMS: dict[str, type[APM]] = {
+    "heatmap": HeatmapAPM,
+    "resnet": ResNetAPM,
+    "cross": CrossAPM,
+}
+#: How the mask is chosen: by our rules, or always mask token 1 as in the paper's code.
+MASK_CHOICES = ("default", "paper")
+#: Fields that an adapter's record may lack, because it was written before they came.
+_LATER = {"mask_choice"}
 
 
 @dataclass(frozen=True)
@@ -55,6 +66,8 @@ class AdapterInfo:
         Label of each slot.
     ips : bool
         Whether the mask tokens are shifted.
+    mask_choice : str
+        One of `MASK_CHOICES`; with IPS both are token 1.
     class_name : str
         What it segments.
     trained_on : str
@@ -76,6 +89,7 @@ class AdapterInfo:
     points: int = 16
     slot_labels: tuple[int, ...] = ()
     ips: bool = True
+    mask_choice: str = "default"
     class_name: str = "object"
     trained_on: str = ""
     scores: dict[str, Any] = field(default_factory=dict)
@@ -93,6 +107,11 @@ class AdapterInfo:
         if self.apm != "none" and self.apm not in APMS:
             known = ", ".join((*APMS, "none"))
             raise ValueError(f"unknown auto-prompting module {self.apm!r}: use {known}")
+        if self.mask_choice not in MASK_CHOICES:
+            raise ValueError(
+                f"unknown mask choice {self.mask_choice!r}: use "
+                f"{' or '.join(MASK_CHOICES)}"
+            )
         labels = tuple(self.slot_labels) or slot_labels(self.points)
         if labels != slot_labels(self.points):
             raise ValueError(
@@ -121,8 +140,9 @@ class AdapterInfo:
                 "napari-promise or train the adapter again"
             )
         known = {item.name for item in fields(cls)}
-        if values.keys() != known:
-            odd = ", ".join(sorted(values.keys() ^ known))
+        odd_keys = (values.keys() ^ known) - (_LATER - values.keys())
+        if odd_keys:
+            odd = ", ".join(sorted(odd_keys))
             raise ValueError(f"missing or unknown fields: {odd}")
         values["slot_labels"] = tuple(values["slot_labels"])
         return cls(**values)
@@ -134,20 +154,26 @@ class Adapter(nn.Module):
     Parameters
     ----------
     info : AdapterInfo
-    apm : HeatmapAPM, optional
+    apm : HeatmapAPM, ResNetAPM or CrossAPM, optional
     ips : PatternEmbedding, optional
+    precision : torch.dtype
+        In which parameters are written to a file: float16, or float32 where they have
+        to reproduce another program's results.
     """
 
     def __init__(
         self,
         info: AdapterInfo,
-        apm: HeatmapAPM | None = None,
+        apm: APM | None = None,
         ips: PatternEmbedding | None = None,
+        *,
+        precision: torch.dtype = torch.float16,
     ) -> None:
         super().__init__()
         self.info = info
         self.apm = apm
         self.ips = ips
+        self.precision = precision
 
 
 @dataclass(frozen=True)
@@ -173,8 +199,9 @@ def user_dir() -> Path:
 def save_adapter(adapter: Adapter, folder: str | Path) -> Path:
     """Write an adapter, whole or not at all.
 
-    Tensors are written as float16: the file is half as large, and what is saved is
-    what was scored if the trainer rounds before scoring.
+    Parameters are written in the adapter's precision. Float16 halves the file, and
+    what is saved is what was scored if the trainer rounds before scoring. Statistics of
+    batch normalisation stay float32, for a variance may lie beyond float16.
 
     Parameters
     ----------
@@ -204,8 +231,11 @@ def save_adapter(adapter: Adapter, folder: str | Path) -> Path:
 
 def tensor_bytes(adapter: Adapter) -> bytes:
     """Return the content of an adapter's tensor file, always in the same order."""
+    parameters = dict(adapter.named_parameters())
     tensors = {
-        name: value.detach().to("cpu", torch.float16).contiguous()
+        name: value.detach()
+        .to("cpu", adapter.precision if name in parameters else value.dtype)
+        .contiguous()
         for name, value in adapter.state_dict().items()
     }
     return safetensors.torch.save(tensors)
@@ -245,9 +275,19 @@ def load_adapter(source: str | Path, sam: Sam | None = None) -> Adapter:
             f"{path} is damaged or no safetensors file ({error}); get it again"
         ) from error
     try:
-        adapter = build_adapter(info)
-        adapter.load_state_dict({name: t.float() for name, t in tensors.items()})
-    except (RuntimeError, TypeError) as error:
+        with torch.device(
+            "meta"
+        ):  # no random weights, and no memory for a wrong record
+            adapter = build_adapter(info)
+        parameters = dict(adapter.named_parameters())
+        precise = any(tensors[name].dtype == torch.float32 for name in parameters)
+        adapter.precision = torch.float32 if precise else torch.float16
+        values = {
+            name: value.float() if value.is_floating_point() else value
+            for name, value in tensors.items()
+        }
+        adapter.load_state_dict(values, assign=True)
+    except (RuntimeError, TypeError, ValueError, KeyError) as error:
         line = str(error).splitlines()[0]
         raise ValueError(f"{folder}: tensors and record disagree: {line}") from error
     adapter.eval().requires_grad_(False)
@@ -255,10 +295,21 @@ def load_adapter(source: str | Path, sam: Sam | None = None) -> Adapter:
 
 
 def build_adapter(info: AdapterInfo) -> Adapter:
-    """Build the modules that `info` names, with initial weights."""
-    apm = ips = None
+    """Build the modules that `info` names, with initial weights.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `info.modules` does not hold what they are built from.
+    """
+    apm: APM | None = None
+    ips: PatternEmbedding | None = None
     if info.apm != "none":
         apm = APMS[info.apm](**info.modules.get("apm", {}))
+        if isinstance(apm, PointAPM) and apm.points != info.points:
+            raise ValueError(
+                f"{info.points} points in the record, {apm.points} in its module"
+            )
     if info.ips:
         ips = PatternEmbedding(**info.modules.get("ips", {}))
     return Adapter(info, apm, ips)
@@ -313,6 +364,30 @@ def list_adapters() -> list[InstalledAdapter]:
                 continue
             found.append(InstalledAdapter(info, record.parent, bundled))
     return found
+
+
+def check_free(name: str, *, force: bool = False) -> Path:
+    """Return the folder in `user_dir` that an adapter of this name may be written to.
+
+    Parameters
+    ----------
+    name : str
+    force : bool
+        Allow to replace one of the user's own adapters; bundled ones stay.
+
+    Raises
+    ------
+    ValueError
+        If the name cannot be a folder's, or an adapter has it already.
+    """
+    AdapterInfo(name, "", "")  # refuses a name that cannot be a folder's
+    for item in list_adapters():
+        if item.info.name == name and (item.bundled or not force):
+            remedy = "use another name" if item.bundled else "add --force"
+            raise ValueError(
+                f"there is an adapter {name} in {item.path} already: {remedy}."
+            )
+    return user_dir() / name
 
 
 def _find(source: str | Path) -> Path:

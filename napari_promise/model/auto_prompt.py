@@ -40,6 +40,8 @@ class HeatmapAPM(nn.Module):
 
     Each level is normalised and projected, all are brought to the grid of the finest,
     summed and mixed, and two transposed convolutions enlarge the result four times.
+    Blocks with large kernels let a cell see what lies around it; they begin as the
+    identity.
 
     Parameters
     ----------
@@ -51,6 +53,8 @@ class HeatmapAPM(nn.Module):
         Channels of the embedding after the neck, if it is to be read too; 0 if not.
     dropout : float
         Share of channels dropped in training.
+    blocks : int
+        Blocks of a 7 x 7 depth-wise and two point-wise convolutions after the mixing.
     """
 
     def __init__(
@@ -59,8 +63,10 @@ class HeatmapAPM(nn.Module):
         width: int = 96,
         neck_channels: int = 0,
         dropout: float = 0.1,
+        blocks: int = 0,
     ) -> None:
         super().__init__()
+        self.blocks = blocks
         self.level_channels = tuple(level_channels)
         self.width = width
         self.neck_channels = neck_channels
@@ -81,6 +87,7 @@ class HeatmapAPM(nn.Module):
             nn.GELU(),
             nn.Dropout2d(dropout),
             nn.Conv2d(width, width, 3, padding=1),
+            *(ContextBlock(width, dropout) for _ in range(blocks)),
             LayerNorm2d(width),
             nn.GELU(),
             nn.Dropout2d(dropout),
@@ -116,20 +123,15 @@ class HeatmapAPM(nn.Module):
         ValueError
             If levels are missing or have other channels.
         """
-        found = tuple(level.shape[1] for level in levels)
-        if found != self.level_channels:
-            raise ValueError(
-                f"this prompter reads encoder levels of {self.level_channels} channels,"
-                f" the embedding has {found}; embed with the model it was trained on"
-            )
+        check_levels(levels, self.level_channels)
         grid = max((level.shape[-2:] for level in levels), key=lambda size: size[0])
         total = torch.zeros((), device=levels[0].device)
         for project, level in zip(self.project, levels, strict=True):
-            total = total + _resized(project(level.float()), grid)
+            total = total + resized(project(level.float()), grid)
         if self.neck is not None:
             if image is None:
                 raise ValueError("this prompter reads the image embedding; pass it")
-            total = total + _resized(self.neck(image.float()), grid)
+            total = total + resized(self.neck(image.float()), grid)
         return self.enlarge(self.mix(total))
 
     @property
@@ -140,10 +142,63 @@ class HeatmapAPM(nn.Module):
             "width": self.width,
             "neck_channels": self.neck_channels,
             "dropout": self.dropout,
+            "blocks": self.blocks,
         }
 
 
-def _resized(x: torch.Tensor, grid: torch.Size) -> torch.Tensor:
+class ContextBlock(nn.Module):
+    """A ConvNeXt block: 7 x 7 depth-wise, then two point-wise; identity at the start.
+
+    Parameters
+    ----------
+    width : int
+        Channels.
+    dropout : float
+        Share of the added channels dropped in training.
+    """
+
+    def __init__(self, width: int, dropout: float) -> None:
+        super().__init__()
+        self.around = nn.Conv2d(width, width, 7, padding=3, groups=width)
+        self.norm = LayerNorm2d(width)
+        self.widen = nn.Conv2d(width, 2 * width, 1)
+        self.narrow = nn.Conv2d(2 * width, width, 1)
+        self.dropout = nn.Dropout2d(dropout)
+        nn.init.zeros_(self.narrow.weight)
+        if self.narrow.bias is not None:
+            nn.init.zeros_(self.narrow.bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (B, width, h, w) to the same shape."""
+        added = self.narrow(F.gelu(self.widen(self.norm(self.around(x)))))
+        return x + self.dropout(added)
+
+
+def check_levels(levels: Sequence[torch.Tensor], channels: tuple[int, ...]) -> None:
+    """Refuse encoder levels that a prompter was not built for.
+
+    Parameters
+    ----------
+    levels : sequence of torch.Tensor
+        (B, C_l, h_l, w_l) each.
+    channels : tuple of int
+        C_l of each level that the prompter reads.
+
+    Raises
+    ------
+    ValueError
+        If levels are missing or have other channels.
+    """
+    found = tuple(level.shape[1] for level in levels)
+    if found != channels:
+        raise ValueError(
+            f"this prompter reads encoder levels of {channels} channels,"
+            f" the embedding has {found}; embed with the model it was trained on"
+        )
+
+
+def resized(x: torch.Tensor, grid: torch.Size) -> torch.Tensor:
+    """Bring (B, C, h, w) features to a grid: averaged down or interpolated up."""
     if x.shape[-2:] == grid:
         return x
     if x.shape[-1] > grid[-1]:

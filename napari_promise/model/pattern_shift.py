@@ -22,26 +22,29 @@ from torch import nn
 class PatternEmbedding(nn.Module):
     """PaE: global average pool, then a two-layer MLP; zero at the start.
 
-    The authors initialise the last layer at random; here it is zero, so that an
-    untrained adapter is stock SAM.
-
     Parameters
     ----------
     channels : int
         C of the image embedding and of the mask tokens.
     tokens : int
         Mask tokens of the decoder.
+    zero_init : bool
+        Start with a last layer of zeros, so that an untrained adapter is stock SAM.
+        Off, the layer starts at random, as the authors' does.
     """
 
-    def __init__(self, channels: int, tokens: int = 4) -> None:
+    def __init__(
+        self, channels: int, tokens: int = 4, *, zero_init: bool = True
+    ) -> None:
         super().__init__()
         self.channels = channels
         self.tokens = tokens
         self.lin1 = nn.Linear(channels, tokens * channels)
         self.activation = nn.GELU()
         self.lin2 = nn.Linear(tokens * channels, tokens * channels)
-        nn.init.zeros_(self.lin2.weight)
-        nn.init.zeros_(self.lin2.bias)
+        if zero_init:
+            nn.init.zeros_(self.lin2.weight)
+            nn.init.zeros_(self.lin2.bias)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Shift of every mask token.

@@ -14,14 +14,18 @@ References
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import nn
 
-from napari_promise.model.auto_prompt import place_points
+from napari_promise.model.auto_prompt import HeatmapAPM, place_points
 from napari_promise.model.pattern_shift import shifted_decode
 
 if TYPE_CHECKING:
@@ -43,18 +47,20 @@ class AutoPrompts:
     labels : numpy.ndarray
         (P',) int64, 1 include and 0 exclude; positives first, deepest first.
     scores : numpy.ndarray
-        (P',) float64 in [0, 1], confidence that the label is right.
-    logits : torch.Tensor
+        (P',) float64 in [0, 1], confidence that the label is right; NaN where the
+        module states none.
+    logits : torch.Tensor or None
         (1, 1, 4h, 4w) coarse foreground map in SAM's padded frame, ready as mask
-        prompt; float16-rounded.
+        prompt; float16-rounded. None where the module draws no map.
     presence : float
-        In [0, 1]: confidence that there is something to prompt at all.
+        In [0, 1]: confidence that there is something to prompt at all; 1 where the
+        module always sees something.
     """
 
     points_xy: np.ndarray
     labels: np.ndarray
     scores: np.ndarray
-    logits: torch.Tensor
+    logits: torch.Tensor | None
     presence: float
 
 
@@ -182,34 +188,125 @@ def decode_frame(
         (B, C, 4h, 4w) logits and (B, C) predicted quality.
     """
     sparse, dense = sam.prompt_encoder(points=points, boxes=boxes, masks=mask_logits)
+    positions = dense_positions(sam.prompt_encoder)
     arguments = {
         "image_embeddings": image,
-        "image_pe": sam.prompt_encoder.get_dense_pe(),
+        "image_pe": positions,
         "sparse_prompt_embeddings": sparse,
         "dense_prompt_embeddings": dense,
         "multimask_output": multimask,
     }
-    if delta is None:
-        return sam.mask_decoder(**arguments)
-    return shifted_decode(sam.mask_decoder, delta, arguments)
+    with _cells_in_rows(sam.mask_decoder, positions):
+        if delta is None:
+            return sam.mask_decoder(**arguments)
+        return shifted_decode(sam.mask_decoder, delta, arguments)
 
 
-def wants_multimask(
-    n_points: int, *, has_box: bool = False, has_logits: bool = False, ips: bool = False
-) -> bool:
-    """Whether to ask the decoder for three masks.
+#: For each prompt encoder the matrix of its frequencies, its version, and what
+#: `dense_positions` made of it.
+_Positions = tuple[torch.Tensor, int, torch.Tensor]
+_POSITIONS: WeakKeyDictionary[nn.Module, _Positions] = WeakKeyDictionary()
 
-    Stock SAM is ambiguous for a single click only. With IPS always, because its
-    mask is drawn by token 1, the first of the three.
+
+def dense_positions(prompt_encoder: nn.Module) -> torch.Tensor:
+    """Positional encoding of the embedding's grid, computed once per model.
+
+    Parameters
+    ----------
+    prompt_encoder : segment_anything.modeling.PromptEncoder
+
+    Returns
+    -------
+    torch.Tensor
+        (1, C, h, w): what ``get_dense_pe`` returns, laid out cell by cell.
+    """
+    matrix = prompt_encoder.pe_layer.positional_encoding_gaussian_matrix  # type: ignore[union-attr]
+    assert isinstance(matrix, torch.Tensor)
+    known = _POSITIONS.get(prompt_encoder)
+    if known is None or known[0] is not matrix or known[1] != matrix._version:
+        with torch.no_grad():
+            positions = _cell_by_cell(prompt_encoder.get_dense_pe())  # type: ignore[operator]
+        known = _POSITIONS[prompt_encoder] = (matrix, matrix._version, positions)
+    return known[2]
+
+
+def _cell_by_cell(maps: torch.Tensor) -> torch.Tensor:
+    """Lay (1, C, h, w) out in memory with the channels of a cell side by side."""
+    _, channels, height, width = maps.shape
+    cells = maps.reshape(channels, height * width).t().contiguous()  # (h w, C)
+    return cells.t().view(1, channels, height, width)
+
+
+@contextmanager
+def _cells_in_rows(decoder: nn.Module, positions: torch.Tensor) -> Iterator[None]:
+    """Hand the transformer its cells as rows that lie in one piece, while this lasts.
+
+    The stock decoder hands it views across the rows of the map, and every addition
+    and norm of the first layer then jumps through memory for each number: a sixth of
+    the time of a click. The numbers stay the same, so does the result. Training is
+    left alone, and so are accelerators, whose kernels depend on the layout.
+    """
+    if torch.is_grad_enabled() or positions.device.type != "cpu":
+        yield
+        return
+
+    def lay_out(
+        _transformer: nn.Module, given: tuple[torch.Tensor, ...]
+    ) -> tuple[torch.Tensor, ...] | None:
+        image, _, tokens = given
+        if len(image) != 1:
+            return None
+        return _cell_by_cell(image), positions, tokens
+
+    transformer: nn.Module = decoder.transformer  # type: ignore[assignment]
+    hook = transformer.register_forward_pre_hook(lay_out)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def takes_first(adapter: Adapter | None, ips: bool = True) -> bool:
+    """Whether the mask is the first of the three, mask token 1, whatever its quality.
+
+    With IPS, for the quality head never saw shifted tokens; and with an adapter whose
+    `AdapterInfo.mask_choice` says so, because its points were learnt through that mask.
+
+    Parameters
+    ----------
+    adapter : Adapter, optional
+    ips : bool
+        Off, the adapter changes nothing in decoding.
 
     Returns
     -------
     bool
     """
-    return ips or (n_points == 1 and not has_box and not has_logits)
+    if adapter is None or not ips:
+        return False
+    return adapter.ips is not None or adapter.info.mask_choice == "paper"
 
 
-def choose_mask(logits: torch.Tensor, iou: torch.Tensor, ips: bool) -> int:
+def wants_multimask(
+    n_points: int,
+    *,
+    has_box: bool = False,
+    has_logits: bool = False,
+    first: bool = False,
+) -> bool:
+    """Whether to ask the decoder for three masks.
+
+    Stock SAM is ambiguous for a single click only. With `first` (see `takes_first`)
+    always, because token 1 is the first of the three.
+
+    Returns
+    -------
+    bool
+    """
+    return first or (n_points == 1 and not has_box and not has_logits)
+
+
+def choose_mask(logits: torch.Tensor, iou: torch.Tensor, first: bool) -> int:
     """Index of the mask to use among those of one prompt.
 
     Parameters
@@ -218,22 +315,21 @@ def choose_mask(logits: torch.Tensor, iou: torch.Tensor, ips: bool) -> int:
         (C, 4h, 4w) masks.
     iou : torch.Tensor
         (C,) predicted quality.
-    ips : bool
-        Whether the mask tokens were shifted. Then the first mask (token 1) is taken,
-        as in training: the quality head never saw shifted tokens.
+    first : bool
+        Take the first mask (token 1), see `takes_first`.
 
     Returns
     -------
     int
         In [0, C).
     """
-    if ips or logits.shape[0] == 1:
+    if first or logits.shape[0] == 1:
         return 0
     return int(iou.argmax())
 
 
 def auto_prompts(adapter: Adapter, emb: Embedding, sam: Sam) -> AutoPrompts:
-    """Let the adapter's APM propose points and a coarse map for one image.
+    """Let the adapter's APM propose points, and perhaps a coarse map, for one image.
 
     Parameters
     ----------
@@ -247,12 +343,12 @@ def auto_prompts(adapter: Adapter, emb: Embedding, sam: Sam) -> AutoPrompts:
     Returns
     -------
     AutoPrompts
-        Without points when nothing is there.
+        Without points when a map shows that nothing is there.
 
     Raises
     ------
     ValueError
-        If the adapter has no APM.
+        If the adapter has no APM, or `emb` lacks the levels that it reads.
     """
     if adapter.apm is None:
         raise ValueError(
@@ -260,6 +356,9 @@ def auto_prompts(adapter: Adapter, emb: Embedding, sam: Sam) -> AutoPrompts:
             "that has, or click yourself"
         )
     with torch.no_grad():
+        if not isinstance(adapter.apm, HeatmapAPM):
+            points = adapter.apm(emb.levels)[0]  # (P, 2)
+            return prompts_from_points(points, adapter.apm.labels, emb)
         logits = adapter.apm(emb.levels, emb.image)  # (1, 1, m, m)
     size = tuple(sam.prompt_encoder.mask_input_size)
     return prompts_from_map(logits[0, 0], emb, adapter.info.points, size)
@@ -306,6 +405,36 @@ def prompts_from_map(
         scores=placed.scores,
         logits=prompt.half().float(),
         presence=placed.presence,
+    )
+
+
+def prompts_from_points(
+    points: torch.Tensor, labels: Sequence[int], emb: Embedding
+) -> AutoPrompts:
+    """Bring predicted points from SAM's padded frame into the image.
+
+    Parameters
+    ----------
+    points : torch.Tensor
+        (P, 2) as (x, y) in frame pixels.
+    labels : sequence of int
+        (P,) by slot.
+    emb : Embedding
+        Gives the sizes of frame and image.
+
+    Returns
+    -------
+    AutoPrompts
+        All P points, those in the padding moved to the image's nearest pixel.
+    """
+    (height, width), (new_h, new_w) = emb.original_size, emb.input_size
+    xy = points.detach().double().cpu().numpy() * (width / new_w, height / new_h)
+    return AutoPrompts(
+        points_xy=xy.clip(0, (width - 1, height - 1)),
+        labels=np.array(labels, dtype=np.int64),
+        scores=np.full(len(xy), np.nan),
+        logits=None,
+        presence=1.0,
     )
 
 

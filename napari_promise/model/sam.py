@@ -417,7 +417,7 @@ class Embedding:
     Notes
     -----
     All values are float16 numbers, so that an embedding from a float16 cache equals
-    a fresh one bit for bit.
+    a fresh one bit for bit; unless `encode_image` was asked for an exact one.
     """
 
     image: torch.Tensor
@@ -483,6 +483,7 @@ def encode_image(
     sam: Sam,
     rgb: np.ndarray,
     *,
+    exact: bool = False,
     progress: Callable[[int, int], None] | None = None,
     cancel: Callable[[], bool] | None = None,
 ) -> Embedding:
@@ -494,6 +495,8 @@ def encode_image(
         A model of `load_sam` or `build_sam`.
     rgb : numpy.ndarray
         (H, W, 3) uint8.
+    exact : bool
+        Leave the numbers as the encoder gives them, to compare with another program.
     progress : callable, optional
         Called with (blocks done, blocks in all) after each block of the encoder.
     cancel : callable, optional
@@ -502,7 +505,7 @@ def encode_image(
     Returns
     -------
     Embedding
-        On the device of the model, rounded to float16.
+        On the device of the model, float32; rounded to float16 numbers unless `exact`.
 
     Raises
     ------
@@ -547,9 +550,10 @@ def encode_image(
     finally:
         for hook in hooks:
             hook.remove()
+    kept = torch.Tensor.contiguous if exact else _round
     return Embedding(
-        image=_round(image),
-        levels=tuple(_round(levels[index]) for index in tapped),
+        image=kept(image),
+        levels=tuple(kept(levels[index]) for index in tapped),
         input_size=(scaled.shape[2], scaled.shape[3]),
         original_size=(height, width),
         model_id=getattr(sam, "model_id", type(encoder).__name__),

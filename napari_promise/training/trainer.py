@@ -2,13 +2,18 @@
 
 The run, as `train` tells it:
 
-1. *embed*: every view of every image is encoded once; embeddings, levels and masks go
-   to memory-mapped float16 files, which are removed at the end.
+1. *embed*: every view of every image is encoded once, and kept for later runs
+   (`embedder`, `view_cache`).
 2. *apm*: the prompter learns where the object is.
-3. *ips*: with points from that map, random points from the truth and simulated
+3. *ips*: with points from that prompter, random points from the truth and simulated
    corrections, the shift of the mask tokens learns how the object looks.
 4. *score*: the best of each phase is measured on the held-out part, automatic and
    GT-prompted apart, frozen SAM beside both, and written.
+
+What a phase learns is said in `tasks`. After each pass the whole state is written
+beside the adapter, so that a killed run can go on (`run_state`), with the curves so
+far. Random numbers are drawn anew for each pass, phase and step, from the seed alone: a
+run that went on ends where it would have ended.
 
 SAM's parameters receive no gradient. The module knows no windows and no arguments.
 """
@@ -17,7 +22,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import math
+import hashlib
+import json
 import shutil
 import tempfile
 import time
@@ -29,14 +35,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import nn
 
-from napari_promise.data import pairs as files
-from napari_promise.data.planes import to_rgb8
-from napari_promise.model import promise
 from napari_promise.model.adapters import (
+    APMS,
     Adapter,
     AdapterInfo,
     load_adapter,
@@ -44,34 +46,38 @@ from napari_promise.model.adapters import (
 )
 from napari_promise.model.auto_prompt import HeatmapAPM
 from napari_promise.model.pattern_shift import PatternEmbedding
-from napari_promise.model.sam import (
-    Embedding,
-    encode_image,
-    load_sam,
-    resolve_device,
-)
+from napari_promise.model.sam import load_sam, resolve_device
 from napari_promise.segmenter import Segmenter
-from napari_promise.training import views
 from napari_promise.training.config import ImagePair, TrainConfig
+from napari_promise.training.curves import Row, write_curves
+from napari_promise.training.embedder import Embedder, Views
 from napari_promise.training.evaluate import (
     EvaluationReport,
-    Mask,
     PromptPlan,
     Score,
     measure,
-    next_click,
-    random_points,
 )
-from napari_promise.training.losses import mask_loss
+from napari_promise.training.outlook import Outlook
+from napari_promise.training.run_state import drop_state, load_state, save_state
+from napari_promise.training.steps import (
+    entropy,
+    follow,
+    half_type,
+    repeatable,
+    schedule_of,
+    seeded,
+)
+from napari_promise.training.tasks import HeatmapTask, PointTask, ShiftTask, Task
+from napari_promise.training.view_cache import ViewCache, default_folder, file_digest
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
 
-SCORED_IN_TRAINING = 40  # held-out images looked at after each pass of the IPS
-EMA = 0.99
-CORRECTED = 0.4  # share of the IPS's views whose prompts hold a corrective click
+SCORED_IN_TRAINING = 40  # held-out images looked at after each pass
 #: What early stopping and the choice of modules look at.
 KINDS = ("automatic", "corrected", "gt_prompted")
+#: Share of the time that writing the state may take.
+SAVING = 0.05
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,8 @@ class Progress:
         Latest held-out Dice: ``map``, ``automatic``, ``corrected`` (one click more),
         ``gt_prompted``, and each but the first again with ``frozen_`` before it.
     eta : float or None
-        Seconds to the end of this phase.
+        Seconds to the end of the run, if no phase stops early; None while nothing is
+        known.
     message : str
         One line worth telling, or empty.
     adapter : Adapter or None
@@ -110,7 +117,9 @@ class Progress:
 def train(config: TrainConfig, sam: Sam | None = None) -> Iterator[Progress]:
     """Train an adapter, yielding progress; stop it by closing the generator.
 
-    What was best so far is written when the run is closed or interrupted.
+    What was best so far is written when the run is closed or interrupted. With an
+    output folder, ``curves.csv`` and ``curves.png`` lie beside the adapter, and until
+    the run is done its state, from which ``config.resume`` goes on.
 
     Parameters
     ----------
@@ -126,26 +135,25 @@ def train(config: TrainConfig, sam: Sam | None = None) -> Iterator[Progress]:
     Raises
     ------
     ValueError
-        If no image can be read, every mask is empty, groups cannot be divided or the
-        disk is too small.
+        If more than half of the pairs cannot be used, every mask is empty, groups
+        cannot be divided, there is no room for the views, or the state to go on from
+        belongs to another run.
     """
     if sam is None:
         sam = load_sam(config.model, device=resolve_device(config.device))
     training, held_out = divide(config)
-    folder = Path(tempfile.mkdtemp(prefix="promise-train-", dir=config.cache))
-    run = _Run(config, sam, folder)
-    try:
-        yield from run.embed(training, held_out)
-        if run.adapter.apm is not None:
-            yield from run.train_apm()
-        if run.adapter.ips is not None:
-            yield from run.train_ips()
-        yield from run.score()
-    except (KeyboardInterrupt, GeneratorExit):
-        run.save(note="Training was interrupted: this is the best until then.")
-        raise
-    finally:
-        run.close()
+    with _cache(config) as cache:
+        run = _Run(config, sam, cache)
+        try:
+            yield from run.embed(training, held_out)
+            if run.adapter.apm is not None:
+                yield from run.train_apm()
+            if run.adapter.ips is not None:
+                yield from run.train_ips()
+            yield from run.score()
+        except (KeyboardInterrupt, GeneratorExit):
+            run.save(note="Training was interrupted: this is the best until then.")
+            raise
 
 
 def divide(config: TrainConfig) -> tuple[list[ImagePair], list[ImagePair]]:
@@ -189,70 +197,21 @@ def divide(config: TrainConfig) -> tuple[list[ImagePair], list[ImagePair]]:
     return parts
 
 
-class _Store:
-    """Embedded views on disk, read through memory maps."""
-
-    def __init__(self, folder: Path, count: int, first: Embedding, grid: int) -> None:
-        def opened(name: str, shape: Sequence[int], kind: Any) -> NDArray[Any]:
-            return np.lib.format.open_memmap(
-                folder / f"{name}.npy", "w+", kind, (count, *shape)
-            )
-
-        self.image = opened("image", first.image.shape[1:], np.float16)
-        self.levels = [
-            opened(f"level-{i}", level.shape[1:], np.float16)
-            for i, level in enumerate(first.levels)
-        ]
-        self.target = opened("target", (grid, grid), np.uint8)
-        self.sizes = np.zeros((count, 2), np.int64)
-        self.model_id = first.model_id
-        self.count = 0
-
-    def add(self, emb: Embedding, share: NDArray[np.float32]) -> None:
-        grid, frame = self.target.shape[-1], max(emb.input_size)
-        padded = np.zeros((frame, frame), np.float32)
-        padded[: share.shape[0], : share.shape[1]] = share
-        pooled = F.adaptive_avg_pool2d(torch.from_numpy(padded)[None], grid)[0]
-        at = self.count
-        self.image[at] = emb.image[0].cpu().numpy()
-        for array, level in zip(self.levels, emb.levels, strict=True):
-            array[at] = level[0].cpu().numpy()
-        self.target[at] = (pooled * 255).round().byte().numpy()
-        self.sizes[at] = emb.input_size
-        self.count += 1
-
-    def embedding(self, at: int, device: torch.device) -> Embedding:
-        def read(array: NDArray[Any]) -> torch.Tensor:
-            return torch.from_numpy(array[at].astype(np.float32))[None].to(device)
-
-        size = (int(self.sizes[at, 0]), int(self.sizes[at, 1]))
-        levels = tuple(read(array) for array in self.levels)
-        return Embedding(read(self.image), levels, size, size, self.model_id)
-
-    def target_and_inside(self, at: int, grid: int) -> tuple[torch.Tensor, ...]:
-        """(1, grid, grid) share of foreground, and 1 where the image is."""
-        share = torch.from_numpy(self.target[at].astype(np.float32) / 255)[None]
-        height, width = self.sizes[at]
-        frame = max(height, width)
-        inside = torch.zeros(1, grid, grid)
-        inside[:, : math.ceil(grid * height / frame)] = 1
-        inside[:, :, math.ceil(grid * width / frame) :] = 0
-        return F.adaptive_avg_pool2d(share, grid), inside
-
-
 class _Run:
     """The state of one training run."""
 
-    def __init__(self, config: TrainConfig, sam: Sam, folder: Path) -> None:
+    def __init__(self, config: TrainConfig, sam: Sam, cache: ViewCache) -> None:
         self.config = config
         self.sam = sam
         self.device = sam.device
-        self.folder = folder
         self.scores: dict[str, float] = {}
+        self.by_domain: dict[str, dict[str, float]] = {}
+        self.curves: list[Row] = []
         self.trained = False
-        self.training: _Store | None = None
-        self.held_out: _Store | None = None
-        self.truths: list[Mask] = []
+        self.finished: list[str] = []
+        self.unfinished: dict[str, Any] = {}  # of the phase to go on with
+        self.fingerprint = ""
+        self.saved_at, self.saving_took = time.monotonic(), 0.0
         info = AdapterInfo(
             name=config.name,
             base_model=str(getattr(sam, "model_id", "unnamed")),
@@ -265,14 +224,41 @@ class _Run:
             licence=config.licence,
             note=config.note,
             version=config.version,
+            mask_choice=config.mask_choice,
         )
         self.adapter = Adapter(info)
-        self.grid = int(sam.prompt_encoder.mask_input_size[0])
+        self.scaler = torch.amp.GradScaler(
+            self.device.type, enabled=half_type(self.device) == torch.float16
+        )
+        image, levels = ("image",), ("levels",) if config.apm != "none" else ()
+        decoded = config.ips or config.apm != "heatmap"
+        self.embedder = Embedder(
+            sam,
+            cache,
+            training_parts=(image if decoded else ()) + levels,
+            held_out_parts=image + levels,
+            views_each=config.views,
+            autocast=self.quick,
+            precision=str(half_type(self.device)).removeprefix("torch."),
+        )
 
-    def quick(self) -> torch.autocast:
-        """bfloat16 where the hardware computes it: twice as fast, 1 % apart."""
+    @property
+    def training(self) -> Views:
+        """Views to learn from."""
+        return self.embedder.training
+
+    @property
+    def held_out(self) -> Views:
+        """Views to choose and measure by."""
+        return self.embedder.held_out
+
+    def quick(self, devices: tuple[str, ...] = ("cpu", "cuda")) -> torch.autocast:
+        """Half precision where the hardware computes it: twice as fast, 1 % apart."""
+        kind = half_type(self.device)
         return torch.autocast(
-            self.device.type, torch.bfloat16, enabled=_has_bfloat16(self.device)
+            self.device.type,
+            torch.bfloat16 if kind == torch.float32 else kind,
+            enabled=kind != torch.float32 and self.device.type in devices,
         )
 
     # 1. embed ---------------------------------------------------------------------
@@ -281,49 +267,66 @@ class _Run:
         self, training: Sequence[ImagePair], held_out: Sequence[ImagePair]
     ) -> Iterator[Progress]:
         config = self.config
-        jobs = [(pair, -1) for pair in held_out]
-        jobs += [(pair, v) for v in range(config.views) for pair in training]
-        clock = _Clock(len(jobs))
-        broken: dict[Path, str] = {}
-        foreground = False
-        for step, (pair, view) in enumerate(jobs, start=1):
-            if pair.image in broken:
-                continue
-            message = ""
-            try:
-                emb, share = self._view(pair, view, seed=[config.seed, step])
-            except (OSError, ValueError) as error:
-                broken[pair.image] = message = f"left out {pair.image}: {error}"
-            else:
-                if self.held_out is None or self.training is None:
-                    message = self._open(emb, len(held_out), len(jobs) - len(held_out))
-                assert self.held_out is not None
-                assert self.training is not None
-                if view < 0:
-                    self.held_out.add(emb, share)
-                    self.truths.append(share >= 0.5)
-                else:
-                    self.training.add(emb, share)
-                    foreground = foreground or bool((share >= 0.5).any())
-            yield Progress("embed", step, len(jobs), eta=clock(step), message=message)
-        if self.training is None or not self.training.count or not self.truths:
-            raise ValueError(
-                "no image left to train on or to hold out: "
-                + (next(iter(broken.values()), "no pairs"))
+        outlook: Outlook | None = None
+        for step in self.embedder.run(training, held_out):
+            if outlook is None:
+                later = self._work(len(training) * config.views, len(held_out))
+                outlook = Outlook({"embed": step.to_encode + 1} | later)
+                outlook.begin("embed")
+            yield Progress(
+                "embed",
+                step.done,
+                step.total,
+                eta=outlook.left(step.to_encode),
+                message=step.message,
             )
-        if not foreground:
-            raise ValueError("every mask is empty: check that foreground is above zero")
-        with _seeded(config.seed, "modules"):
-            if config.apm == "heatmap":
-                channels = [array.shape[1] for array in self.training.levels]
-                self.adapter.apm = HeatmapAPM(channels).to(self.device)
-            if config.ips:
-                tokens = int(self.sam.mask_decoder.num_mask_tokens)
-                width = int(self.training.image.shape[1])
-                self.adapter.ips = PatternEmbedding(width, tokens).to(self.device)
+        self.outlook = Outlook(self._work(self.training.count, self.held_out.count))
+        if outlook is not None:
+            self.outlook.unit = outlook.unit
+        with seeded(config.seed, "modules"):
+            self._build()
         if config.start is not None:
             self._start_from(load_adapter(config.start))
-        self.adapter.eval()
+        self.adapter.to(self.device).eval()
+        self.fingerprint = self._fingerprint()
+        message = self.embedder.summary()
+        if config.resume:
+            resumed = self._restore()
+            message = "; ".join(text for text in (message, resumed) if text)
+        if message:
+            total = self.training.count + self.held_out.count
+            yield Progress("embed", total, total, message=message)
+
+    def _work(self, training: int, held_out: int) -> dict[str, float]:
+        """Images that each later phase looks at, at most."""
+        config = self.config
+        work = {"score": float(2 * held_out)}
+        if config.apm != "none":
+            work["apm"] = float(config.apm_epochs * training)
+        if config.ips:
+            each = min(config.ips_images, training) + SCORED_IN_TRAINING
+            work["ips"] = float(config.ips_epochs * each)
+        return work
+
+    def _build(self) -> None:
+        """Make the modules, with initial weights."""
+        config, sam = self.config, self.sam
+        if config.apm != "none":
+            channels = [level.shape[0] for level in self.held_out.read(0, "levels")]
+            if config.apm == "heatmap":
+                self.adapter.apm = HeatmapAPM(channels, blocks=config.apm_blocks)
+            else:
+                self.adapter.apm = APMS[config.apm](
+                    channels,
+                    points=config.points,
+                    frame=int(sam.image_encoder.img_size),
+                )
+        if config.ips:
+            self.adapter.ips = PatternEmbedding(
+                int(self.held_out.read(0, "image")[0].shape[0]),
+                int(sam.mask_decoder.num_mask_tokens),
+                zero_init=config.zero_init,
+            )
 
     def _start_from(self, earlier: Adapter) -> None:
         """Take over the weights of an earlier adapter where both have the module."""
@@ -339,122 +342,145 @@ class _Run:
                     f"{earlier.info.base_model}, with other shapes"
                 ) from error
 
-    def _view(
-        self, pair: ImagePair, view: int, seed: Sequence[int]
-    ) -> tuple[Embedding, NDArray[np.float32]]:
-        rgb = to_rgb8(files.read_image(pair.image))
-        mask = files.read_mask(pair.mask) != 0
-        if mask.shape != rgb.shape[:2]:
-            raise ValueError(
-                f"the image has {rgb.shape[:2]} pixels, its mask {mask.shape}"
-            )
-        frame = int(self.sam.image_encoder.img_size)
-        scale = frame / max(mask.shape)
-        size = (int(mask.shape[0] * scale + 0.5), int(mask.shape[1] * scale + 0.5))
-        rgb, share = views.fit(rgb, mask, size)
-        if view < 0:  # what is measured is embedded as the user's images are
-            return encode_image(self.sam, rgb), share
-        if view > 0:
-            rgb, share = views.augment(rgb, share, np.random.default_rng(seed))
-        with self.quick():
-            return encode_image(self.sam, rgb), share
-
-    def _open(self, emb: Embedding, held_out: int, training: int) -> str:
-        """Make the stores; return what they will take."""
-        each = self.grid**2 + sum(2 * t.numel() for t in (emb.image, *emb.levels))
-        size = each * (held_out + training)
-        free = shutil.disk_usage(self.folder).free
-        if size > 0.9 * free:
-            raise ValueError(
-                f"embeddings would take {size / 1e9:.1f} GB, {self.folder.parent} has "
-                f"{free / 1e9:.1f} GB free: use fewer views or another cache folder"
-            )
-        for name, count in (("held_out", held_out), ("training", training)):
-            (self.folder / name).mkdir()
-            setattr(self, name, _Store(self.folder / name, count, emb, self.grid))
-        return f"{held_out + training} embeddings, {size / 1e9:.2f} GB while training"
-
-    # 2. where the object is -------------------------------------------------------
+    # 2. and 3. learn --------------------------------------------------------------
 
     def train_apm(self) -> Iterator[Progress]:
-        config, apm, store = self.config, self.adapter.apm, self.training
+        """Learn where the object is; with coordinates, IPS learns along."""
+        config, apm = self.config, self.adapter.apm
         assert apm is not None
-        assert store is not None
-        batches = math.ceil(store.count / config.apm_batch)
-        total = batches * config.apm_epochs
+        if isinstance(apm, HeatmapAPM):
+            yield from self._fit(HeatmapTask(config, apm, self.training, self.device))
+        else:
+            ips = self.adapter.ips
+            yield from self._fit(PointTask(config, self.sam, apm, ips, self.training))
+
+    def train_ips(self) -> Iterator[Progress]:
+        """Learn how the object looks."""
+        config, ips = self.config, self.adapter.ips
+        assert ips is not None
+        apm = self.adapter.apm
+        yield from self._fit(ShiftTask(config, self.sam, apm, ips, self.training))
+
+    def _fit(self, task: Task) -> Iterator[Progress]:
+        """Repeat passes until the held-out score stops rising; keep the best."""
+        config, module = self.config, task.module
+        if task.name in self.finished:
+            return
+        self.outlook.begin(task.name)
+        count = len(task.batches(np.random.default_rng(config.seed)))
+        total = count * task.epochs
         optimizer = torch.optim.AdamW(
-            apm.parameters(), lr=config.apm_rate, weight_decay=1e-2
+            module.parameters(), lr=task.rate, weight_decay=1e-2
         )
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, config.apm_rate, total_steps=total + 1, pct_start=0.15
-        )
-        average = copy.deepcopy(apm).eval()
-        rng = np.random.default_rng([config.seed, 1])
-        best, patience, step = -1.0, config.patience, 0
-        clock = _Clock(total)
-        for _ in range(config.apm_epochs):
-            order = rng.permutation(store.count)
-            losses = []
-            for chosen in np.array_split(order, batches):
-                step += 1
-                levels, image, target, inside = self._apm_batch(store, chosen, rng)
-                apm.train()
-                with _seeded(config.seed, "apm", step), self.quick():
-                    logits = apm(levels, image)
-                loss = mask_loss(logits.float(), target, inside)
-                optimizer.zero_grad()
-                loss.backward()
-                nn.utils.clip_grad_norm_(apm.parameters(), 1.0)
-                optimizer.step()
+        schedule = schedule_of(optimizer, task.rate, total, config.schedule)
+        average = copy.deepcopy(module).eval()
+        best, patience, first = -1.0, config.patience, 0
+        parts = {
+            "module": module,
+            "average": average,
+            "optimizer": optimizer,
+            "schedule": schedule,
+            "scaler": self.scaler,
+        }
+        if self.unfinished:
+            first, best, patience = (
+                self.unfinished[name] for name in ("epoch", "best", "patience")
+            )
+            # what is trained on and what was best are two things from here on
+            self._keep(task, copy.deepcopy(module))
+            for name, part in parts.items():
+                part.load_state_dict(self.unfinished[name])
+            self.unfinished = {}
+        for epoch in range(first, task.epochs):
+            rng = np.random.default_rng(entropy(config.seed, task.name, epoch))
+            losses: list[float] = []
+            for at, chosen in enumerate(task.batches(rng), start=1):
+                step = epoch * count + at
+                with seeded(config.seed, task.name, step), repeatable(self.device):
+                    module.train()
+                    with self.quick(task.quick_on):
+                        loss = task.loss(chosen, rng)
+                    optimizer.zero_grad()
+                    self.scaler.scale(loss).backward()
+                    self.scaler.unscale_(optimizer)
+                    nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+                    self.scaler.step(optimizer)
+                    self.scaler.update()
                 schedule.step()
-                _follow(average, apm, step)
+                follow(average, module, step)
                 losses.append(float(loss.detach()))
                 self.trained = True
+                spent = (epoch + at / count) / task.epochs
                 yield Progress(
-                    "apm",
+                    task.name,
                     step,
                     total,
                     float(np.mean(losses)),
                     dict(self.scores),
-                    clock(step),
+                    self.outlook.left(self.outlook.work[task.name] * (1 - spent)),
                 )
-            found = self._map_dice(average)
-            self.scores["map"] = round(max(found, best), 4)
+            found, scores = self._validate(task, average)
             if found > best:
                 best, patience = found, config.patience
+                self.scores |= scores
                 # an interruption from here on keeps these
-                self.adapter.apm = copy.deepcopy(average)
+                self._keep(task, copy.deepcopy(average))
             else:
                 patience -= 1
-                if not patience:
-                    break
+            self.curves.append(
+                {
+                    "epoch": epoch + 1,
+                    "phase": task.name,
+                    "loss": float(np.mean(losses)),
+                    **scores,
+                }
+            )
+            ended = not patience or epoch + 1 == task.epochs
+            if ended:
+                self.finished.append(task.name)
+            progress = {"epoch": epoch + 1, "best": best, "patience": patience}
+            self._save_state(
+                {}
+                if ended
+                else progress | {k: p.state_dict() for k, p in parts.items()}
+            )
+            if not patience:
+                break
+        module.eval()
 
-    def _apm_batch(
-        self, store: _Store, chosen: NDArray[np.int64], rng: np.random.Generator
-    ) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Read views and mirror or transpose each, features and mask alike."""
-        assert self.adapter.apm is not None
-        side = 4 * max(array.shape[-1] for array in store.levels)
-        columns: list[list[torch.Tensor]] = []
-        for at in chosen:
-            emb = store.embedding(int(at), torch.device("cpu"))
-            target, inside = store.target_and_inside(int(at), side)
-            tensors = [*(x[0] for x in emb.levels), emb.image[0], target, inside]
-            for axis in (-1, -2):
-                if rng.random() < 0.5:
-                    tensors = [x.flip(axis) for x in tensors]
-            if rng.random() < 0.5:
-                tensors = [x.transpose(-1, -2) for x in tensors]
-            columns.append(tensors)
-        stacked = [
-            torch.stack(column).to(self.device) for column in zip(*columns, strict=True)
-        ]
-        return stacked[:-3], stacked[-3], stacked[-2], stacked[-1]
+    def _validate(
+        self, task: Task, average: nn.Module
+    ) -> tuple[float, dict[str, float]]:
+        """Held-out score to choose by, and all that was measured for it."""
+        if isinstance(task, HeatmapTask):
+            assert isinstance(average, HeatmapAPM)
+            found = self._map_dice(average)
+            return found, {"map": round(found, 4)}
+        info = self.adapter.info
+        if isinstance(average, nn.ModuleDict):
+            ips = average["ips"] if "ips" in average else None
+            adapter = Adapter(info, average["apm"], ips)
+        else:
+            adapter = Adapter(info, self.adapter.apm, average)
+        # what frozen SAM draws from the same prompts does not change in the ips phase
+        frozen_too = isinstance(task, ShiftTask) and not any(
+            row["phase"] == task.name for row in self.curves
+        )
+        scores = self._scores(adapter, SCORED_IN_TRAINING, frozen_too=frozen_too)
+        kinds = [kind for kind in KINDS if kind in scores]
+        return float(np.mean([scores[kind] for kind in kinds])), scores
+
+    def _keep(self, task: Task, average: nn.Module) -> None:
+        """Take over what was best so far."""
+        if isinstance(average, nn.ModuleDict):
+            self.adapter.apm = average["apm"]
+            self.adapter.ips = average["ips"] if "ips" in average else None
+        else:
+            setattr(self.adapter, task.name, average)
 
     @torch.no_grad()
     def _map_dice(self, apm: HeatmapAPM) -> float:
         """Mean Dice of the coarse map itself on the held-out images."""
-        assert self.held_out is not None
         found = []
         for at in range(self.held_out.count):
             emb = self.held_out.embedding(at, self.device)
@@ -465,133 +491,56 @@ class _Run:
             found.append(2 * int((mask & truth).sum()) / total if total else 1.0)
         return float(np.mean(found))
 
-    # 3. how the object looks ------------------------------------------------------
+    # The state ----------------------------------------------------------------------
 
-    def train_ips(self) -> Iterator[Progress]:
-        config, ips, store = self.config, self.adapter.ips, self.training
-        assert ips is not None
-        assert store is not None
-        usable = [at for at in range(store.count) if (store.target[at] >= 128).any()]
-        each = min(config.ips_images, len(usable))
-        batches = math.ceil(each / config.ips_batch)
-        total = batches * config.ips_epochs
-        optimizer = torch.optim.AdamW(
-            ips.parameters(), lr=config.ips_rate, weight_decay=1e-2
-        )
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, config.ips_rate, total_steps=total + 1, pct_start=0.15
-        )
-        rng = np.random.default_rng([config.seed, 2])
-        average = copy.deepcopy(ips).eval()
-        best, patience, step = -1.0, config.patience, 0
-        clock = _Clock(total)
-        for _ in range(config.ips_epochs):
-            order = rng.permutation(usable)[:each]
-            losses = []
-            for chosen in np.array_split(order, batches):
-                step += 1
-                optimizer.zero_grad()
-                for at in chosen:
-                    with _seeded(config.seed, "ips", step, int(at)):
-                        loss = self._ips_loss(ips, store, int(at), rng)
-                    (loss / len(chosen)).backward()
-                    losses.append(float(loss.detach()))
-                nn.utils.clip_grad_norm_(ips.parameters(), 1.0)
-                optimizer.step()
-                schedule.step()
-                _follow(average, ips, step)
-                self.trained = True
-                yield Progress(
-                    "ips",
-                    step,
-                    total,
-                    float(np.mean(losses)),
-                    dict(self.scores),
-                    clock(step),
-                )
-            adapter = Adapter(self.adapter.info, self.adapter.apm, average)
-            scores = self._scores(adapter, SCORED_IN_TRAINING, frozen_too=False)
-            found = float(np.mean([scores[kind] for kind in KINDS if kind in scores]))
-            if found > best:
-                best, patience = found, config.patience
-                self.scores |= scores
-                self.adapter.ips = copy.deepcopy(average)
-            else:
-                patience -= 1
-                if not patience:
-                    break
+    def _fingerprint(self) -> str:
+        """Of everything that decides where the run ends."""
+        config = self.config
+        ignored = {"pairs", "held_out", "output", "device", "resume", "note", "version"}
+        ignored |= {"cache", "keep_cache", "cache_quota", "class_name", "trained_on"}
+        ignored |= {"name", "licence", "model", "start"}
+        decides = {
+            name: value for name, value in vars(config).items() if name not in ignored
+        }
+        if config.start is not None:
+            earlier = sorted(Path(config.start).glob("*.safetensors"))
+            decides["start"] = [file_digest(path) for path in earlier]
+        text = json.dumps([decides, self.embedder.digests], sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()
 
-    def _ips_loss(
-        self, ips: PatternEmbedding, store: _Store, at: int, rng: np.random.Generator
-    ) -> torch.Tensor:
-        """Loss of one view under one kind of prompt, drawn at random.
+    def _save_state(self, unfinished: dict[str, Any]) -> None:
+        """Write where the run stands, unless that would slow it down."""
+        folder = self.config.output
+        if folder is None:
+            return
+        started = time.monotonic()
+        if unfinished and started - self.saved_at < self.saving_took / SAVING:
+            return
+        state = {
+            "adapter": self.adapter.state_dict(),
+            "modules": [self.adapter.apm is not None, self.adapter.ips is not None],
+            "scores": self.scores,
+            "curves": self.curves,
+            "finished": self.finished,
+            "unfinished": unfinished,
+        }
+        save_state(folder, self.fingerprint, state)
+        write_curves(folder, self.curves, picture=False)
+        self.saved_at = time.monotonic()
+        self.saving_took = self.saved_at - started
 
-        The mask is token 1, the first of three, as it is used later.
-        """
-        emb = store.embedding(at, self.device)
-        target, inside = store.target_and_inside(at, self.grid)
-        delta = ips(emb.image)[0]
-        points, labels, logits = self._ips_prompts(emb, target[0], rng)
-        if rng.random() < CORRECTED:  # one correction of what is drawn now
-            with torch.no_grad():
-                drawn = self._token_one(emb, delta.detach(), points, labels, logits)
-            mask = (drawn[0, 0] > 0).cpu().numpy() & (inside[0] > 0).numpy()
-            click = next_click(mask, target[0].numpy() >= 0.5)
-            if click is not None:
-                row, column = click[0]
-                scale = max(emb.input_size) / self.grid
-                points = np.concatenate(
-                    [points, [[(column + 0.5) * scale, (row + 0.5) * scale]]]
-                )
-                labels = np.append(labels, click[1])
-                logits = drawn.half().float()
-        drawn = self._token_one(emb, delta, points, labels, logits)
-        return mask_loss(
-            drawn, target[None].to(self.device), inside[None].to(self.device)
-        )
-
-    def _ips_prompts(
-        self, emb: Embedding, target: torch.Tensor, rng: np.random.Generator
-    ) -> tuple[NDArray[np.float64], NDArray[np.int64], torch.Tensor | None]:
-        """Points as (x, y) in the frame, labels, and a mask prompt or None."""
-        apm = self.adapter.apm
-        if apm is not None and rng.random() < 0.65:
-            # dropout stays on: on training images the map is better than it will be
-            apm.train()
-            with torch.no_grad():
-                map_ = apm(emb.levels, emb.image)[0, 0]
-            apm.eval()
-            size = (self.grid, self.grid)
-            found = promise.prompts_from_map(map_, emb, self.config.points, size)
-            if (found.labels == 1).any():
-                logits = found.logits.to(self.device)
-                return found.points_xy, found.labels, logits
-        truth = target.numpy() >= 0.5
-        count = int(rng.choice([1, 3, self.config.points]))
-        at, labels = random_points(truth, count, rng)
-        scale = max(emb.input_size) / self.grid
-        return (at[:, ::-1] + 0.5) * scale - 0.5, labels, None
-
-    def _token_one(
-        self,
-        emb: Embedding,
-        delta: torch.Tensor,
-        points_xy: NDArray[np.float64],
-        labels: NDArray[np.int64],
-        logits: torch.Tensor | None,
-    ) -> torch.Tensor:
-        """(1, 1, 4h, 4w) logits of mask token 1."""
-        at = torch.tensor(points_xy, dtype=torch.float32, device=self.device)
-        kinds = torch.tensor(labels, device=self.device)
-        masks, _ = promise.decode_frame(
-            self.sam,
-            emb.image,
-            points=(at[None], kinds[None]),
-            mask_logits=logits,
-            multimask=True,
-            delta=delta,
-        )
-        return masks[:, :1]
+    def _restore(self) -> str:
+        """Go on from the state in the output folder, where there is one."""
+        assert self.config.output is not None
+        state = load_state(self.config.output, self.fingerprint)
+        if state is None:
+            return "nothing to resume: the run begins anew"
+        self.adapter.load_state_dict(state["adapter"])
+        self.scores, self.curves = state["scores"], state["curves"]
+        self.finished, self.unfinished = state["finished"], state["unfinished"]
+        self.trained = True
+        last = self.curves[-1]
+        return f"resumed after pass {last['epoch']} of {last['phase']}"
 
     # 4. score and write -----------------------------------------------------------
 
@@ -599,19 +548,25 @@ class _Run:
         """Round to what the file holds, measure that, write it."""
         for parameter in self.adapter.parameters():
             parameter.data = parameter.data.half().float()
-        assert self.held_out is not None
-        yield Progress("score", 0, 1, held_out=dict(self.scores))
-        if self.adapter.apm is not None:
+        self.outlook.begin("score")
+        left = self.outlook.left(self.outlook.work["score"])
+        yield Progress("score", 0, 1, held_out=dict(self.scores), eta=left)
+        if isinstance(self.adapter.apm, HeatmapAPM):
             self.scores["map"] = round(self._map_dice(self.adapter.apm), 4)
         self.scores |= self._scores(self.adapter, self.held_out.count, frozen_too=True)
         message = self._drop_useless_ips()
+        self.curves.append({"epoch": 1, "phase": "score", **self.scores})
         self.save()
+        if self.config.output is not None:
+            drop_state(self.config.output)
+        said = [message, self.embedder.summary()]
         yield Progress(
             "done",
             1,
             1,
             held_out=dict(self.scores),
-            message=message,
+            eta=0.0,
+            message="; ".join(text for text in said if text),
             adapter=self.adapter.eval(),
         )
 
@@ -638,8 +593,10 @@ class _Run:
     def _scores(
         self, adapter: Adapter, most: int, *, frozen_too: bool
     ) -> dict[str, float]:
-        """Held-out Dice under each kind of prompt, frozen SAM beside it if wanted."""
-        assert self.held_out is not None
+        """Held-out Dice under each kind of prompt, frozen SAM beside it if wanted.
+
+        Of sets that are told apart by their groups, each alone is kept beside.
+        """
         store, segmenter = self.held_out, Segmenter(self.sam, adapter.eval())
         count = min(most, store.count)
         chosen = np.linspace(0, store.count - 1, count).round().astype(int)
@@ -651,82 +608,78 @@ class _Run:
             plan = PromptPlan.parse(text)
             scores: list[Score] = []
             for at in chosen:
-                truth = self.truths[at]
+                truth = store.truth(at)
                 if truth.any() or plan.automatic:
-                    emb = store.embedding(int(at), self.device)
                     scores += measure(
                         str(at),
-                        emb,
+                        store.embedding(int(at), self.device),
                         truth,
                         segmenter,
                         plan,
                         seed=[0, int(at)],
                         frozen_too=frozen_too,
+                        group=_domain(store.pairs[at]),
                     )
-            summary = EvaluationReport(text, None, None, tuple(scores)).summary
-            for name in ("gt_prompted", "corrected"):
-                for kind in ("", "frozen_"):
-                    if f"{kind}{name}_dice" in summary:
-                        result[kind + name] = summary[f"{kind}{name}_dice"]
-            if plan.automatic:
-                result["automatic"] = summary["dice_by_step"][0]
-                if frozen_too:
-                    result["frozen_automatic"] = summary["frozen_dice_by_step"][0]
-            if "positives_on_object" in summary:
-                result["positives_on_object"] = summary["positives_on_object"]
+            result |= _figures(text, scores)
+            for domain in sorted({score.group for score in scores if score.group}):
+                of = [score for score in scores if score.group == domain]
+                self.by_domain.setdefault(domain, {}).update(_figures(text, of))
         return result
 
     def save(self, note: str = "") -> None:
         """Write the adapter if anything was trained and a folder was given."""
         if not self.trained:
             return
+        scores = {"held out in training": dict(self.scores)}
+        if len(self.by_domain) > 1:
+            scores |= {
+                f"held out in training, {domain}": found
+                for domain, found in self.by_domain.items()
+            }
         info = replace(
             self.adapter.info,
-            scores={"held out in training": dict(self.scores)},
+            scores=scores,
             note=" ".join(text for text in (self.adapter.info.note, note) if text),
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         )
         self.adapter.info = info
         if self.config.output is not None:
             save_adapter(self.adapter, self.config.output)
-
-    def close(self) -> None:
-        """Remove the embeddings."""
-        self.training = self.held_out = None
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def _has_bfloat16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return device.type == "cpu" and supported is not None and bool(supported())
-
-
-class _Clock:
-    """Seconds left, from the time the steps took so far."""
-
-    def __init__(self, total: int) -> None:
-        self.total = total
-        self.started = time.monotonic()
-
-    def __call__(self, step: int) -> float:
-        spent = time.monotonic() - self.started
-        return spent / step * (self.total - step)
+            write_curves(self.config.output, self.curves)
 
 
 @contextlib.contextmanager
-def _seeded(seed: int, *what: object) -> Iterator[None]:
-    """Draw fixed random numbers inside, whatever the caller draws between steps."""
-    with torch.random.fork_rng():
-        entropy = [seed, *(ord(c) for c in "/".join(map(str, what)))]
-        torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
-        yield
+def _cache(config: TrainConfig) -> Iterator[ViewCache]:
+    """Open the cache of views; one that is not kept is removed at the end."""
+    if config.keep_cache:
+        yield ViewCache(config.cache or default_folder(), config.cache_quota)
+        return
+    if config.cache is not None:
+        config.cache.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="promise-train-", dir=config.cache))
+    try:
+        yield ViewCache(folder, None)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-@torch.no_grad()
-def _follow(average: nn.Module, module: nn.Module, step: int) -> None:
-    """Exponential moving average, quick at the start."""
-    share = 1 - min(EMA, (1 + step) / (10 + step))
-    for kept, current in zip(average.parameters(), module.parameters(), strict=True):
-        kept.lerp_(current, share)
+def _domain(pair: ImagePair) -> str | None:
+    """Name of the set, where groups are ``set/group``."""
+    return pair.group.partition("/")[0] if pair.group and "/" in pair.group else None
+
+
+def _figures(plan: str, scores: Sequence[Score]) -> dict[str, float]:
+    """Mean Dice under the names of `Progress.held_out`."""
+    result: dict[str, float] = {}
+    summary = EvaluationReport(plan, None, None, tuple(scores)).summary
+    for name in ("gt_prompted", "corrected"):
+        for kind in ("", "frozen_"):
+            if f"{kind}{name}_dice" in summary:
+                result[kind + name] = summary[f"{kind}{name}_dice"]
+    if PromptPlan.parse(plan).automatic and scores:
+        result["automatic"] = summary["dice_by_step"][0]
+        if "frozen_dice_by_step" in summary:
+            result["frozen_automatic"] = summary["frozen_dice_by_step"][0]
+    if "positives_on_object" in summary:
+        result["positives_on_object"] = summary["positives_on_object"]
+    return result

@@ -14,6 +14,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 
+#: Part of every cached view's name: raise it when the code here draws other views.
+RECIPE = 1
+
 
 def fit(
     rgb: NDArray[np.uint8], mask: NDArray[np.bool_], size: tuple[int, int]

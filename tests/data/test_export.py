@@ -430,6 +430,7 @@ def objects(rng) -> list[SavedObject]:
         boxes=[(0, 0, 40.5, 50)],
         logits=logits,
         scores=[0.9, 0.1, np.nan],
+        answered=[False, True, False],
     )
     drawn = Prompts(mask=rng.random((33, 47)) > 0.5)
     return [

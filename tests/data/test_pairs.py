@@ -1,5 +1,7 @@
 """Images find their masks, and both are read whatever they were saved as."""
 
+from pathlib import Path
+
 import nibabel
 import numpy as np
 import pytest
@@ -12,7 +14,9 @@ from napari_promise.data.pairs import (
     find_pairs,
     read_image,
     read_mask,
+    read_pairs,
     stem_of,
+    unpaired_images,
 )
 
 
@@ -71,6 +75,45 @@ def test_images_without_a_mask_are_named(tmp_path):
         find_pairs(images, masks)
     assert "1.png, 2.png, 3.png, 4.png, 5.png and 3 more" in str(error.value)
     assert len(find_pairs(images, masks, skip_unpaired=True)) == 1
+
+
+def test_images_that_are_skipped_can_be_told(tmp_path):
+    images = touch(tmp_path / "i", "a.png", "b.png", "c.png")
+    masks = touch(tmp_path / "m", "b.png")
+    assert len(find_pairs(images, masks, skip_unpaired=True)) == 1
+    assert [p.name for p in unpaired_images(images, masks)] == ["a.png", "c.png"]
+
+
+def test_a_table_names_pairs_and_groups(tmp_path):
+    table = tmp_path / "pairs.csv"
+    table.write_text(
+        "image,mask,centre,group\n"
+        "i/a-1.png,m/a.png,x,set/one\n"
+        "/far/b-2.png,/far/b.tif,y,\n"
+    )
+    assert read_pairs(table, group=r"-(\d)") == [
+        Pair(tmp_path / "i" / "a-1.png", tmp_path / "m" / "a.png", "set/one"),
+        Pair(Path("/far/b-2.png"), Path("/far/b.tif"), "2"),
+    ]
+    assert read_pairs(table)[1].group is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("image,labels\na,b\n", "no column mask"),
+        ("", "no column image and no column mask"),
+        ("image,mask\n", "holds no pairs"),
+        ("image,mask\na.png,b.png\nc.png,\n", "line 3: an image and its mask"),
+        ("image,mask\na.png,b.png\na.png,b.png\n", "line 3: a.png .* twice"),
+        ("image,mask\n\xff,b.png\n", "cannot be read as CSV"),
+    ],
+)
+def test_a_table_with_a_mistake_is_refused_by_line(tmp_path, text, message):
+    table = tmp_path / "pairs.csv"
+    table.write_bytes(text.encode("latin-1"))
+    with pytest.raises(ValueError, match=f"pairs.csv.*{message}"):
+        read_pairs(table)
 
 
 def test_skipping_never_leaves_nothing_without_a_word(tmp_path):

@@ -18,6 +18,7 @@ from napari_promise.model.adapters import (
 )
 from napari_promise.model.auto_prompt import HeatmapAPM
 from napari_promise.model.pattern_shift import PatternEmbedding
+from napari_promise.model.point_prompters import CrossAPM, ResNetAPM
 
 
 def _adapter(name: str = "toy", **changes: Any) -> Adapter:
@@ -53,6 +54,57 @@ def test_what_is_saved_comes_back(
         "adapter.json",
         "adapter.safetensors",
     ]
+
+
+@pytest.mark.parametrize("kind", ["resnet", "cross"])
+@pytest.mark.parametrize("precision", [torch.float16, torch.float32])
+def test_the_papers_prompters_come_back_with_their_statistics(
+    tmp_path: Path, micro_sam: Any, kind: str, precision: torch.dtype
+) -> None:
+    torch.manual_seed(0)
+    apm = ResNetAPM([32], 5, 64, width=4) if kind == "resnet" else CrossAPM([32] * 2, 5)
+    for name, buffer in apm.named_buffers():
+        if name.endswith("running_var"):
+            buffer.fill_(1e6)  # more than float16 holds
+        elif name.endswith("num_batches_tracked"):
+            buffer.fill_(123_456)
+    info = AdapterInfo(
+        "toy", "micro", "0" * 64, kind, 5, ips=False, mask_choice="paper"
+    )
+    adapter = Adapter(info, apm, precision=precision)
+    folder = save_adapter(adapter, tmp_path / "toy")
+    loaded = load_adapter(folder, micro_sam)
+    assert type(loaded.apm) is type(apm)
+    assert loaded.info.mask_choice == "paper"
+    assert loaded.precision == precision
+    for name, value in apm.named_parameters():
+        stored = value.to(precision).float()
+        assert torch.equal(loaded.state_dict()[f"apm.{name}"], stored)
+    for name, value in apm.named_buffers():
+        assert torch.equal(loaded.state_dict()[f"apm.{name}"], value)
+    again = save_adapter(loaded, tmp_path / "again")
+    for file in folder.iterdir():
+        assert file.read_bytes() == (again / file.name).read_bytes()
+
+
+def test_a_record_from_before_mask_choices_is_read(
+    tmp_path: Path, micro_sam: Any
+) -> None:
+    record = save_adapter(_adapter(), tmp_path / "toy") / "adapter.json"
+    values = json.loads(record.read_text())
+    del values["mask_choice"]
+    record.write_text(json.dumps(values))
+    assert load_adapter(tmp_path / "toy", micro_sam).info.mask_choice == "default"
+
+
+def test_a_record_and_a_prompter_of_other_points_are_refused(
+    tmp_path: Path, micro_sam: Any
+) -> None:
+    info = AdapterInfo("toy", "micro", "0" * 64, "resnet", 5, ips=False)
+    apm = ResNetAPM([32], 6, 64, width=4)
+    folder = save_adapter(Adapter(info, apm), tmp_path / "toy")
+    with pytest.raises(ValueError, match="toy.*5 points"):
+        load_adapter(folder, micro_sam)
 
 
 def test_another_base_is_refused_with_both_names(
@@ -97,6 +149,8 @@ def test_damage_is_named(tmp_path: Path, micro_sam: Any) -> None:
         {**values, "format": 99},
         {**values, "slot_labels": [0, 1]},
         {**values, "apm": "magic"},
+        {**values, "mask_choice": "best"},
+        {key: value for key, value in values.items() if key != "points"},
         {**values, "modules": {"ips": {"channels": 7}, "apm": {}}},
     ):
         record.write_text(json.dumps(broken))

@@ -93,3 +93,34 @@ def test_the_map_has_four_times_the_grid_of_the_finest_level() -> None:
         apm(levels)
     rebuilt = HeatmapAPM(**apm.settings)
     rebuilt.load_state_dict(apm.state_dict())
+
+
+def test_blocks_change_nothing_until_they_are_trained() -> None:
+    torch.manual_seed(0)
+    apm = HeatmapAPM([8, 8], width=16, blocks=2).eval()
+    plain = HeatmapAPM(**{**apm.settings, "blocks": 0}).eval()
+    shared = [v for n, v in apm.state_dict().items() if not _of_a_block(n)]
+    names = plain.state_dict()
+    plain.load_state_dict(dict(zip(names, shared, strict=True)))
+    levels = [torch.randn(1, 8, 8, 8), torch.randn(1, 8, 8, 8)]
+    torch.testing.assert_close(apm(levels), plain(levels))
+    assert HeatmapAPM(**apm.settings).state_dict().keys() == apm.state_dict().keys()
+
+
+def test_blocks_let_a_cell_see_further() -> None:
+    def reach(blocks: int) -> int:
+        torch.manual_seed(0)
+        apm = HeatmapAPM([8], width=16, blocks=blocks).eval()
+        for name, value in apm.named_parameters():
+            if _of_a_block(name):
+                torch.nn.init.normal_(value, std=0.1)
+        level = torch.randn(1, 8, 16, 16, requires_grad=True)
+        apm([level])[0, 0, 32, 32].backward()
+        assert level.grad is not None
+        return int((level.grad.abs().sum(1) > 0).sum())
+
+    assert reach(2) > 2 * reach(0)
+
+
+def _of_a_block(name: str) -> bool:
+    return name.startswith("mix.") and name.count(".") == 3

@@ -25,3 +25,9 @@ def test_it_depends_on_the_image_not_on_where_things_are() -> None:
     image = torch.randn(1, 8, 4, 4)
     torch.testing.assert_close(module(image), module(image.flip(-1)))
     assert not torch.allclose(module(image), module(image + 1))
+
+
+def test_a_random_start_is_there_for_those_who_want_the_papers() -> None:
+    image = torch.randn(2, 32, 8, 8)
+    assert not PatternEmbedding(32)(image).any()
+    assert PatternEmbedding(32, zero_init=False)(image).abs().min() > 0

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from napari_promise.model import promise
 from napari_promise.model.adapters import Adapter, AdapterInfo
 from napari_promise.model.auto_prompt import HeatmapAPM
 from napari_promise.model.pattern_shift import PatternEmbedding
+from napari_promise.model.point_prompters import CrossAPM
 from napari_promise.model.sam import Embedding, encode_image
 
 # isort: split
@@ -138,12 +140,12 @@ def test_decoding_nothing_is_refused(micro_sam: Any, image: np.ndarray) -> None:
         promise.decode(micro_sam, emb, points_xy=torch.zeros(1, 1, 2), multimask=True)
 
 
-def test_three_masks_are_asked_for_one_bare_click_or_a_shift() -> None:
+def test_three_masks_are_asked_for_one_bare_click_or_for_the_first() -> None:
     assert promise.wants_multimask(1)
     assert not promise.wants_multimask(1, has_logits=True)
     assert not promise.wants_multimask(1, has_box=True)
     assert not promise.wants_multimask(2)
-    assert promise.wants_multimask(2, ips=True)
+    assert promise.wants_multimask(2, first=True)
 
 
 def test_the_best_predicted_mask_is_chosen_unless_tokens_were_shifted() -> None:
@@ -203,6 +205,43 @@ def test_proposed_points_lie_on_the_object_in_the_images_own_pixels() -> None:
     assert found.presence > 0.99
 
 
+def test_the_first_mask_is_taken_with_a_shift_or_where_the_adapter_says_so(
+    adapter: Adapter,
+) -> None:
+    assert not promise.takes_first(None)
+    assert promise.takes_first(adapter)
+    assert not promise.takes_first(adapter, ips=False)
+    adapter.ips = None
+    assert not promise.takes_first(adapter)
+    adapter.info = replace(adapter.info, mask_choice="paper")
+    assert promise.takes_first(adapter)
+    assert not promise.takes_first(adapter, ips=False)
+
+
+def test_predicted_points_come_with_the_labels_of_their_slots_into_the_image(
+    micro_sam: Any, adapter: Adapter
+) -> None:
+    """A frame of 64 pixels, filled by an image of 100 x 200 to its upper half."""
+    emb = Embedding(
+        torch.zeros(1, 32, 8, 8),
+        (torch.zeros(1, 32, 8, 8),),
+        (32, 64),
+        (100, 200),
+        "micro",
+    )
+    adapter.apm = CrossAPM([32], points=3, frame=64)
+    frame_xy = torch.tensor([[[16.0, 8.0], [32.0, 50.0], [63.9, 31.9]]])
+    adapter.apm.forward = lambda levels: frame_xy  # type: ignore[method-assign]
+    found = promise.auto_prompts(adapter, emb, micro_sam)
+    # the second lay in the padding, the third beyond the last pixel's centre
+    np.testing.assert_allclose(found.points_xy, [[50, 25], [100, 99], [199, 99]])
+    assert found.labels.tolist() == [1, 0, 0]
+    assert np.isnan(found.scores).all()
+    assert found.logits is None
+    back = promise.to_frame(torch.tensor(found.points_xy), emb)
+    torch.testing.assert_close(back[0], frame_xy[0, 0])
+
+
 def test_an_adapter_without_prompter_says_so(
     micro_sam: Any, image: np.ndarray, adapter: Adapter
 ) -> None:
@@ -233,3 +272,33 @@ def test_a_training_step_leaves_every_byte_of_sam_as_it_was(
     optimizer.step()
     after = micro_sam.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_laying_cells_out_in_rows_changes_no_number_and_leaves_no_trace(
+    micro_sam: Any, image: np.ndarray
+) -> None:
+    emb = encode_image(micro_sam, image)
+    with torch.no_grad():
+        logits, iou = promise.decode(micro_sam, emb, **_points(), multimask=True)
+    plain, plain_iou = promise.decode(micro_sam, emb, **_points(), multimask=True)
+    torch.testing.assert_close(logits, plain, rtol=0, atol=0)
+    torch.testing.assert_close(iou, plain_iou, rtol=0, atol=0)
+    assert not micro_sam.mask_decoder.transformer._forward_pre_hooks
+
+
+def test_positions_are_those_of_the_prompt_encoder_and_follow_its_weights(
+    micro_sam: Any,
+) -> None:
+    encoder = micro_sam.prompt_encoder
+    first = promise.dense_positions(encoder)
+    assert promise.dense_positions(encoder) is first
+    assert torch.equal(first, encoder.get_dense_pe())
+    frequencies = encoder.pe_layer.positional_encoding_gaussian_matrix
+    with torch.no_grad():
+        frequencies.mul_(2)
+    try:
+        assert not torch.equal(first, encoder.get_dense_pe())
+        assert torch.equal(promise.dense_positions(encoder), encoder.get_dense_pe())
+    finally:
+        with torch.no_grad():
+            frequencies.div_(2)

@@ -139,6 +139,15 @@ def test_the_embedding_is_the_predictors_rounded_to_float16(tiny, photo, embeddi
     assert embedding.original_size == (60, 90)
 
 
+def test_an_exact_embedding_is_what_the_encoder_gives(tiny, photo, embedding):
+    predictor = SamPredictor(tiny)
+    predictor.set_image(photo)
+    exact = encode_image(tiny, photo, exact=True)
+    assert torch.equal(exact.image, predictor.features)
+    assert not torch.equal(exact.levels[0], embedding.levels[0])
+    assert torch.equal(exact.levels[0].half().float(), embedding.levels[0])
+
+
 def test_the_predictor_draws_the_same_logits_from_the_embedding(tiny, photo, embedding):
     predictor = SamPredictor(tiny)
     predictor.set_image(photo)

@@ -11,11 +11,17 @@ import pytest
 from PIL import Image
 
 from napari_promise.data.pairs import Pair
+from napari_promise.document import Document, Region
 from napari_promise.prompts import Prompts
 from napari_promise.training.evaluate import (
+    MOST_CLICKS,
+    EvaluationReport,
     PromptPlan,
+    Score,
+    clicks_needed,
     dice,
     evaluate,
+    evaluate_all,
     iou,
     next_click,
     random_points,
@@ -58,6 +64,9 @@ class PaintsDiscs:
                 mask[near] = label == 1
         return Answer(mask, np.zeros((1, 4, 4), np.float32))
 
+    def probabilities(self, emb: tuple[int, ...], logits: np.ndarray) -> np.ndarray:
+        return np.full(emb, 0.25, np.float32)
+
     def propose(self, emb: Any) -> Prompts:
         if self.proposal is None:
             raise ValueError("auto-prompting needs an adapter")
@@ -88,6 +97,8 @@ def two_discs(tmp_path: Path) -> Pair:
         ("click:3", "gt_prompted"),
         ("gt:16", "gt_prompted"),
         ("box", "gt_prompted"),
+        ("noc", "gt_prompted"),
+        ("auto+noc", "corrected"),
     ],
 )
 def test_automatic_and_prompted_scores_have_columns_of_their_own(
@@ -97,7 +108,8 @@ def test_automatic_and_prompted_scores_have_columns_of_their_own(
 
 
 @pytest.mark.parametrize(
-    "text", ["", "click", "click:0", "gt:-1", "automatic", "box:2"]
+    "text",
+    ["", "click", "click:0", "gt:-1", "automatic", "box:2", "noc:3", "auto+noc+noc"],
 )
 def test_unknown_prompts_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="use auto, auto"):
@@ -183,6 +195,38 @@ def test_automatic_prompts_are_scored_on_the_whole_foreground(two_discs: Pair) -
     assert report.summary["frozen_corrected_dice"] < report.summary["corrected_dice"]
 
 
+def test_a_click_after_automatic_prompts_is_answered_as_in_the_window(
+    two_discs: Pair,
+) -> None:
+    found = Prompts(
+        points=[(20, 20), (5, 70), (59, 0)],
+        labels=[1, 1, 0],
+        logits=np.full((1, 4, 4), 3),
+    )
+    segmenter = PaintsDiscs(found)
+    evaluate([two_discs], segmenter, "auto+click:2")
+    start, *clicked = segmenter.seen[:3]
+    assert start == found
+    document = Document()
+    object_id = document.new_object().id
+    record = document.set_prompts(
+        object_id, found, ["auto"] * 3, keep_logits=True, coarse=found.logits
+    )
+    for prompts in clicked:
+        document.set_mask(
+            object_id,
+            Region.from_mask(np.ones((60, 80), bool)),
+            score=0,
+            logits=np.zeros((1, 4, 4), np.float32),
+            revision=record.revision,
+        )
+        record = document.edit_prompts(
+            object_id, points=prompts.points, labels=prompts.labels
+        )
+        assert record.prompts == prompts
+        assert prompts.answered is not None
+
+
 def test_nothing_proposed_on_an_empty_image_is_right(tmp_path: Path) -> None:
     pair = _pair(tmp_path, "empty", np.zeros((20, 20), np.uint8))
     report = evaluate([pair], PaintsDiscs(Prompts()), "auto")
@@ -207,3 +251,119 @@ def test_what_cannot_be_measured_is_named_and_the_rest_goes_on(
     record = json.loads(json.dumps(report.to_json()))
     assert record["summary"]["skipped"] == 3
     assert len(record["scores"]) == 2
+
+
+def test_several_ways_of_prompting_encode_every_image_once(two_discs: Pair) -> None:
+    segmenter = PaintsDiscs(Prompts(points=[(20, 20)]))
+    encoded = []
+    encode = segmenter.encode
+    segmenter.encode = lambda image: encoded.append(1) or encode(image)  # type: ignore[method-assign]
+    reports = evaluate_all([two_discs], segmenter, ["auto", "click:1", "noc"])
+    assert len(encoded) == 1
+    assert [report.prompts for report in reports] == ["auto", "click:1", "noc"]
+    assert [len(report.scores) for report in reports] == [1, 2, 2]
+    alone = evaluate([two_discs], PaintsDiscs(Prompts(points=[(20, 20)])), "click:1")
+    assert reports[1] == alone
+
+
+def test_the_same_prompts_twice_are_refused(two_discs: Pair) -> None:
+    with pytest.raises(ValueError, match="once"):
+        evaluate_all([two_discs], PaintsDiscs(), ["box", "box"])
+
+
+def test_clicks_are_counted_until_the_iou_is_reached_the_first_time() -> None:
+    at_85 = 2 * 0.85 / 1.85
+    assert clicks_needed([0.2, at_85, 0.9], 0.85) == 2
+    assert clicks_needed([0.2, at_85 - 1e-6], 0.85) is None
+    assert clicks_needed([at_85, 0.9], 0.85, automatic=True) == 0
+    assert clicks_needed([0.2, at_85], 0.85, automatic=True) == 1
+    assert clicks_needed([], 0.85) is None
+
+
+def test_nobody_clicks_on_once_both_ious_are_reached(two_discs: Pair) -> None:
+    segmenter = PaintsDiscs()
+    (report,) = evaluate_all([two_discs], segmenter, ["noc"])
+    assert len(segmenter.seen) == 2  # one click an object
+    assert report.summary["gt_prompted_noc85"] == 1
+    assert report.summary["gt_prompted_noc90_failures"] == 0
+    assert "gt_prompted_dice" not in report.summary
+
+
+class PaintsTheSameAlways(PaintsDiscs):
+    """Whatever is clicked."""
+
+    def segment(
+        self, emb: tuple[int, ...], prompts: Prompts, *, ips: bool = True
+    ) -> Answer:
+        self.seen.append(prompts)
+        mask = np.zeros(emb, dtype=bool)
+        mask[:5, :5] = True
+        return Answer(mask, np.zeros((1, 4, 4), np.float32))
+
+
+def test_an_object_that_is_never_reached_counts_twenty_clicks(two_discs: Pair) -> None:
+    segmenter = PaintsTheSameAlways()
+    (report,) = evaluate_all([two_discs], segmenter, ["noc"])
+    assert len(segmenter.seen) == 2 * MOST_CLICKS
+    assert report.summary["gt_prompted_noc85"] == MOST_CLICKS
+    assert report.summary["gt_prompted_noc85_failures"] == 2
+
+
+def test_good_automatic_prompts_need_no_click(two_discs: Pair) -> None:
+    segmenter = PaintsDiscs(Prompts(points=[(20, 20), (40, 60)]))
+    (report,) = evaluate_all([two_discs], segmenter, ["auto+noc"])
+    assert report.summary["corrected_noc85"] == 0
+    assert report.summary["frozen_corrected_noc85"] > 0
+
+
+def test_measures_are_taken_of_the_probabilities_when_asked_for(
+    two_discs: Pair,
+) -> None:
+    plain = evaluate([two_discs], PaintsDiscs(), "click:1")
+    assert plain.scores[0].measures is None
+    segmenter = PaintsDiscs(Prompts(points=[(20, 20)]))
+    report = evaluate([two_discs], segmenter, "auto", metrics=True)
+    share = (2 * 197) / (60 * 80)
+    assert report.summary["automatic_mae"] == pytest.approx(
+        0.25 * (1 - share) + 0.75 * share, abs=0.003
+    )
+    assert report.summary["automatic_e_max"] >= report.summary["automatic_e_mean"]
+    assert "frozen_automatic_s_measure" in report.summary
+
+
+def test_nothing_drawn_has_measures_too_but_no_distance(two_discs: Pair) -> None:
+    segmenter = PaintsDiscs(Prompts())
+    summary = evaluate([two_discs], segmenter, "auto", metrics=True).summary
+    assert summary["automatic_dice"] == 0
+    assert "automatic_hd95" not in summary
+    assert "automatic_mae" in summary
+
+
+def test_intervals_are_by_group_where_images_have_one() -> None:
+    def report(groups: list[str | None]) -> EvaluationReport:
+        scores = [
+            Score(str(i), None, i / 39, i / 39, None, None, group=group)
+            for i, group in enumerate(groups)
+        ]
+        return EvaluationReport("auto", None, None, tuple(scores))
+
+    by_image = report([None] * 40).intervals()["automatic_dice"]
+    by_group = report([str(i // 10) for i in range(40)]).intervals()["automatic_dice"]
+    assert by_group[1] - by_group[0] > 1.3 * (by_image[1] - by_image[0])
+    assert report(["a"] * 40).intervals() == {}
+    assert report(["a"] * 40).to_json()["bootstrap"]["by"] == "group"
+
+
+def test_images_without_an_object_are_told_apart(
+    tmp_path: Path, two_discs: Pair
+) -> None:
+    empty = _pair(tmp_path, "empty", np.zeros((60, 80), np.uint8))
+    segmenter = PaintsDiscs(Prompts(points=[(20, 20), (40, 60)]))
+    summary = evaluate([empty, two_discs], segmenter, "auto").summary
+    assert summary["images_without_object"] == 1
+    assert summary["of_these_left_unprompted"] == 0
+    assert summary["automatic_dice_where_object"] == 1
+    assert summary["automatic_dice"] == 0.5
+    (clicks,) = evaluate_all([empty, two_discs], segmenter, ["auto+noc"])
+    assert len(clicks.scores) == 1
+    assert "its mask is empty" in clicks.skipped[0]

@@ -5,8 +5,6 @@ Knows rectangles and whose they are; not what becomes of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +15,7 @@ from qtpy.QtCore import QTimer
 
 from napari_promise.document import Plane
 from napari_promise.widgets.layers.geometry import image_shape, placement
+from napari_promise.widgets.layers.guard import Guard
 from napari_promise.widgets.layers.table import UNASSIGNED
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ class BoxPrompts:
             **placement(image),
         )
         self.agreed: tuple[Box, ...] = ()
-        self._writing = False
+        self._writing = Guard()
         self._owner = UNASSIGNED
         self._connections = (
             (self.layer.events.data, self._on_data),
@@ -120,7 +119,7 @@ class BoxPrompts:
     def show(self, boxes: tuple[Box, ...]) -> None:
         """Make the layer hold exactly these boxes, as our own doing."""
         if self.read() != boxes:
-            with self._our_own_writing():
+            with self._writing:
                 self.layer.selected_data = set()
                 self.layer.data = []
                 if boxes:
@@ -133,17 +132,8 @@ class BoxPrompts:
     def set_next(self, object_id: int) -> None:
         """Choose whose the next drawn box is."""
         self._owner = object_id
-        with self._our_own_writing():
+        with self._writing:
             self.layer.feature_defaults = {"object": object_id}
-
-    @contextmanager
-    def _our_own_writing(self) -> Iterator[None]:
-        before = self._writing
-        self._writing = True
-        try:
-            yield
-        finally:
-            self._writing = before
 
     def _settle(self) -> None:
         # A rectangle being drawn is in the layer from the first pixel on.

@@ -15,8 +15,7 @@ Knows no model and no worker.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,6 +34,7 @@ from napari_promise.widgets.layers.geometry import (
     plane_on_display,
     point_dims_at,
 )
+from napari_promise.widgets.layers.guard import Guard
 from napari_promise.widgets.layers.resample import plane_mask
 from napari_promise.widgets.layers.source import LayerSource
 from napari_promise.widgets.layers.strokes import Stroke
@@ -101,8 +101,8 @@ class LayerBridge:
         self.plane: Plane = ()
         self.include = True
         self._works: list[Work] = []
-        self._moving_layers = False
-        self._editing = False
+        self._moving_layers = Guard()
+        self._editing = Guard()
         self._shown: dict[int, ObjectRecord] = {}
         self._contrast = QTimer()
         self._contrast.setSingleShot(True)
@@ -215,7 +215,7 @@ class LayerBridge:
             disconnect()
         self._image_disconnects.clear()
         self._contrast.stop()
-        with self._our_own_moves():
+        with self._moving_layers:
             for layer in work.prompt_layers:
                 if self._holds(layer):
                     self._viewer.layers.remove(layer)
@@ -391,15 +391,6 @@ class LayerBridge:
     def _holds(self, layer: Layer) -> bool:
         return any(layer is other for other in self._viewer.layers)
 
-    @contextmanager
-    def _our_own_moves(self) -> Iterator[None]:
-        before = self._moving_layers
-        self._moving_layers = True
-        try:
-            yield
-        finally:
-            self._moving_layers = before
-
     def _show_layers(self, *, labels: bool = True) -> bool:
         """Put our missing layers into the viewer; True if there were any."""
         work = self.work
@@ -410,7 +401,7 @@ class LayerBridge:
         if not missing:
             return False
         active = self._viewer.layers.selection.active
-        with self._our_own_moves():
+        with self._moving_layers:
             for layer in missing:
                 # Below those of ours that belong above it.
                 above = work.layers[work.layers.index(layer) + 1 :]
@@ -530,7 +521,7 @@ class LayerBridge:
             )
             after = after.take(good)
         changed: list[int] = []
-        with self._one_edit(), document.step(edits.edit_name(before, after)):
+        with self._editing, document.step(edits.edit_name(before, after)):
             keys = [(int(o), after.plane(i)) for i, o in enumerate(after.objects)]
             owners = edits.assign(document, keys)
             objects = np.array([owners[key] for key in keys], dtype=np.int64)
@@ -556,7 +547,7 @@ class LayerBridge:
         after = edits.usable_boxes(after, work.shape)
         changed: list[int] = []
         name = "draw box" if len(after) > len(before) else "edit boxes"
-        with self._one_edit(), document.step(name):
+        with self._editing, document.step(name):
             owners = edits.assign(document, [(b.object_id, b.plane) for b in after])
             corners: dict[int, list[tuple[float, ...]]] = {
                 box.object_id: [] for box in before if box.object_id in document
@@ -587,14 +578,6 @@ class LayerBridge:
         self._choose_next()
         if changed:
             self.edited.emit(changed)
-
-    @contextmanager
-    def _one_edit(self) -> Iterator[None]:
-        self._editing = True
-        try:
-            yield
-        finally:
-            self._editing = False
 
     def _on_box_drawn(self, _work: Work) -> None:
         QTimer.singleShot(0, self.use_points)

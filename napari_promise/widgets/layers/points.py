@@ -6,8 +6,6 @@ them. Polarity is a feature, and colour and symbol follow it, never the other wa
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +14,7 @@ from psygnal import Signal
 from qtpy.QtCore import QTimer
 
 from napari_promise.widgets.layers.geometry import image_shape, placement
+from napari_promise.widgets.layers.guard import Guard
 from napari_promise.widgets.layers.table import (
     UNASSIGNED,
     PointTable,
@@ -86,7 +85,7 @@ class PointPrompts:
         self.agreed = PointTable.empty(ndim)
         self._foreground = UNASSIGNED
         self._next = (UNASSIGNED, True)
-        self._writing = False
+        self._writing = Guard()
         self._just_added = False
         self._borrowed_select = False
         self._prepare_next()
@@ -153,7 +152,7 @@ class PointPrompts:
             not assigned, so that selection and interaction go on undisturbed.
         """
         now = self.read()
-        with self._our_own_writing():
+        with self._writing:
             if not np.array_equal(now.data, table.data):
                 self.layer.selected_data = set()
                 # A copy: napari drags points in place, in the array it was given.
@@ -168,7 +167,7 @@ class PointPrompts:
         """Show one object's points in full and the others' faintly."""
         if object_id != self._foreground:
             self._foreground = object_id
-            with self._our_own_writing():
+            with self._writing:
                 self._restyle(self.agreed)
 
     def set_next(self, object_id: int, include: bool) -> None:
@@ -193,7 +192,7 @@ class PointPrompts:
         """
         object_id, include = self._next
         layer = self.layer
-        with self._our_own_writing(), layer.block_update_properties():
+        with self._writing, layer.block_update_properties():
             layer.feature_defaults = {
                 "object": object_id,
                 "polarity": INCLUDE if include else EXCLUDE,
@@ -255,15 +254,6 @@ class PointPrompts:
                 layer.symbol = symbols
 
     # -- watching -----------------------------------------------------------------
-
-    @contextmanager
-    def _our_own_writing(self) -> Iterator[None]:
-        before = self._writing
-        self._writing = True
-        try:
-            yield
-        finally:
-            self._writing = before
 
     def _settle(self) -> None:
         if self._writing:

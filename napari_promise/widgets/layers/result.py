@@ -5,8 +5,6 @@ Knows pixels and strokes; not objects, prompts or undo.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +14,7 @@ from psygnal import Signal
 
 from napari_promise.document import BBox, Plane
 from napari_promise.widgets.layers.geometry import image_shape, placement
+from napari_promise.widgets.layers.guard import Guard
 from napari_promise.widgets.layers.strokes import strokes
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ class ResultLabels:
             colormap=CyclicLabelColormap(colors=["transparent", *_COLOURS]),
             **placement(image),
         )
-        self._writing = False
+        self._writing = Guard()
         self.connect()
 
     def connect(self) -> None:
@@ -106,16 +105,8 @@ class ResultLabels:
             rows + r0,
             columns + c0,
         )
-        with self._our_own_writing():
+        with self._writing:
             self.layer.data_setitem(indices, np.asarray(values)[rows, columns])
-
-    @contextmanager
-    def _our_own_writing(self) -> Iterator[None]:
-        self._writing = True
-        try:
-            yield
-        finally:
-            self._writing = False
 
     def _on_paint(self, event: Any) -> None:
         if not self._writing:

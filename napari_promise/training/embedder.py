@@ -1,0 +1,392 @@
+"""Encode the views of image files once, and hand them to training as tensors.
+
+`Embedder` fills a `ViewCache` with what it lacks; `Views` reads it back, in order. A
+pair that cannot be used is left out and named; a mask without foreground is a view that
+teaches that nothing is there. The module knows no prompters, losses or optimizers.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from napari_promise.data import pairs as files
+from napari_promise.data.planes import to_rgb8
+from napari_promise.model.sam import Embedding, encode_image
+from napari_promise.training import views
+from napari_promise.training.config import ImagePair
+from napari_promise.training.view_cache import (
+    Target,
+    ViewCache,
+    file_digest,
+    view_key,
+)
+
+if TYPE_CHECKING:
+    from segment_anything.modeling import Sam
+
+#: From this many views on the first is encoded twice, because a first run is slower.
+_WORTH_TIMING = 20
+_NAMED = 5
+
+
+class Views:
+    """Views of a run, read from the cache in the order they were added.
+
+    Parameters
+    ----------
+    cache : ViewCache
+    model_id : str
+        Of the base model.
+    parts : tuple of str
+        What the cache holds of each: ``image``, ``levels`` or both.
+    """
+
+    def __init__(self, cache: ViewCache, model_id: str, parts: tuple[str, ...]) -> None:
+        self.cache = cache
+        self.model_id = model_id
+        self.parts = parts
+        self.pairs: list[ImagePair] = []
+        self._keys: list[str] = []
+        self._targets: list[bytes] = []
+        self._sizes: list[tuple[int, int]] = []
+        self._with_object: list[bool] = []
+
+    def add(self, pair: ImagePair, key: str, target: Target) -> None:
+        """Append a view that the cache holds."""
+        self.pairs.append(pair)
+        self._keys.append(key)
+        self._targets.append(target.to_bytes())  # a few kilobytes instead of 64
+        self._sizes.append(target.size)
+        self._with_object.append(bool((target.share >= 128).any()))
+
+    @property
+    def count(self) -> int:
+        """Views so far."""
+        return len(self._keys)
+
+    @property
+    def with_object(self) -> NDArray[np.int64]:
+        """Indices of views in which something is foreground."""
+        return np.flatnonzero(self._with_object)
+
+    def read(self, at: int, part: str) -> tuple[torch.Tensor, ...]:
+        """(C, h, w) float16 each, of ``image`` (one) or ``levels``, on the CPU."""
+        return self.cache.read(self._keys[at], part)
+
+    def embedding(self, at: int, device: torch.device) -> Embedding:
+        """Everything that is kept of a view, as float32.
+
+        Parameters
+        ----------
+        at : int
+        device : torch.device
+
+        Returns
+        -------
+        Embedding
+            Without levels where they are not kept. Its image has the size that it has
+            in SAM's frame.
+        """
+        found = {
+            part: tuple(x[None].to(device, torch.float32) for x in self.read(at, part))
+            for part in self.parts
+        }
+        size = self._sizes[at]
+        levels = found.get("levels", ())
+        return Embedding(found["image"][0], levels, size, size, self.model_id)
+
+    def target_and_inside(self, at: int, grid: int) -> tuple[torch.Tensor, ...]:
+        """(1, grid, grid) share of foreground, and 1 where the image is."""
+        share = Target.from_bytes(self._targets[at]).share.astype(np.float32) / 255
+        height, width = self._sizes[at]
+        frame = max(height, width)
+        inside = torch.zeros(1, grid, grid)
+        inside[:, : math.ceil(grid * height / frame)] = 1
+        inside[:, :, math.ceil(grid * width / frame) :] = 0
+        return F.adaptive_avg_pool2d(torch.from_numpy(share)[None], grid), inside
+
+    def truth(self, at: int) -> NDArray[np.bool_]:
+        """(height, width) bool, at the size that the image has in SAM's frame."""
+        return Target.from_bytes(self._targets[at]).truth
+
+
+@dataclass(frozen=True)
+class Step:
+    """How far the embedding is: views, those among them to encode, and a message."""
+
+    done: int
+    total: int
+    to_encode: int
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class _Job:
+    pair: ImagePair
+    image_digest: str
+    mask_digest: str
+    view: int  # -1 held out
+    key: str
+    parts: tuple[str, ...]
+
+
+class Embedder:
+    """Fills a cache with the views of a run.
+
+    Parameters
+    ----------
+    sam : segment_anything.modeling.Sam
+    cache : ViewCache
+    training_parts, held_out_parts : tuple of str
+        What is kept of each view: ``image``, ``levels`` or both.
+    views_each : int
+        Of a training image: itself, and augmented ones.
+    autocast : callable
+        Makes the context in which training views are encoded.
+    precision : str
+        Named in the keys of what was encoded in that context.
+
+    Attributes
+    ----------
+    training, held_out : Views
+    left_out : dict
+        (image, mask) -> why.
+    digests : list of str
+        Of everything that was used, in order: equal lists, equal data.
+    """
+
+    def __init__(
+        self,
+        sam: Sam,
+        cache: ViewCache,
+        *,
+        training_parts: tuple[str, ...],
+        held_out_parts: tuple[str, ...],
+        views_each: int,
+        autocast: Callable[[], AbstractContextManager[object]],
+        precision: str,
+    ) -> None:
+        self.sam = sam
+        self.cache = cache
+        self.views_each = views_each
+        self.autocast = autocast
+        self.precision = precision
+        self.grid = int(sam.prompt_encoder.mask_input_size[0])
+        self.frame = int(sam.image_encoder.img_size)
+        model_id = str(getattr(sam, "model_id", "unnamed"))
+        self.training = Views(cache, model_id, training_parts)
+        self.held_out = Views(cache, model_id, held_out_parts)
+        self.left_out: dict[tuple[Path, Path], str] = {}
+        self.digests: list[str] = []
+
+    def run(
+        self, training: Sequence[ImagePair], held_out: Sequence[ImagePair]
+    ) -> Iterator[Step]:
+        """Embed the held-out pairs, then the views of the training pairs.
+
+        Yields
+        ------
+        Step
+            After each view.
+
+        Raises
+        ------
+        ValueError
+            If more than half of the pairs cannot be used, none is left, every mask is
+            empty, or there is no room.
+        """
+        pairs = len(training) + len(held_out)
+        jobs = []
+        for job in self._jobs(training, held_out, pairs):
+            if isinstance(job, Step):
+                yield job
+            else:
+                jobs.append(job)
+        missing = {job.key for job in jobs if not self.cache.has(job.key, job.parts)}
+        wanted, encoded, said = len(missing), 0, False
+        for done, job in enumerate(jobs, start=1):
+            message = ""
+            if self._name(job.pair) in self.left_out:
+                wanted -= job.key in missing
+                missing.discard(job.key)
+                continue
+            try:
+                target = self._target(job)
+                if job.key in missing or target is None:
+                    emb, target = self._look(job, encode=job.key in missing)
+                    if emb is not None:
+                        if not said:
+                            said = True
+                            message = self._cost(job, jobs, missing, emb)
+                        self._keep(job, emb)
+                        missing.discard(job.key)
+                        encoded += 1
+                    self.cache.put_target(job.key, job.mask_digest, target)
+            except _Unusable as error:
+                message = self._leave_out(job.pair, str(error), pairs)
+            else:
+                of = self.held_out if job.view < 0 else self.training
+                of.add(job.pair, job.key, target)
+                self.digests += [job.key, job.mask_digest]
+            yield Step(done, len(jobs), wanted - encoded, message)
+        self._check()
+
+    def summary(self) -> str:
+        """One line about pairs that were left out, and images without an object."""
+        said = []
+        if self.left_out:
+            reasons = list(self.left_out.values())
+            more = len(reasons) - _NAMED
+            said.append(
+                f"{len(reasons)} pairs were left out: {'; '.join(reasons[:_NAMED])}"
+                + (f"; and {more} more" if more > 0 else "")
+            )
+        # the first views of the training pairs are the images themselves
+        plain = self.training.count // self.views_each
+        empty = plain - int((self.training.with_object < plain).sum())
+        if empty:
+            said.append(
+                f"{empty} of {plain} training masks are empty: they teach that nothing "
+                "is there"
+            )
+        return "; ".join(said)
+
+    def _jobs(
+        self,
+        training: Sequence[ImagePair],
+        held_out: Sequence[ImagePair],
+        pairs: int,
+    ) -> Iterator[_Job | Step]:
+        """Every view in order; a step for every pair whose files cannot be read."""
+        base = str(getattr(self.sam, "sha256", "")) or self.training.model_id
+        digests: dict[tuple[Path, Path], tuple[str, str]] = {}
+        for pair in (*held_out, *training):
+            try:
+                found = file_digest(pair.image), file_digest(pair.mask)
+            except OSError as error:
+                path = error.filename or pair.image
+                reason = f"{path} cannot be read ({error.strerror})"
+                yield Step(0, pairs, 0, self._leave_out(pair, reason, pairs))
+            else:
+                digests[self._name(pair)] = found
+        ordered = [(pair, -1) for pair in held_out]
+        ordered += [(pair, v) for v in range(self.views_each) for pair in training]
+        for pair, view in ordered:
+            if self._name(pair) not in digests:
+                continue
+            image, mask = digests[self._name(pair)]
+            # what is measured is embedded exactly, as the user's images are
+            precision = "float32" if view < 0 else self.precision
+            name = f"{max(view, 0)}-{precision}"
+            key = view_key(image, name, base, self.frame, views.RECIPE)
+            of = self.held_out if view < 0 else self.training
+            yield _Job(pair, image, mask, view, key, of.parts)
+
+    def _target(self, job: _Job) -> Target | None:
+        return self.cache.target(job.key, job.mask_digest)
+
+    def _look(self, job: _Job, *, encode: bool) -> tuple[Embedding | None, Target]:
+        """Read a pair, make its view, and encode that if asked for."""
+        try:
+            rgb = to_rgb8(files.read_image(job.pair.image))
+            mask = files.read_mask(job.pair.mask) != 0
+        except (OSError, ValueError) as error:
+            raise _Unusable(str(error)) from error
+        if mask.shape != rgb.shape[:2]:
+            sizes = [" x ".join(map(str, s)) for s in (rgb.shape[:2], mask.shape)]
+            raise _Unusable(
+                f"{job.pair.image} has {sizes[0]} pixels, its mask {job.pair.mask} "
+                f"{sizes[1]}: they must be equal"
+            )
+        scale = self.frame / max(mask.shape)
+        height, width = (int(side * scale + 0.5) for side in mask.shape)
+        if not height or not width:
+            raise _Unusable(f"{job.pair.image} is too thin for SAM: crop it")
+        rgb, share = views.fit(rgb, mask, (height, width))
+        if job.view > 0:
+            seed = [int(job.image_digest[:16], 16), job.view]
+            rgb, share = views.augment(rgb, share, np.random.default_rng(seed))
+        emb = self._encode(job, rgb) if encode else None
+        padded = np.zeros((self.frame, self.frame), np.float32)
+        padded[:height, :width] = share
+        pooled = F.adaptive_avg_pool2d(torch.from_numpy(padded)[None], self.grid)[0]
+        cells = (pooled * 255).round().byte().numpy()
+        return emb, Target((height, width), cells, share >= 0.5)
+
+    def _encode(self, job: _Job, rgb: NDArray[np.uint8]) -> Embedding:
+        if job.view < 0:
+            return encode_image(self.sam, rgb)
+        with self.autocast():
+            return encode_image(self.sam, rgb)
+
+    def _cost(
+        self, job: _Job, jobs: Sequence[_Job], missing: set[str], emb: Embedding
+    ) -> str:
+        """Make room, or raise; say what the cache will cost."""
+        size = {
+            "image": 2 * emb.image.numel(),
+            "levels": sum(2 * level.numel() for level in emb.levels),
+        }
+        parts = {other.key: other.parts for other in jobs if other.key in missing}
+        needed = sum(sum(size[part] for part in found) for found in parts.values())
+        self.cache.make_room(needed, (other.key for other in jobs))
+        started = time.monotonic()
+        if len(missing) >= _WORTH_TIMING:
+            self._look(job, encode=True)
+        seconds = (time.monotonic() - started) * len(missing)
+        about = f", about {spoken(seconds)}" if seconds >= 1 else ""
+        kept = len({other.key for other in jobs}) - len(missing)
+        return (
+            f"{len(missing)} views to encode: {needed / 1e9:.2f} GB in "
+            f"{self.cache.folder}{about}" + (f" ({kept} are there)" if kept else "")
+        )
+
+    def _keep(self, job: _Job, emb: Embedding) -> None:
+        for part in job.parts:
+            tensors = (emb.image,) if part == "image" else emb.levels
+            self.cache.put(job.key, part, [tensor[0] for tensor in tensors])
+
+    def _leave_out(self, pair: ImagePair, reason: str, pairs: int) -> str:
+        self.left_out[self._name(pair)] = reason
+        if 2 * len(self.left_out) > pairs:
+            raise ValueError(
+                f"{len(self.left_out)} of {pairs} pairs cannot be used, which is more "
+                f"than half; the first: {next(iter(self.left_out.values()))}"
+            )
+        return f"left out: {reason}"
+
+    @staticmethod
+    def _name(pair: ImagePair) -> tuple[Path, Path]:
+        return pair.image, pair.mask
+
+    def _check(self) -> None:
+        if not self.training.count or not self.held_out.count:
+            which = "hold out" if self.training.count else "train on"
+            first = next(iter(self.left_out.values()), "no pairs")
+            raise ValueError(f"no image left to {which}: {first}")
+        if not len(self.training.with_object):
+            raise ValueError("every mask is empty: check that foreground is above zero")
+
+
+class _Unusable(ValueError):
+    """A pair that cannot be used; names the file."""
+
+
+def spoken(seconds: float) -> str:
+    """Say a duration as a person would: ``40 s``, ``12 min``, ``2.5 h``."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if seconds < 6000:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

@@ -1,0 +1,287 @@
+"""What each module of an adapter learns, and from what: one class for each.
+
+A task names the module to train, cuts a pass into batches, and gives the loss of a
+batch through the frozen decoder where that is needed. How passes are repeated, chosen
+and kept is the trainer's business. The module knows no files, optimizers or progress.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from napari_promise.model import promise
+from napari_promise.model.auto_prompt import HeatmapAPM
+from napari_promise.model.batched_decode import decode_images
+from napari_promise.model.pattern_shift import PatternEmbedding
+from napari_promise.model.point_prompters import PointAPM
+from napari_promise.model.sam import Embedding
+from napari_promise.training.config import TrainConfig
+from napari_promise.training.embedder import Views
+from napari_promise.training.evaluate import next_click, random_points
+from napari_promise.training.losses import mask_loss, point_loss, signed_distance
+
+if TYPE_CHECKING:
+    from segment_anything.modeling import Sam
+
+CORRECTED = 0.4  # share of the IPS's views whose prompts hold a corrective click
+FROM_MAP = 0.65  # share whose points come from the prompter, where it draws a map
+
+
+class Task(Protocol):
+    """What `trainer` repeats."""
+
+    name: str
+    module: nn.Module
+    rate: float
+    epochs: int
+    quick_on: tuple[str, ...]  # kinds of devices on which half precision serves
+
+    def batches(self, rng: np.random.Generator) -> list[NDArray[np.int64]]:
+        """Cut one pass into batches of view indices."""
+
+    def loss(self, chosen: NDArray[np.int64], rng: np.random.Generator) -> torch.Tensor:
+        """Scalar loss of a batch, with gradients to `module`."""
+
+
+class HeatmapTask:
+    """Where the object is: a coarse map, supervised cell by cell."""
+
+    name = "apm"
+    quick_on = ("cpu", "cuda")
+
+    def __init__(
+        self, config: TrainConfig, apm: HeatmapAPM, store: Views, device: torch.device
+    ) -> None:
+        self.module = apm
+        self.store = store
+        self.device = device
+        self.batch = config.apm_batch
+        self.rate = float(config.apm_rate or 0)
+        self.epochs = config.apm_epochs
+
+    def batches(self, rng: np.random.Generator) -> list[NDArray[np.int64]]:
+        """Every view once."""
+        return _cut(rng.permutation(self.store.count), self.batch)
+
+    def loss(self, chosen: NDArray[np.int64], rng: np.random.Generator) -> torch.Tensor:
+        """Mask loss of the map; views are mirrored or transposed, features alike."""
+        columns: list[list[torch.Tensor]] = []
+        for at in chosen:
+            levels = [x.float() for x in self.store.read(int(at), "levels")]
+            image = []
+            if self.module.neck_channels:
+                image = [x.float() for x in self.store.read(int(at), "image")]
+            side = 4 * max(level.shape[-1] for level in levels)
+            target, inside = self.store.target_and_inside(int(at), side)
+            tensors = [*levels, *image, target, inside]
+            for axis in (-1, -2):
+                if rng.random() < 0.5:
+                    tensors = [x.flip(axis) for x in tensors]
+            if rng.random() < 0.5:
+                tensors = [x.transpose(-1, -2) for x in tensors]
+            columns.append(tensors)
+        *features, target, inside = _stacked(columns, self.device)
+        count = len(self.module.level_channels)
+        logits = self.module(features[:count], *features[count:])
+        return mask_loss(logits.float(), target, inside)
+
+
+class PointTask:
+    """Coordinates, through the frozen decoder: the paper's way [1]_.
+
+    With IPS both modules learn together here, as the authors' do.
+
+    References
+    ----------
+    .. [1] Wang et al., "ProMISe: Promptable Medical Image Segmentation using SAM",
+       arXiv 2403.04164, 2024.
+    """
+
+    name = "apm"
+    quick_on = ("cuda",)
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        sam: Sam,
+        apm: PointAPM,
+        ips: PatternEmbedding | None,
+        store: Views,
+    ) -> None:
+        self.config = config
+        self.sam = sam
+        self.store = store
+        self.module = nn.ModuleDict({"apm": apm})
+        if ips is not None:
+            self.module["ips"] = ips
+        self.labels = torch.tensor(apm.labels, device=sam.device)
+        self.rate = float(config.apm_rate or 0)
+        self.epochs = config.apm_epochs
+
+    def batches(self, rng: np.random.Generator) -> list[NDArray[np.int64]]:
+        """Every view once."""
+        return _cut(rng.permutation(self.store.count), self.config.apm_batch)
+
+    def loss(self, chosen: NDArray[np.int64], rng: np.random.Generator) -> torch.Tensor:
+        """Mask loss of what the points draw, and `point_loss` if it is asked for."""
+        config, device = self.config, self.sam.device
+        grid = int(self.sam.prompt_encoder.mask_input_size[0])
+        columns = []
+        for at in chosen:
+            levels = [x.float() for x in self.store.read(int(at), "levels")]
+            (image,) = self.store.read(int(at), "image")
+            target, inside = self.store.target_and_inside(int(at), grid)
+            columns.append([*levels, image.float(), target, inside])
+        *levels, image, target, inside = _stacked(columns, device)
+        points = self.module["apm"](levels)  # (B, P, 2)
+        delta = self.module["ips"](image) if "ips" in self.module else None
+        masks = decode_images(
+            self.sam,
+            image,
+            (points, self.labels.expand(len(points), -1)),
+            multimask=delta is not None or config.mask_choice == "paper",
+            delta=delta,
+        )
+        loss = mask_loss(
+            masks[:, :1].float(), target, inside, double_sigmoid=config.double_sigmoid
+        )
+        if config.auxiliary:
+            distance = signed_distance(target, inside).to(device)
+            in_frame = points / self.sam.image_encoder.img_size
+            loss = loss + config.auxiliary * point_loss(in_frame, self.labels, distance)
+        return loss
+
+
+class ShiftTask:
+    """How the object looks: the shift of the mask tokens, under prompts of many kinds.
+
+    Prompts come from the prompter or at random from the truth, some with a simulated
+    correction, so that what is learnt holds for all of them.
+    """
+
+    name = "ips"
+    quick_on = ("cuda",)
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        sam: Sam,
+        apm: nn.Module | None,
+        ips: PatternEmbedding,
+        store: Views,
+    ) -> None:
+        self.config = config
+        self.sam = sam
+        self.apm = apm
+        self.module = ips
+        self.store = store
+        self.rate = config.ips_rate
+        self.epochs = config.ips_epochs
+        self.grid = int(sam.prompt_encoder.mask_input_size[0])
+
+    def batches(self, rng: np.random.Generator) -> list[NDArray[np.int64]]:
+        """Choose among the views with an object, anew in each pass."""
+        usable = self.store.with_object
+        each = min(self.config.ips_images, len(usable))
+        return _cut(rng.permutation(usable)[:each], self.config.ips_batch)
+
+    def loss(self, chosen: NDArray[np.int64], rng: np.random.Generator) -> torch.Tensor:
+        """Mean over the batch, each view under one kind of prompt, drawn at random."""
+        losses = [self._loss(int(at), rng) for at in chosen]
+        return torch.stack(losses).mean()
+
+    def _loss(self, at: int, rng: np.random.Generator) -> torch.Tensor:
+        """Loss of one view; the mask is token 1, the first of three, as later used."""
+        device = self.sam.device
+        emb = self.store.embedding(at, device)
+        target, inside = self.store.target_and_inside(at, self.grid)
+        delta = self.module(emb.image)[0]
+        points, labels, logits = self._prompts(emb, target[0], rng)
+        if rng.random() < CORRECTED:  # one correction of what is drawn now
+            with torch.no_grad():
+                drawn = self._token_one(emb, delta.detach(), points, labels, logits)
+            mask = (drawn[0, 0] > 0).cpu().numpy() & (inside[0] > 0).numpy()
+            click = next_click(mask, target[0].numpy() >= 0.5)
+            if click is not None:
+                row, column = click[0]
+                scale = max(emb.input_size) / self.grid
+                points = np.concatenate(
+                    [points, [[(column + 0.5) * scale, (row + 0.5) * scale]]]
+                )
+                labels = np.append(labels, click[1])
+                logits = drawn.half().float()
+        drawn = self._token_one(emb, delta, points, labels, logits)
+        return mask_loss(
+            drawn.float(),
+            target[None].to(device),
+            inside[None].to(device),
+            double_sigmoid=self.config.double_sigmoid,
+        )
+
+    def _prompts(
+        self, emb: Embedding, target: torch.Tensor, rng: np.random.Generator
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64], torch.Tensor | None]:
+        """Points as (x, y) in the frame, labels, and a mask prompt or None."""
+        if self.apm is not None and rng.random() < FROM_MAP:
+            # dropout stays on: on training images the map is better than it will be
+            self.apm.train(isinstance(self.apm, HeatmapAPM))
+            with torch.no_grad():
+                if isinstance(self.apm, HeatmapAPM):
+                    map_ = self.apm(emb.levels, emb.image)[0, 0]
+                    size = (self.grid, self.grid)
+                    found = promise.prompts_from_map(
+                        map_, emb, self.config.points, size
+                    )
+                else:
+                    points = self.apm(emb.levels)[0]
+                    found = promise.prompts_from_points(points, self.apm.labels, emb)
+            self.apm.eval()
+            if (found.labels == 1).any():
+                logits = found.logits
+                if logits is not None:
+                    logits = logits.to(self.sam.device)
+                return found.points_xy, found.labels, logits
+        truth = target.numpy() >= 0.5
+        count = int(rng.choice([1, 3, self.config.points]))
+        at, labels = random_points(truth, count, rng)
+        scale = max(emb.input_size) / self.grid
+        return (at[:, ::-1] + 0.5) * scale - 0.5, labels, None
+
+    def _token_one(
+        self,
+        emb: Embedding,
+        delta: torch.Tensor,
+        points_xy: NDArray[np.float64],
+        labels: NDArray[np.int64],
+        logits: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """(1, 1, 4h, 4w) logits of mask token 1."""
+        device = self.sam.device
+        at = torch.tensor(points_xy, dtype=torch.float32, device=device)
+        kinds = torch.tensor(labels, device=device)
+        masks = decode_images(
+            self.sam,
+            emb.image,
+            (at[None], kinds[None]),
+            mask_logits=logits,
+            multimask=True,
+            delta=delta[None],
+        )
+        return masks[:, :1]
+
+
+def _cut(order: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
+    """Cut into batches of nearly equal size."""
+    return np.array_split(order, max(1, math.ceil(len(order) / size)))
+
+
+def _stacked(
+    columns: list[list[torch.Tensor]], device: torch.device
+) -> list[torch.Tensor]:
+    return [torch.stack(each).to(device) for each in zip(*columns, strict=True)]

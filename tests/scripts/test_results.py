@@ -1,0 +1,168 @@
+"""The page of results: from records alone, and nothing that was not measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts import results, runs
+
+
+def _told(**means: Any) -> dict[str, Any]:
+    ends = {k: [v - 0.05, v + 0.05] for k, v in means.items() if isinstance(v, float)}
+    return {"summary": means, "intervals": ends, "bootstrap": {}}
+
+
+def _record(variant: str, domain: str = "skin", **more: Any) -> dict[str, Any]:
+    gain = {"frozen": 0.0, "apm": 0.1, "ips": 0.05, "apm+ips": 0.2}[variant]
+    test = {
+        "gt:16": _told(gt_prompted_dice=0.7 + gain, frozen_gt_prompted_dice=0.7),
+        "click:1": _told(gt_prompted_dice=0.6, frozen_gt_prompted_dice=0.5),
+        "noc": _told(gt_prompted_noc85=6.25, gt_prompted_noc85_failures=2),
+    }
+    if "apm" in variant:
+        test |= {
+            "auto": _told(automatic_dice=0.6 + gain, frozen_automatic_dice=0.65),
+            "auto+click:1": _told(corrected_dice=0.7 + gain),
+            "auto+noc": _told(corrected_noc85=2.5, corrected_noc85_failures=0),
+        }
+    record = {
+        "kind": "ablation",
+        "file": f"{domain}-{variant}.json",
+        "command": f"python -m scripts.run_ablation --variant {variant}",
+        "domain": domain,
+        "variant": variant,
+        "apm": "heatmap" if "apm" in variant else "",
+        "points": 16,
+        "labels": "all",
+        "seed": 0,
+        "ips_kept": True,
+        "images": {"training": 140},
+        "test": {"ph2": test},
+    }
+    if variant == "frozen":
+        best = _told(gt_prompted_dice=0.78)
+        return record | {"best_mask": {"ph2": {"mask": 2, **best}}} | more
+    cost = {"embed": 40.4, "apm": 20.0, "all": 70.0, "cpu": 120.0}
+    record |= {"parameters": {"apm": 400_000, "ips": 100_000}, "megabytes": 1.0}
+    return record | {"seconds": cost} | more
+
+
+def _unet(**more: Any) -> dict[str, Any]:
+    return _record("apm") | {
+        "kind": "unet",
+        "file": "unet.json",
+        "command": "python -m scripts.train_unet",
+        "parameters": {"unet": 7_330_000},
+        "test": {"ph2": {"auto": _told(automatic_dice=0.77)}},
+        **more,
+    }
+
+
+def _section(text: str, title: str) -> str:
+    return text.split(f"## {title}\n")[1].split("\n## ")[0]
+
+
+def test_without_runs_every_table_is_left_out_and_says_what_makes_it() -> None:
+    text = results.page([])
+    assert "|" not in text
+    assert text.count("Not measured: `python -m scripts.") == len(results.TABLES)
+
+
+def test_automatic_scores_and_scores_from_the_truth_have_columns_of_their_own() -> None:
+    records = [_record(v) for v in ("apm+ips", "ips", "apm", "frozen")]
+    header, rows = results.ablation(records)
+    assert [row[2] for row in rows] == [
+        "frozen SAM",
+        "APM (heatmap)",
+        "IPS",
+        "APM (heatmap) + IPS",
+    ]
+    automatic, prompted = header.index("automatic"), header.index("gt:P")
+    assert [row[automatic] for row in rows[:3:2]] == ["–", "–"]
+    assert rows[3][automatic] == "0.800 [0.750, 0.850]"
+    assert rows[0][prompted] == "0.700 [0.650, 0.750]"
+
+
+def test_a_shift_that_was_left_out_is_said() -> None:
+    _, rows = results.ablation([_record("apm+ips", ips_kept=False)])
+    assert rows[0][2] == "APM (heatmap) + IPS, IPS left out"
+
+
+def test_ips_stands_beside_the_best_frozen_mask() -> None:
+    header, rows = results.best_mask([_record("frozen"), _record("ips")])
+    row = dict(zip(header, rows[0], strict=True))
+    assert row["frozen, SAM's choice"].startswith("0.700")
+    assert row["frozen, best mask"].startswith("0.780")
+    assert row["mask"] == "2"
+    assert row["IPS"].startswith("0.750")
+    assert results.best_mask([_record("frozen"), _record("ips", points=3)])[1] == []
+
+
+def test_clicks_from_scratch_and_after_auto_prompts_are_told_with_failures() -> None:
+    header, rows = results.clicks([_record("apm+ips")])
+    row = dict(zip(header, rows[0], strict=True))
+    assert row["from scratch"].startswith("6.250")
+    assert row["after automatic prompts"].startswith("2.500")
+    assert rows[0][5] == "2"
+
+
+def test_one_adapter_for_all_stands_beside_one_for_each() -> None:
+    header, rows = results.joint([_record("apm+ips"), _record("apm+ips", "medical")])
+    assert len(rows) == 1
+    assert "all domains" in header
+    assert results.joint([_record("apm+ips", "medical")])[1] == []
+
+
+def test_the_gain_of_few_labels_is_a_share_of_that_of_all() -> None:
+    few = _record("apm+ips", labels=10)
+    few["test"]["ph2"]["auto"] = _told(automatic_dice=0.65)
+    header, rows = results.labels([few, _record("apm+ips")])
+    assert [row[2] for row in rows] == ["10", "all"]
+    at = header.index("automatic") + 1
+    assert [row[at] for row in rows] == ["50 %", "100 %"]  # from .5 to .8
+    assert results.labels([few])[1] == []
+
+
+def test_the_rival_is_compared_with_runs_on_the_same_labels_only() -> None:
+    records = [_unet(), _record("apm+ips"), _record("apm", labels=10), _record("ips")]
+    header, rows = results.rival(records)
+    assert len(rows) == 1
+    assert rows[0][header.index("U-Net")].startswith("0.770")
+    assert rows[0][header.index("automatic")].startswith("0.800")
+
+
+def test_costs_are_those_of_the_records() -> None:
+    _, rows = results.costs([_record("frozen"), _record("apm"), _unet()])
+    assert len(rows) == 2
+    assert rows[0][5:9] == ("0.50 M", "1.0", "40", "70")
+    assert rows[1][5] == "7.33 M"
+
+
+def test_the_page_is_written_from_a_folder_and_names_what_made_it(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(_record("apm+ips")))
+    (tmp_path / "reading.md").write_text("IPS helps little.")
+    page = tmp_path / "results.md"
+    arguments = ["--results", str(tmp_path), "--page", str(page)]
+    results.main(arguments)
+    text = page.read_text()
+    assert "IPS helps little." in text
+    assert "`a.json`: `python -m scripts.run_ablation --variant apm+ips`" in text
+    assert "0.800 [0.750, 0.850]" in _section(text, "Frozen, APM, IPS and both")
+    assert "Not measured" in _section(text, "A U-Net on the same images and seconds")
+    (tmp_path / "broken.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"broken\.json is no record"):
+        results.main(arguments)
+
+
+def test_a_command_is_kept_without_the_folders_of_one_computer(monkeypatch) -> None:
+    words = ["/somewhere/scripts/run_ablation.py", "--domain", "skin", "--cache", "/x"]
+    monkeypatch.setattr("sys.argv", [*words, "--results=/y", "--points", "3", "5"])
+    assert runs.command() == (
+        "python -m scripts.run_ablation --domain skin --points 3 5"
+    )
