@@ -191,6 +191,7 @@ def fit(name: str, options: argparse.Namespace, folder: Path) -> None:
         output=folder,
         model=options.model,
         views=options.views or _views(sum(map(len, parts["train"].values()))),
+        apm_blocks=options.apm_blocks,
         apm_epochs=options.apm_epochs,
         ips_epochs=options.ips_epochs,
         ips_images=options.ips_images,
@@ -228,6 +229,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=BUNDLED, help="folder of adapters")
     parser.add_argument("--model", default="promise-tiny")
     parser.add_argument("--views", type=int, help="of each image")
+    parser.add_argument("--apm-blocks", type=int, default=TrainConfig.apm_blocks)
     parser.add_argument("--apm-epochs", type=int, default=TrainConfig.apm_epochs)
     parser.add_argument("--ips-epochs", type=int, default=4)
     parser.add_argument("--ips-images", type=int, default=300)
