@@ -139,7 +139,8 @@ def run_adapter(
     with tempfile.TemporaryDirectory(prefix="promise-ablation-") as folder:
         output = Path(folder) / "adapter"
         if options.keep is not None:
-            output = options.keep / f"{domain}-{variant}-{apm}-p{points}-{labels}"
+            parts = (domain, variant, apm, f"p{points}", labels or "all")
+            output = options.keep / "-".join(str(part) for part in parts if part)
         config = TrainConfig(
             pairs=tuple(training),
             held_out=tuple(held_out),
