@@ -174,7 +174,8 @@ class Region:
         """
         low, high = np.array(self.bbox[:2]), np.array(self.bbox[2:])
         cells = np.rint(points).astype(np.int64)
-        covered = ((cells >= low) & (cells < high)).all(axis=1)
+        inside = (cells >= low) & (cells < high)
+        covered: NDArray[np.bool_] = inside[:, 0] & inside[:, 1]
         covered[covered] = self.crop[tuple((cells[covered] - low).T)]
         return covered
 

@@ -155,12 +155,9 @@ def joint(records: Sequence[Record]) -> tuple[Sequence[str], Rows]:
     header = ("set", "P", "variant", "one domain", "all domains")
     header += ("one domain + 1 click", "all domains + 1 click")
     rows = []
-    single = {
-        (name, _variant(r), r["points"]): r
-        for r, name in _tests(_full(records), joint=False)
-    }
+    single = {(name, _asked(r)): r for r, name in _tests(_full(records), joint=False)}
     for record, name in _tests(_full(records), joint=True):
-        other = single.get((name, _variant(record), record["points"]))
+        other = single.get((name, _asked(record)))
         automatic = record["test"][name].get("auto")
         if record["domain"] != "medical" or other is None or automatic is None:
             continue
@@ -190,13 +187,8 @@ def labels(records: Sequence[Record]) -> tuple[Sequence[str], Rows]:
     adapters = [
         r for r in _adapters(records) if r["domain"] != "medical" and "auto" in _any(r)
     ]
-    kinds = {(r["domain"], _variant(r), r["points"], r["seed"]) for r in adapters}
-    for kind in sorted(kinds):
-        same = [
-            r
-            for r in adapters
-            if (r["domain"], _variant(r), r["points"], r["seed"]) == kind
-        ]
+    for kind in sorted({(r["domain"], *_asked(r)) for r in adapters}):
+        same = [r for r in adapters if (r["domain"], *_asked(r)) == kind]
         every = next((r for r in same if r["labels"] == "all"), None)
         if every is None or len(same) < 2:
             continue
@@ -419,13 +411,21 @@ def _any(record: Record) -> Record:
     return next(iter(record["test"].values()))
 
 
+def _asked(record: Record) -> tuple[Any, ...]:
+    """Return what was asked for, but for images and labels; equal where comparable."""
+    options = sorted(map(str, record["options"].items()))
+    return record["points"], record["variant"], record["apm"], record["seed"], *options
+
+
 def _variant(record: Record) -> str:
     brief = _BRIEF[record["variant"]]
     if record["apm"]:
         brief = brief.replace("APM", f"APM ({record['apm']})")
     if record["variant"] == "apm+ips" and not record["ips_kept"]:
         brief += ", IPS left out"
-    return brief + (f", seed {record['seed']}" if record["seed"] else "")
+    changed = [f"{key} = {value}" for key, value in record["options"].items()]
+    changed += [f"seed {record['seed']}"] if record["seed"] else []
+    return ", ".join([brief, *changed])
 
 
 def _value(record: Record, name: str, prompts: str, key: str) -> float | None:

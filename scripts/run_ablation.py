@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import itertools
+import json
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -137,7 +139,8 @@ def run_adapter(
     with tempfile.TemporaryDirectory(prefix="promise-ablation-") as folder:
         output = Path(folder) / "adapter"
         if options.keep is not None:
-            output = options.keep / f"{domain}-{variant}-{apm}-p{points}-{labels}"
+            parts = (domain, variant, apm, f"p{points}", labels or "all")
+            output = options.keep / "-".join(str(part) for part in parts if part)
         config = TrainConfig(
             pairs=tuple(training),
             held_out=tuple(held_out),
@@ -150,7 +153,7 @@ def run_adapter(
             seed=options.seed,
             class_name=CLASSES[domain],
             trained_on=f"{len(training)} images of the train parts of {domain}",
-            **given,
+            **(given | options.option),
         )
         watch, scores, messages = runs.Stopwatch(), {}, []
         limit = float("inf") if options.minutes is None else 60 * options.minutes
@@ -205,6 +208,27 @@ def _parameters(adapter: Adapter) -> dict[str, int]:
     }
 
 
+def parsed(texts: Sequence[str]) -> dict[str, Any]:
+    """Read ``name=value`` pairs; values as JSON where they are, else as words.
+
+    Raises
+    ------
+    ValueError
+        If there is no such field of `TrainConfig`.
+    """
+    known = {f.name for f in dataclasses.fields(TrainConfig)}
+    result: dict[str, Any] = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        if name not in known or not value:
+            raise ValueError(f"option {text!r}: write a field of TrainConfig=value")
+        try:
+            result[name] = json.loads(value)
+        except ValueError:
+            result[name] = value
+    return result
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Read the arguments and make every run that is not there yet."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -217,6 +241,12 @@ def main(arguments: list[str] | None = None) -> None:
     add("--seed", type=int, default=0)
     add("--minutes", type=float, help="of training at most, each run")
     add("--noc", action="store_true", help="count clicks as well (slow)")
+    add(
+        *("--option", "-o"),
+        action="append",
+        default=[],
+        help="a further field of TrainConfig, such as auxiliary=0",
+    )
     add("--views", type=int)
     add("--apm-epochs", type=int)
     add("--ips-epochs", type=int)
@@ -228,6 +258,8 @@ def main(arguments: list[str] | None = None) -> None:
     add("--results", type=Path, default=runs.RESULTS)
     add("--force", action="store_true", help="make runs again that are there")
     options = parser.parse_args(arguments)
+    options.option = parsed(options.option)
+    extra = tuple(f"{key}={value}" for key, value in options.option.items())
     counts = [None if text == "all" else int(text) for text in options.labels]
     planned = []
     for domain, variant, points in itertools.product(
@@ -241,7 +273,15 @@ def main(arguments: list[str] | None = None) -> None:
         count = "all" if labels is None else labels
         path = runs.path_of(
             options.results,
-            *("ablation", domain, name, f"p{points}", count, f"s{options.seed}"),
+            *(
+                "ablation",
+                domain,
+                name,
+                f"p{points}",
+                count,
+                f"s{options.seed}",
+                *extra,
+            ),
         )
         print(f"{at}/{len(planned)} {path.name}", flush=True)
         if path.exists() and not options.force:
@@ -258,6 +298,7 @@ def main(arguments: list[str] | None = None) -> None:
             points=points,
             labels=count,
             seed=options.seed,
+            options=options.option,
         )
         runs.write(path, record | found)
 

@@ -301,7 +301,8 @@ def main(arguments: list[str] | None = None) -> None:
     given: dict[str, Any] = {"domain": "polyp", "labels": "all", "seed": 0}
     if options.like is not None:
         given |= json.loads(options.like.read_text(encoding="utf-8"))
-        given["seconds"] = given["seconds"]["all"]
+        if "seconds" in given:
+            given["seconds"] = given["seconds"]["all"]
     for name in ("domain", "labels", "seconds", "seed"):
         if getattr(options, name) is not None:
             given[name] = getattr(options, name)

@@ -260,7 +260,7 @@ def bootstrap(
     """
     values = np.asarray(values, np.float64)
     values = values[:, None] if values.ndim == 1 else values
-    usable: Mask = ~np.isnan(values).any(axis=1)
+    usable: Mask = np.isnan(values).sum(axis=1) == 0
     ids: dict[Hashable, int] = {}
     members = [
         ids.setdefault(cluster, len(ids))

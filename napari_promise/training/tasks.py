@@ -8,6 +8,8 @@ and kept is the trainer's business. The module knows no files, optimizers or pro
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -192,36 +194,54 @@ class ShiftTask:
         return _cut(rng.permutation(usable)[:each], self.config.ips_batch)
 
     def loss(self, chosen: NDArray[np.int64], rng: np.random.Generator) -> torch.Tensor:
-        """Mean over the batch, each view under one kind of prompt, drawn at random."""
-        losses = [self._loss(int(at), rng) for at in chosen]
-        return torch.stack(losses).mean()
+        """Mean over the batch, each view under one kind of prompt, drawn at random.
 
-    def _loss(self, at: int, rng: np.random.Generator) -> torch.Tensor:
-        """Loss of one view; the mask is token 1, the first of three, as later used."""
-        device = self.sam.device
-        emb = self.store.embedding(at, device)
+        The mask is token 1, the first of three, as it is used later. Views with equally
+        many prompts are decoded together.
+        """
+        views = [self._prompted(int(at), rng) for at in chosen]
+        alike: dict[tuple[int, bool], list[_Prompted]] = {}
+        for view in views:
+            kind = len(view.labels), view.logits is None
+            alike.setdefault(kind, []).append(view)
+        losses = []
+        for together in alike.values():
+            drawn = self._token_one(together)
+            target, inside = (
+                torch.stack([getattr(view, name) for view in together])
+                for name in ("target", "inside")
+            )
+            loss = mask_loss(
+                drawn.float(),
+                target.to(drawn.device),
+                inside.to(drawn.device),
+                double_sigmoid=self.config.double_sigmoid,
+            )
+            losses.append(loss * len(together))
+        return torch.stack(losses).sum() / len(views)
+
+    def _prompted(self, at: int, rng: np.random.Generator) -> _Prompted:
+        """Read a view and draw its prompts, sometimes with a simulated correction."""
+        emb = self.store.embedding(at, self.sam.device)
         target, inside = self.store.target_and_inside(at, self.grid)
-        delta = self.module(emb.image)[0]
         points, labels, logits = self._prompts(emb, target[0], rng)
-        if rng.random() < CORRECTED:  # one correction of what is drawn now
-            with torch.no_grad():
-                drawn = self._token_one(emb, delta.detach(), points, labels, logits)
-            mask = (drawn[0, 0] > 0).cpu().numpy() & (inside[0] > 0).numpy()
-            click = next_click(mask, target[0].numpy() >= 0.5)
-            if click is not None:
-                row, column = click[0]
-                scale = max(emb.input_size) / self.grid
-                points = np.concatenate(
-                    [points, [[(column + 0.5) * scale, (row + 0.5) * scale]]]
-                )
-                labels = np.append(labels, click[1])
-                logits = drawn.half().float()
-        drawn = self._token_one(emb, delta, points, labels, logits)
-        return mask_loss(
-            drawn.float(),
-            target[None].to(device),
-            inside[None].to(device),
-            double_sigmoid=self.config.double_sigmoid,
+        view = _Prompted(emb, target, inside, points, labels, logits)
+        if rng.random() >= CORRECTED:
+            return view
+        with torch.no_grad():  # one correction of what is drawn now
+            drawn = self._token_one([view])
+        mask = (drawn[0, 0] > 0).cpu().numpy() & (inside[0] > 0).numpy()
+        click = next_click(mask, target[0].numpy() >= 0.5)
+        if click is None:
+            return view
+        row, column = click[0]
+        scale = max(emb.input_size) / self.grid
+        clicked = [[(column + 0.5) * scale, (row + 0.5) * scale]]
+        return replace(
+            view,
+            points=np.concatenate([points, clicked]),
+            labels=np.append(labels, click[1]),
+            logits=drawn.half().float(),
         )
 
     def _prompts(
@@ -253,27 +273,37 @@ class ShiftTask:
         scale = max(emb.input_size) / self.grid
         return (at[:, ::-1] + 0.5) * scale - 0.5, labels, None
 
-    def _token_one(
-        self,
-        emb: Embedding,
-        delta: torch.Tensor,
-        points_xy: NDArray[np.float64],
-        labels: NDArray[np.int64],
-        logits: torch.Tensor | None,
-    ) -> torch.Tensor:
-        """(1, 1, 4h, 4w) logits of mask token 1."""
+    def _token_one(self, views: Sequence[_Prompted]) -> torch.Tensor:
+        """(B, 1, 4h, 4w) logits of mask token 1, for views with equally many points."""
         device = self.sam.device
-        at = torch.tensor(points_xy, dtype=torch.float32, device=device)
-        kinds = torch.tensor(labels, device=device)
+        points = np.stack([view.points for view in views])
+        labels = np.stack([view.labels for view in views])
+        image = torch.cat([view.emb.image for view in views])
+        logits = [view.logits for view in views if view.logits is not None]
         masks = decode_images(
             self.sam,
-            emb.image,
-            (at[None], kinds[None]),
-            mask_logits=logits,
+            image,
+            (
+                torch.tensor(points, dtype=torch.float32, device=device),
+                torch.tensor(labels, device=device),
+            ),
+            mask_logits=torch.cat(logits) if logits else None,
             multimask=True,
-            delta=delta[None],
+            delta=self.module(image),
         )
         return masks[:, :1]
+
+
+@dataclass(frozen=True)
+class _Prompted:
+    """A view with its prompts: points as (x, y) in the frame, and a mask or None."""
+
+    emb: Embedding
+    target: torch.Tensor  # (1, grid, grid)
+    inside: torch.Tensor
+    points: NDArray[np.float64]
+    labels: NDArray[np.int64]
+    logits: torch.Tensor | None  # (1, 1, grid, grid)
 
 
 def _cut(order: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:

@@ -553,7 +553,9 @@ class _Run:
         yield Progress("score", 0, 1, held_out=dict(self.scores), eta=left)
         if isinstance(self.adapter.apm, HeatmapAPM):
             self.scores["map"] = round(self._map_dice(self.adapter.apm), 4)
-        self.scores |= self._scores(self.adapter, self.held_out.count, frozen_too=True)
+        self.scores |= self._scores(
+            self.adapter, self.held_out.count, frozen_too=True, by_domain=self.by_domain
+        )
         message = self._drop_useless_ips()
         self.curves.append({"epoch": 1, "phase": "score", **self.scores})
         self.save()
@@ -582,7 +584,8 @@ class _Run:
         frozen = float(np.mean([self.scores[f"frozen_{kind}"] for kind in kinds]))
         if shifted >= frozen:
             return ""
-        self.scores |= {kind: self.scores[f"frozen_{kind}"] for kind in kinds}
+        for found in (self.scores, *self.by_domain.values()):
+            found |= {k: found[f"frozen_{k}"] for k in kinds if f"frozen_{k}" in found}
         self.adapter = Adapter(replace(self.adapter.info, ips=False), self.adapter.apm)
         message = (
             f"the pattern shift was left out: held-out Dice {shifted:.3f} with it, "
@@ -591,11 +594,16 @@ class _Run:
         return message
 
     def _scores(
-        self, adapter: Adapter, most: int, *, frozen_too: bool
+        self,
+        adapter: Adapter,
+        most: int,
+        *,
+        frozen_too: bool,
+        by_domain: dict[str, dict[str, float]] | None = None,
     ) -> dict[str, float]:
         """Held-out Dice under each kind of prompt, frozen SAM beside it if wanted.
 
-        Of sets that are told apart by their groups, each alone is kept beside.
+        Of sets that are told apart by their groups, each alone goes to `by_domain`.
         """
         store, segmenter = self.held_out, Segmenter(self.sam, adapter.eval())
         count = min(most, store.count)
@@ -621,9 +629,11 @@ class _Run:
                         group=_domain(store.pairs[at]),
                     )
             result |= _figures(text, scores)
+            if by_domain is None:
+                continue
             for domain in sorted({score.group for score in scores if score.group}):
                 of = [score for score in scores if score.group == domain]
-                self.by_domain.setdefault(domain, {}).update(_figures(text, of))
+                by_domain.setdefault(domain, {}).update(_figures(text, of))
         return result
 
     def save(self, note: str = "") -> None:

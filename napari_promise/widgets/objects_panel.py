@@ -8,7 +8,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from qtpy.QtCore import QEvent, QObject, QPoint, QSize, QStringListModel, Qt, Signal
+from qtpy.QtCore import (
+    QEvent,
+    QObject,
+    QPoint,
+    QSize,
+    QStringListModel,
+    Qt,
+    QTimer,
+    Signal,
+)
 from qtpy.QtGui import QColor, QIcon, QKeyEvent, QPainter, QPen, QPixmap
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -29,8 +38,11 @@ from qtpy.QtWidgets import (
 )
 
 _ID, _CLASS, _SCORE, _POINTS, _PLANE = range(5)
+#: Columns as wide as what they hold; the class takes the rest.
+_FITTED = (_ID, _SCORE, _POINTS, _PLANE)
 _HEADERS = ("#", "class", "score", "points", "plane")
 _SWATCH = 12
+_RESTYLED = (QEvent.Type.StyleChange, QEvent.Type.FontChange, QEvent.Type.Show)
 _DELETING = (Qt.Key.Key_Delete, Qt.Key.Key_Backspace)
 _MOVING = (
     Qt.Key.Key_Up,
@@ -130,6 +142,9 @@ class ObjectsPanel(QWidget):
         super().__init__(parent)
         self._rows: tuple[ObjectRow, ...] = ()
         self._classes = QStringListModel(self)
+        self._refit = QTimer(self)
+        self._refit.setSingleShot(True)
+        self._refit.timeout.connect(self._fit_columns)
         self.title = QLabel("Objects")
         self.title.setStyleSheet("font-weight: 600;")
         self.delete = QPushButton("Delete")
@@ -173,10 +188,8 @@ class ObjectsPanel(QWidget):
         vertical.setDefaultSectionSize(24)
         horizontal.setHighlightSections(False)
         horizontal.setMinimumSectionSize(28)
-        for column in (_ID, _SCORE, _POINTS, _PLANE):
-            horizontal.setSectionResizeMode(
-                column, QHeaderView.ResizeMode.ResizeToContents
-            )
+        for column in _FITTED:
+            horizontal.setSectionResizeMode(column, QHeaderView.ResizeMode.Fixed)
         horizontal.setSectionResizeMode(_CLASS, QHeaderView.ResizeMode.Stretch)
         table.setMinimumHeight(90)
         # It takes the room that is left; the height it would like makes a scroll bar.
@@ -212,11 +225,16 @@ class ObjectsPanel(QWidget):
         rows = tuple(rows)
         if len(rows) != len(self._rows):
             table.setRowCount(len(rows))
+        changed = len(rows) != len(self._rows)
         for index, row in enumerate(rows):
-            if index >= len(self._rows) or self._rows[index] != row:
-                self._show_row(index, row)
+            shown = self._rows[index] if index < len(self._rows) else None
+            if row != shown:
+                changed = True
+                self._show_row(index, row, shown)
         self._rows = rows
-        table.setColumnHidden(_PLANE, not any(row.plane for row in rows))
+        if changed:
+            table.setColumnHidden(_PLANE, not any(row.plane for row in rows))
+            self._fit_columns()
         chosen = next((i for i, r in enumerate(rows) if r.object_id == active), -1)
         if chosen < 0:
             table.clearSelection()
@@ -237,7 +255,8 @@ class ObjectsPanel(QWidget):
         row = self.table.currentRow()
         return self._rows[row].object_id if 0 <= row < len(self._rows) else None
 
-    def _show_row(self, index: int, row: ObjectRow) -> None:
+    def _show_row(self, index: int, row: ObjectRow, shown: ObjectRow | None) -> None:
+        """Show a row; of one that is there already only what changed is touched."""
         score = "–" if row.score is None else f"{row.score:.2f}"
         texts = (
             str(row.object_id),
@@ -247,22 +266,37 @@ class ObjectsPanel(QWidget):
             ", ".join(map(str, row.plane)),
         )
         for column, text in enumerate(texts):
-            item = QTableWidgetItem(text)
-            flags = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
+            item = self.table.item(index, column)
+            if item is None or shown is None:
+                item = _item(column)
+                self.table.setItem(index, column, item)
+            item.setText(text)
             if column == _CLASS:
-                flags |= Qt.ItemFlag.ItemIsEditable
-                if not row.class_name:
-                    item.setToolTip("No class yet: double-click to name it.")
+                unnamed = "No class yet: double-click to name it."
+                item.setToolTip("" if row.class_name else unnamed)
             else:
                 item.setToolTip(f"Object {row.object_id}: {row.state_text}.")
-            if column in (_SCORE, _POINTS, _PLANE):
-                item.setTextAlignment(
-                    Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
-                )
-            if column == _ID:
-                item.setIcon(_swatch(row.colour, filled=row.committed))
-            item.setFlags(flags)
-            self.table.setItem(index, column, item)
+        if shown is None or _look(row) != _look(shown):
+            item = self.table.item(index, _ID)
+            assert item is not None
+            item.setIcon(_swatch(row.colour, filled=row.committed))
+
+    def _fit_columns(self) -> None:
+        """Give the narrow columns the width they need.
+
+        A header that does this by itself does it later, and the window is painted
+        once more.
+        """
+        table, header = self.table, self.table.horizontalHeader()
+        assert header is not None
+        for column in _FITTED:
+            width = max(
+                table.sizeHintForColumn(column),
+                header.sectionSizeHint(column),
+                header.minimumSectionSize(),
+            )
+            if not table.isColumnHidden(column) and table.columnWidth(column) != width:
+                table.setColumnWidth(column, width)
 
     def _on_selected(self) -> None:
         object_id = self.chosen()
@@ -306,6 +340,8 @@ class ObjectsPanel(QWidget):
 
         A table would take a letter for the beginning of a search.
         """
+        if watched is self.table and event is not None and event.type() in _RESTYLED:
+            self._refit.start(0)
         if watched is self.table and isinstance(event, QKeyEvent):
             pressed = event.type() == QEvent.Type.KeyPress
             if pressed and event.key() in _DELETING:
@@ -336,6 +372,24 @@ class _ClassEditor(QStyledItemDelegate):
         completer.setCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
         editor.setCompleter(completer)
         return editor
+
+
+def _item(column: int) -> QTableWidgetItem:
+    """Make an empty cell of a column."""
+    item = QTableWidgetItem()
+    flags = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
+    if column == _CLASS:
+        flags |= Qt.ItemFlag.ItemIsEditable
+    item.setFlags(flags)
+    if column in (_SCORE, _POINTS, _PLANE):
+        item.setTextAlignment(
+            Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+        )
+    return item
+
+
+def _look(row: ObjectRow) -> tuple[object, ...]:
+    return row.colour, row.committed
 
 
 def _swatch(colour: tuple[float, float, float, float], *, filled: bool) -> QIcon:

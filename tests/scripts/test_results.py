@@ -39,6 +39,7 @@ def _record(variant: str, domain: str = "skin", **more: Any) -> dict[str, Any]:
         "points": 16,
         "labels": "all",
         "seed": 0,
+        "options": {},
         "ips_kept": True,
         "images": {"training": 140},
         "test": {"ph2": test},
@@ -90,6 +91,8 @@ def test_automatic_scores_and_scores_from_the_truth_have_columns_of_their_own() 
 def test_a_shift_that_was_left_out_is_said() -> None:
     _, rows = results.ablation([_record("apm+ips", ips_kept=False)])
     assert rows[0][2] == "APM (heatmap) + IPS, IPS left out"
+    _, rows = results.ablation([_record("apm", options={"auxiliary": 0}, seed=2)])
+    assert rows[0][2] == "APM (heatmap), auxiliary = 0, seed 2"
 
 
 def test_ips_stands_beside_the_best_frozen_mask() -> None:
@@ -118,7 +121,7 @@ def test_one_adapter_for_all_stands_beside_one_for_each() -> None:
 
 
 def test_the_gain_of_few_labels_is_a_share_of_that_of_all() -> None:
-    few = _record("apm+ips", labels=10)
+    few = _record("apm+ips", labels=10, ips_kept=False)
     few["test"]["ph2"]["auto"] = _told(automatic_dice=0.65)
     header, rows = results.labels([few, _record("apm+ips")])
     assert [row[2] for row in rows] == ["10", "all"]

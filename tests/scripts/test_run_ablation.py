@@ -58,9 +58,10 @@ def test_a_run_is_measured_in_every_way_and_told_with_its_costs(
 
 
 def test_few_labels_choose_among_themselves(skin: None, tmp_path: Path) -> None:
-    words = ("--variant", "ips", "--labels", "3")
+    words = ("--variant", "ips", "--labels", "3", "--option", "zero_init=false")
     (record,) = _run(tmp_path / "out", *words)
-    assert record["file"] == "ablation-skin-ips-p16-3-s0.json"
+    assert record["file"] == "ablation-skin-ips-p16-3-s0-zero_init=False.json"
+    assert record["options"] == {"zero_init": False}
     assert record["images"] == {"training": 3, "choosing": 0}
     assert list(record["test"]["ph2"]) == ["gt:16", "click:1"]
 
@@ -90,6 +91,15 @@ def test_no_time_to_train_is_an_error_and_leaves_no_record(
     with pytest.raises(ValueError, match="nothing was trained in 0.0 minutes"):
         _run(tmp_path / "out", "--variant", "apm", "--minutes", "0")
     assert list((tmp_path / "out").glob("*")) == []
+
+
+def test_an_option_that_training_does_not_know_is_refused() -> None:
+    assert run_ablation.parsed(["auxiliary=0", "schedule=constant"]) == {
+        "auxiliary": 0,
+        "schedule": "constant",
+    }
+    with pytest.raises(ValueError, match="a field of TrainConfig"):
+        run_ablation.parsed(["speed=9"])
 
 
 @pytest.mark.parametrize("token", range(4))

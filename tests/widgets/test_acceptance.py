@@ -114,6 +114,14 @@ def test_the_main_job_on_the_sample(
         widget.actions.reopen(1)
         np.testing.assert_array_equal(bridge.work.preview.mask(), masks[0])
 
+        # A correction goes without the automatic points that the mask answers.
+        bridge.set_include(False)
+        points.add(edge)
+        assert not np.array_equal(answered(), masks[0])
+        prompts = document.get(1).prompts
+        assert len(prompts.to_send().points) == 2 < len(prompts.points)
+        press("C")
+
         # Export and replay: identical.
         snapshot = widget.actions.snapshot()
         saved = next(choice for choice in FORMATS if choice.key == "prompts")
