@@ -36,13 +36,6 @@ from scripts import runs
 
 VARIANTS = ("frozen", "apm", "ips", "apm+ips")
 MASKS = 4  # mask tokens of SAM: the single mask, and the three of an ambiguous click
-CLASSES = {
-    "polyp": "polyp",
-    "skin": "skin lesion",
-    "breast-us": "breast lesion",
-    "nuclei": "nucleus",
-    "medical": "lesion",
-}
 
 
 class FixedMask(runs.CachedSegmenter):
@@ -151,7 +144,7 @@ def run_adapter(
             ips=variant.endswith("ips"),
             points=points,
             seed=options.seed,
-            class_name=CLASSES[domain],
+            class_name=runs.CLASSES[domain],
             trained_on=f"{len(training)} images of the train parts of {domain}",
             **(given | options.option),
         )

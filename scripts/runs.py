@@ -40,6 +40,15 @@ DOMAINS = {
     "medical": ("kvasir-seg", "cvc-clinicdb", "ph2", "busi"),
 }
 
+#: What is found in each domain.
+CLASSES = {
+    "polyp": "polyp",
+    "skin": "skin lesion",
+    "breast-us": "breast lesion",
+    "nuclei": "nucleus",
+    "medical": "lesion",
+}
+
 #: Options whose value is a folder of one computer.
 _FOLDERS = ("--cache", "--keep", "--results")
 

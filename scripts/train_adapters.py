@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_promise.data.pairs import Pair, read_mask
+from napari_promise.data.pairs import read_mask
 from napari_promise.model.adapters import (
     BUNDLED,
     check_base,
@@ -31,27 +31,21 @@ from napari_promise.segmenter import Segmenter
 from napari_promise.training.config import TrainConfig
 from napari_promise.training.evaluate import evaluate
 from napari_promise.training.trainer import train
-from scripts import datasets
+from scripts.runs import CLASSES, pairs_of
 
 
 @dataclass(frozen=True)
 class Domain:
-    """What an adapter is for.
+    """What is said of an adapter, beside its image sets (`scripts.runs`).
 
     Attributes
     ----------
-    sets : tuple of str
-        Image sets, see `scripts.datasets`.
-    class_name : str
-        Of what it finds.
     terms : str
         Under which it may be used: those of its sets.
     note : str
         What it was shown.
     """
 
-    sets: tuple[str, ...]
-    class_name: str
     terms: str
     note: str
 
@@ -59,71 +53,29 @@ class Domain:
 RESEARCH = "Research and educational use only, as the terms of"
 DOMAINS = {
     "polyp": Domain(
-        ("kvasir-seg", "cvc-clinicdb"),
-        "polyp",
         f"{RESEARCH} Kvasir-SEG and CVC-ClinicDB, on which it was trained.",
         "Colonoscopy frames, white light.",
     ),
     "skin": Domain(
-        ("ph2",),
-        "skin lesion",
         f"{RESEARCH} PH2, on which it was trained.",
         "Dermoscopy of single pigmented lesions.",
     ),
     "breast-us": Domain(
-        ("busi",),
-        "breast lesion",
         "CC BY 4.0, as BUSI, on which it was trained; name its authors.",
         "Breast ultrasound, benign, malignant and normal.",
     ),
     "nuclei": Domain(
-        ("dsb2018",),
-        "nuclei",
         "CC0, as BBBC038 (dsb2018), on which it was trained.",
         "Fluorescence, H&E and bright field; all nuclei as one class, not one by one.",
     ),
     "medical": Domain(
-        ("kvasir-seg", "cvc-clinicdb", "ph2", "busi"),
-        "lesion",
         f"{RESEARCH} Kvasir-SEG, CVC-ClinicDB and PH2; BUSI is CC BY 4.0.",
         "Polyps, skin lesions and breast lesions in one adapter.",
     ),
 }
 
 
-def pairs_of(
-    sets: tuple[str, ...], part: str, most: int | None = None
-) -> dict[str, list[Pair]]:
-    """Pairs of one part of each set.
-
-    Parameters
-    ----------
-    sets : tuple of str
-    part : str
-        ``train``, ``val`` or ``test``.
-    most : int, optional
-        Of each set, evenly spread.
-
-    Returns
-    -------
-    dict of str to list of Pair
-        Groups carry the set's name, so that sets never share one.
-    """
-    result = {}
-    for name in sets:
-        found = datasets.load_parts(name)[part]
-        if most is not None and most < len(found):
-            chosen = np.linspace(0, len(found) - 1, most).round().astype(int)
-            found = [found[at] for at in chosen]
-        result[name] = [
-            Pair(pair.image, pair.target, f"{name}/{pair.group}") for pair in found
-        ]
-    return result
-
-
-def measure(
-    segmenter: Segmenter, sets: tuple[str, ...], most: int | None = None
-) -> dict[str, Any]:
+def measure(segmenter: Segmenter, name: str, most: int | None = None) -> dict[str, Any]:
     """Scores on the test parts; automatic and GT-prompted apart, frozen SAM beside.
 
     Images on which there is nothing to find are counted by themselves: the share of
@@ -133,7 +85,8 @@ def measure(
     ----------
     segmenter : Segmenter
         With the adapter.
-    sets : tuple of str
+    name : str
+        One of `DOMAINS`.
     most : int, optional
         Images of each set.
 
@@ -143,14 +96,14 @@ def measure(
         Set -> scores.
     """
     result: dict[str, Any] = {}
-    for name, pairs in pairs_of(sets, "test", most).items():
+    for set_name, pairs in pairs_of(name, "test", most).items():
         filled = {pair.image: bool(read_mask(pair.mask).any()) for pair in pairs}
         lesions = [pair for pair in pairs if filled[pair.image]]
         normal = [pair for pair in pairs if not filled[pair.image]]
         automatic = evaluate(lesions, segmenter, "auto+click:1").summary
         prompted = evaluate(lesions, segmenter, "gt:16").summary
         steps, frozen = automatic["dice_by_step"], automatic["frozen_dice_by_step"]
-        result[name] = {
+        result[set_name] = {
             "images": automatic["images"],
             "automatic": {
                 "dice": steps[0],
@@ -168,11 +121,11 @@ def measure(
         if normal:
             scores = evaluate(normal, segmenter, "auto").scores
             silent = sum(score.positives == 0 for score in scores)
-            result[name]["normal"] = {
+            result[set_name]["normal"] = {
                 "images": len(scores),
                 "without_prompt": round(silent / len(scores), 4),
             }
-        print(name, json.dumps(result[name]), flush=True)
+        print(set_name, json.dumps(result[set_name]), flush=True)
     return result
 
 
@@ -180,8 +133,8 @@ def fit(name: str, options: argparse.Namespace, folder: Path) -> None:
     """Train the adapter `name` and write it into `folder`."""
     domain = DOMAINS[name]
     parts = {
-        "train": pairs_of(domain.sets, "train", options.most),
-        "val": pairs_of(domain.sets, "val", options.most_measured),
+        "train": pairs_of(name, "train", options.most),
+        "val": pairs_of(name, "val", options.most_measured),
     }
     counts = ", ".join(f"{len(p)} {set_}" for set_, p in parts["train"].items())
     config = TrainConfig(
@@ -198,7 +151,7 @@ def fit(name: str, options: argparse.Namespace, folder: Path) -> None:
         start=options.start,
         seed=options.seed,
         cache=options.cache,
-        class_name=domain.class_name,
+        class_name=CLASSES[name],
         trained_on=f"train parts: {counts} images",
         licence=domain.terms,
         note=f"{domain.note} Not a medical device.",
@@ -250,9 +203,7 @@ def main() -> None:
             fit(name, options, folder)
         adapter = load_adapter(folder, sam)
         check_base(adapter.info, sam)
-        scores = measure(
-            Segmenter(sam, adapter), DOMAINS[name].sets, options.most_measured
-        )
+        scores = measure(Segmenter(sam, adapter), name, options.most_measured)
         adapter.info = replace(adapter.info, scores={"test": scores})
         save_adapter(adapter, folder)
         print(f"{name}: {time.monotonic() - started:.0f} s in all", flush=True)
