@@ -63,9 +63,8 @@ def main() -> None:
             f"{row['p50_ms']:>8.1f} {row['p95_ms']:>8.1f}"
         )
     load = os.getloadavg()[0]
-    print(
-        f"{arguments.clicks} clicks, {arguments.threads} threads for stock, load {load:.1f}"
-    )
+    threads = f"{arguments.threads} threads for stock"
+    print(f"{arguments.clicks} clicks, {threads}, load {load:.1f}")
     if arguments.json:
         settings = {"clicks": arguments.clicks, "threads": arguments.threads}
         record = {**settings, "load": load, "model": arguments.model, "rows": rows}
