@@ -456,8 +456,7 @@ class _Run:
             return found, {"map": round(found, 4)}
         info = self.adapter.info
         if isinstance(average, nn.ModuleDict):
-            ips = average["ips"] if "ips" in average else None
-            adapter = Adapter(info, average["apm"], ips)
+            adapter = Adapter(info, *_both(average))
         else:
             adapter = Adapter(info, self.adapter.apm, average)
         # what frozen SAM draws from the same prompts does not change in the ips phase
@@ -471,8 +470,7 @@ class _Run:
     def _keep(self, task: Task, average: Any) -> None:
         """Take over what was best so far."""
         if isinstance(average, nn.ModuleDict):
-            self.adapter.apm = average["apm"]
-            self.adapter.ips = average["ips"] if "ips" in average else None
+            self.adapter.apm, self.adapter.ips = _both(average)
         else:
             setattr(self.adapter, task.name, average)
 
@@ -669,6 +667,11 @@ def _cache(config: TrainConfig) -> Iterator[ViewCache]:
         yield ViewCache(folder, None)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _both(modules: nn.ModuleDict) -> tuple[Any, Any]:
+    """Return the prompter and the pattern shift that learn together; it may lack."""
+    return modules["apm"], modules["ips"] if "ips" in modules else None
 
 
 def _domain(pair: ImagePair) -> str | None:
