@@ -35,6 +35,11 @@ LEVELS = 3  # that the authors' modules read: blocks 6, 9 and 12
 POINTS = 16  # of the authors' scripts; a checkpoint without prompter does not say
 NAMED = 6  # tensors that a message names one by one
 
+#: Kind of prompter -> how the names of its tensors begin.
+_PROMPTERS = {
+    "resnet": ("apm_resnet.", "apm_feature_map."),
+    "cross": ("apm_cross.", "apm_cross_prompt."),
+}
 #: Our names -> the authors'. Level 9 is enlarged by their deconv1, level 6 by 2 and 3.
 _NAMES = (
     (r"^ips\.", "ips_ffn."),
@@ -111,8 +116,8 @@ def import_checkpoint(
     state = _modern(weights.load_state_dict(path))
     apms = [
         kind
-        for kind, start in (("resnet", "apm_resnet."), ("cross", "apm_cross."))
-        if any(key.startswith(start) for key in state)
+        for kind, starts in _PROMPTERS.items()
+        if any(key.startswith(starts) for key in state)
     ]
     ips = any(key.startswith("ips_ffn.") for key in state)
     if not apms and not ips:
@@ -251,8 +256,10 @@ def _modules(
     points = POINTS
 
     def size(key: str, axis: int) -> int:
-        if key not in state:
-            raise ValueError(f"{path} is not whole: {key} is missing; get it again")
+        if key not in state or state[key].ndim <= axis:
+            raise ValueError(
+                f"{path} is not whole: {key} is missing or no matrix; get it again"
+            )
         return int(state[key].shape[axis])
 
     if ips:

@@ -64,5 +64,5 @@ def follow(average: nn.Module, module: nn.Module, step: int) -> None:
     share = 1 - min(EMA, (1 + step) / (10 + step))
     for kept, current in zip(average.parameters(), module.parameters(), strict=True):
         kept.lerp_(current, share)
-    for statistic, current in zip(average.buffers(), module.buffers(), strict=True):
-        statistic.copy_(current)  # of batch normalisation: an average already
+    for statistic, latest in zip(average.buffers(), module.buffers(), strict=True):
+        statistic.copy_(latest)  # of batch normalisation: an average already

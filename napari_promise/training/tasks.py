@@ -38,11 +38,25 @@ FROM_MAP = 0.65  # share whose points come from the prompter, where it draws a m
 class Task(Protocol):
     """What `trainer` repeats."""
 
-    name: str
-    module: nn.Module
-    rate: float
-    epochs: int
-    quick_on: tuple[str, ...]  # kinds of devices on which half precision serves
+    @property
+    def name(self) -> str:
+        """Phase of the run."""
+
+    @property
+    def module(self) -> nn.Module:
+        """What is trained."""
+
+    @property
+    def rate(self) -> float:
+        """Largest learning rate."""
+
+    @property
+    def epochs(self) -> int:
+        """Passes, at most."""
+
+    @property
+    def quick_on(self) -> tuple[str, ...]:
+        """Kinds of devices on which half precision serves."""
 
     def batches(self, rng: np.random.Generator) -> list[NDArray[np.int64]]:
         """Cut one pass into batches of view indices."""
@@ -174,7 +188,7 @@ class ShiftTask:
         self,
         config: TrainConfig,
         sam: Sam,
-        apm: nn.Module | None,
+        apm: HeatmapAPM | PointAPM | None,
         ips: PatternEmbedding,
         store: Views,
     ) -> None:

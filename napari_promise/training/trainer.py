@@ -38,7 +38,6 @@ import torch
 from torch import nn
 
 from napari_promise.model.adapters import (
-    APMS,
     Adapter,
     AdapterInfo,
     load_adapter,
@@ -46,6 +45,7 @@ from napari_promise.model.adapters import (
 )
 from napari_promise.model.auto_prompt import HeatmapAPM
 from napari_promise.model.pattern_shift import PatternEmbedding
+from napari_promise.model.point_prompters import CrossAPM, ResNetAPM
 from napari_promise.model.sam import load_sam, resolve_device
 from napari_promise.segmenter import Segmenter
 from napari_promise.training.config import ImagePair, TrainConfig
@@ -316,7 +316,8 @@ class _Run:
             if config.apm == "heatmap":
                 self.adapter.apm = HeatmapAPM(channels, blocks=config.apm_blocks)
             else:
-                self.adapter.apm = APMS[config.apm](
+                kind = {"resnet": ResNetAPM, "cross": CrossAPM}[config.apm]
+                self.adapter.apm = kind(
                     channels,
                     points=config.points,
                     frame=int(sam.image_encoder.img_size),
@@ -375,7 +376,7 @@ class _Run:
         schedule = schedule_of(optimizer, task.rate, total, config.schedule)
         average = copy.deepcopy(module).eval()
         best, patience, first = -1.0, config.patience, 0
-        parts = {
+        parts: dict[str, Any] = {
             "module": module,
             "average": average,
             "optimizer": optimizer,
@@ -448,18 +449,14 @@ class _Run:
                 break
         module.eval()
 
-    def _validate(
-        self, task: Task, average: nn.Module
-    ) -> tuple[float, dict[str, float]]:
+    def _validate(self, task: Task, average: Any) -> tuple[float, dict[str, float]]:
         """Held-out score to choose by, and all that was measured for it."""
         if isinstance(task, HeatmapTask):
-            assert isinstance(average, HeatmapAPM)
             found = self._map_dice(average)
             return found, {"map": round(found, 4)}
         info = self.adapter.info
         if isinstance(average, nn.ModuleDict):
-            ips = average["ips"] if "ips" in average else None
-            adapter = Adapter(info, average["apm"], ips)
+            adapter = Adapter(info, *_both(average))
         else:
             adapter = Adapter(info, self.adapter.apm, average)
         # what frozen SAM draws from the same prompts does not change in the ips phase
@@ -470,11 +467,10 @@ class _Run:
         kinds = [kind for kind in KINDS if kind in scores]
         return float(np.mean([scores[kind] for kind in kinds])), scores
 
-    def _keep(self, task: Task, average: nn.Module) -> None:
+    def _keep(self, task: Task, average: Any) -> None:
         """Take over what was best so far."""
         if isinstance(average, nn.ModuleDict):
-            self.adapter.apm = average["apm"]
-            self.adapter.ips = average["ips"] if "ips" in average else None
+            self.adapter.apm, self.adapter.ips = _both(average)
         else:
             setattr(self.adapter, task.name, average)
 
@@ -671,6 +667,11 @@ def _cache(config: TrainConfig) -> Iterator[ViewCache]:
         yield ViewCache(folder, None)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _both(modules: nn.ModuleDict) -> tuple[Any, Any]:
+    """Return the prompter and the pattern shift that learn together; it may lack."""
+    return modules["apm"], modules["ips"] if "ips" in modules else None
 
 
 def _domain(pair: ImagePair) -> str | None:

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 #: The dock asks for this width; it may be made narrower down to its buttons.
 _WIDTH = 340
+#: The table and the buttons wait this long for a mask that is being computed.
+_ROWS_WAIT_MS = 150
 
 
 class PromiseWidget(QWidget):
@@ -83,7 +85,6 @@ class PromiseWidget(QWidget):
         self._compose()
         self._rows = QTimer(self)
         self._rows.setSingleShot(True)
-        self._rows.setInterval(0)
         self._rows.timeout.connect(self._show_rows)
         self._keys = KeyBindings(
             {
@@ -194,6 +195,9 @@ class PromiseWidget(QWidget):
         session.failed.connect(show_error)
         session.notified.connect(show_info)
         session.document_changed.connect(self._on_document_changed)
+        session.glimpsed.connect(
+            lambda g: self.bridge.show_glimpse(g.document, g.object_id, g.region)
+        )
         session.model_changed.connect(lambda _name: self._show_models())
         session.adapter_changed.connect(lambda _info: self._show_models())
         session.settings.events.connect(lambda _info: self._show_settings())
@@ -208,6 +212,8 @@ class PromiseWidget(QWidget):
         bridge.box_changed.connect(self.prompt_panel.show_box)
         bridge.noticed.connect(show_warning)
         bridge.layers_changed.connect(self._bind_keys)
+        bridge.dragged.connect(self._on_dragged)
+        bridge.drag_ended.connect(self.session.end_glimpses)
 
     def _on_document_changed(self, document: Any) -> None:
         events = document.events
@@ -222,7 +228,22 @@ class PromiseWidget(QWidget):
         self._on_document_event()
 
     def _on_document_event(self, *_: Any) -> None:
-        self._rows.start()
+        # The answer changes the rows again: to repaint the window twice on the way to
+        # it would only delay it.
+        if not self._awaits_answer():
+            self._rows.start(0)
+        elif not self._rows.isActive():
+            self._rows.start(_ROWS_WAIT_MS)
+
+    def _awaits_answer(self) -> bool:
+        """Whether the mask of the object in work is due any moment."""
+        session, active = self.session, self.session.document.active
+        ready = session.settings.live and session.status.state == "ready"
+        return ready and active is not None and not active.is_answered
+
+    def _on_dragged(self, object_id: int, prompts: Any, sources: Any) -> None:
+        if self.session.settings.live:
+            self.session.glimpse(object_id, prompts, sources)
 
     # -- images and planes --------------------------------------------------------
 
@@ -250,7 +271,7 @@ class PromiseWidget(QWidget):
 
     def _on_plane_changed(self, plane: tuple[int, ...]) -> None:
         self.session.show_plane(plane)
-        self._rows.start()
+        self._rows.start(0)
 
     def _bind_keys(self) -> None:
         self._keys.bind_only(self.bridge.bindable(), self.bridge.foreign_labels())
@@ -379,8 +400,10 @@ class PromiseWidget(QWidget):
                 lambda name, value: setattr(self.session.settings, name, value)
             )
             dialog.clear_cache_requested.connect(self.session.clear_cache)
+            self.session.cache_measured.connect(dialog.show_cache_size)
             self._settings = dialog
         self._settings.show_values(self.session.settings.to_preferences())
+        self.session.measure_cache()
         self._settings.show()
         self._settings.raise_()
 
@@ -470,6 +493,8 @@ class _Closing:
             session.model_changed,
             session.adapter_changed,
             session.segmented,
+            session.glimpsed,
+            session.cache_measured,
         ):
             signal.disconnect()
         session.close()

@@ -15,6 +15,8 @@ from qtpy.QtWidgets import (
     QDialog,
     QDialogButtonBox,
     QFormLayout,
+    QHBoxLayout,
+    QLabel,
     QPushButton,
     QSpinBox,
     QVBoxLayout,
@@ -66,6 +68,8 @@ class SettingsDialog(QDialog):
         self.quota.setSingleStep(500)
         self.quota.setSuffix(" MB")
         self.quota.setToolTip("The least recently used embeddings make room.")
+        self.cache_size = QLabel()
+        self.cache_size.setToolTip("What the embeddings that are kept take up now.")
         self.clear_cache = QPushButton("Clear cache")
         self.clear_cache.setToolTip(
             "Forget every embedding kept in memory and on disk."
@@ -76,7 +80,10 @@ class SettingsDialog(QDialog):
         form.addRow("Overlap", self.overlap)
         form.addRow("Cache", self.disk_cache)
         form.addRow("at most", self.quota)
-        form.addRow("", self.clear_cache)
+        in_use = QHBoxLayout()
+        in_use.addWidget(self.cache_size, 1)
+        in_use.addWidget(self.clear_cache)
+        form.addRow("in use", in_use)
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
         buttons.rejected.connect(self.close)
         layout = QVBoxLayout(self)
@@ -109,9 +116,25 @@ class SettingsDialog(QDialog):
         self.quota.setValue(int(values["cache_quota_mb"]))
         self.quota.setEnabled(bool(values["disk_cache"]))
 
+    def show_cache_size(self, memory: int, disk: int | None) -> None:
+        """Show what the cache holds.
+
+        Parameters
+        ----------
+        memory, disk : int
+            Bytes; None where nothing is kept on disk.
+        """
+        parts = [] if disk is None else [f"{_megabytes(disk)} on disk"]
+        self.cache_size.setText(", ".join([*parts, f"{_megabytes(memory)} in memory"]))
+
     def _on_disk_cache_clicked(self, on: bool) -> None:
         self.quota.setEnabled(on)
         self.changed.emit("disk_cache", on)
+
+
+def _megabytes(count: int) -> str:
+    megabytes = count / 2**20
+    return f"{megabytes:.0f} MB" if megabytes >= 10 else f"{megabytes:.1f} MB"
 
 
 def _combo(entries: tuple[tuple[str, str], ...], tooltip: str) -> QComboBox:

@@ -21,6 +21,7 @@ from napari_promise.model import weights
 from napari_promise.model.adapters import load_adapter, save_adapter
 from napari_promise.model.import_promise import authors_forward, import_checkpoint
 from napari_promise.model.sam import Embedding
+from napari_promise.segmenter import Segmenter
 
 State = dict[str, torch.Tensor]
 STAGES = (3, 4, 6, 3)
@@ -78,6 +79,8 @@ def authors_state(
                     conv_norm(f"{shortcut}.0", f"{shortcut}.1", out, into, 1)
                 into = out
         layer("apm_resnet.fc", 2 * points, into)
+        # random blocks amplify, and a saturated sigmoid would hide every difference
+        state["apm_resnet.fc.weight"] *= 0.5 / width
         layer("apm_resnet.fc2", 4 * channels, into)
     if "cross" in kind:
         fill("apm_cross.query_embedding.weight", points, dim)
@@ -271,11 +274,39 @@ def test_points_and_probabilities_are_the_authors(
     assert found.shape == (1, points, 2)
     assert masks.shape == (1, 1, 32, 32)
     assert expected.std() > 0.5  # of 64 pixels
+    assert ((expected > 0.5) & (expected < 63.5)).all()
     assert masks.std() > 1e-3
     torch.testing.assert_close(found, expected, rtol=0, atol=0.01 / 1024 * 64)
     torch.testing.assert_close(masks, expected_masks, rtol=0, atol=1e-4)
     assert adapter.info.points == points
     assert adapter.info.mask_choice == "paper"
+
+
+@pytest.mark.parametrize("kind", ["APM_resnet", "APM_IPS_resnet"])
+def test_proposing_and_segmenting_give_the_authors_mask(
+    kind: str, micro_sam: Any, save: Callable[[Any], Path]
+) -> None:
+    state = authors_state(micro_sam, kind, points=5)
+    adapter = import_checkpoint(save(state), micro_sam, "theirs").adapter
+    segmenter = Segmenter(micro_sam, adapter)
+    emb = random_embedding(micro_sam)
+    points, expected = Authors(state, micro_sam)(emb)
+    prompts = segmenter.propose(emb)
+    assert prompts.labels.tolist() == [1, 1, 0, 0, 0]
+    assert prompts.logits is None
+    assert prompts.scores is None
+    rows_and_columns = points[0].flip(1).clamp(0, 63)
+    found = torch.tensor(prompts.points).float()
+    torch.testing.assert_close(found, rows_and_columns, rtol=0, atol=1e-3)
+    at = rows_and_columns.flip(1)[None]
+    expected = Authors(state, micro_sam)(emb, at)[1]
+    result = segmenter.segment(emb, prompts)
+    assert result.token == 1
+    found = torch.sigmoid(torch.tensor(result.logits))
+    # logits are float16 numbers, to serve as a mask prompt
+    torch.testing.assert_close(found, expected[0], rtol=0, atol=3e-4)
+    if kind == "APM_resnet":
+        assert segmenter.segment(emb, prompts, ips=False).token == 0
 
 
 def test_ips_alone_answers_points_from_the_truth(
@@ -339,6 +370,15 @@ def test_missing_tensors_are_refused_by_name(
         with pytest.raises(ValueError, match=key.replace(".", r"\.")) as error:
             import_checkpoint(path, micro_sam, "theirs")
         assert "\n" not in str(error.value)
+
+
+def test_a_prompter_of_which_a_part_is_left_is_missed_not_forgotten(
+    micro_sam: Any, save: Callable[[Any], Path]
+) -> None:
+    state = authors_state(micro_sam, "APM_IPS_resnet")
+    rest = {k: v for k, v in state.items() if not k.startswith("apm_resnet.")}
+    with pytest.raises(ValueError, match=r"apm_resnet\.fc\.weight is missing"):
+        import_checkpoint(save(rest), micro_sam, "theirs")
 
 
 def test_other_shapes_are_refused_by_name(
@@ -454,6 +494,8 @@ def test_the_command_writes_an_adapter_that_computes_the_same(
     adapter = load_adapter("paper", sam)
     emb = random_embedding(sam)
     expected, expected_masks = Authors(state, sam)(emb)
+    assert expected.std() > 2
+    assert ((expected > 1) & (expected < 255)).all()
     found, masks = authors_forward(sam, adapter, emb)
     torch.testing.assert_close(found, expected, rtol=0, atol=0.01 / 1024 * 256)
     torch.testing.assert_close(masks, expected_masks, rtol=0, atol=1e-4)

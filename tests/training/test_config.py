@@ -15,7 +15,7 @@ PAIRS = tuple(Pair(Path(f"{i}.png"), Path(f"{i}-mask.png")) for i in range(4))
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"apm": "magic"}, "'magic' is unknown: use heatmap or none"),
+        ({"apm": "magic"}, "'magic' is unknown: use heatmap"),
         ({"apm": "none", "ips": False}, "nothing to train"),
         ({"points": 0}, "points must be 1 to 64, got 0"),
         ({"held_out_share": 0.9}, "held_out_share must be 0.05 to 0.5, got 0.9"),

@@ -164,6 +164,28 @@ class Desk:
         layer._move({row}, position)
         layer._drag_start = None
 
+    def dragging(self, row: int, *path: tuple[float, float]) -> Iterator[None]:
+        """Drag a point with the mouse along a path; each step is one move."""
+        layer = self.points
+        layer.mode = "select"
+        mouse = SimpleNamespace(
+            type="mouse_press",
+            position=tuple(layer.data_to_world(layer.data[row])),
+            modifiers=(),
+            view_direction=None,
+            dims_displayed=[0, 1],
+        )
+        (handler,) = layer.mouse_drag_callbacks
+        hand = handler(layer, mouse)
+        next(hand)
+        mouse.type = "mouse_move"
+        for position in path:
+            mouse.position = tuple(layer.data_to_world(position))
+            next(hand)
+            yield
+        mouse.type = "mouse_release"
+        next(hand, None)
+
     def press(self, key: str) -> None:
         """Press a key over the canvas, as napari hands it on."""
         canvas = self.viewer.window._qt_viewer.canvas

@@ -133,6 +133,19 @@ def test_settings_are_kept_for_the_next_session(
     assert kept["cache_quota_mb"] == 900
 
 
+def test_settings_show_what_the_cache_holds_until_it_is_cleared(desk, tmp_path) -> None:
+    session = desk.widget.session
+    session._cache.folder = tmp_path
+    session._cache.put(("pixels", "model"), {"image": np.ones((1, 256, 64, 64))})
+    desk.widget._open_settings()
+    dialog = desk.widget._settings
+    desk.until(lambda: dialog.cache_size.text() == "2.0 MB on disk, 2.0 MB in memory")
+    dialog.clear_cache.click()
+    desk.until(lambda: dialog.cache_size.text() == "0.0 MB on disk, 0.0 MB in memory")
+    dialog.disk_cache.click()
+    desk.until(lambda: dialog.cache_size.text() == "0.0 MB in memory")
+
+
 @pytest.mark.parametrize("way", ["widget", "viewer"])
 def test_the_worker_ends_with_the_dock(make_desk, picture, way) -> None:
     before = len(_workers())

@@ -80,7 +80,6 @@ class BoxPrompts:
         )
         self.agreed: tuple[Box, ...] = ()
         self._writing = Guard()
-        self._owner = UNASSIGNED
         self._connections = (
             (self.layer.events.data, self._on_data),
             (self.layer.events.features, self._on_settled),
@@ -131,7 +130,9 @@ class BoxPrompts:
 
     def set_next(self, object_id: int) -> None:
         """Choose whose the next drawn box is."""
-        self._owner = object_id
+        defaults = self.layer.feature_defaults
+        if "object" in defaults and defaults["object"].iloc[0] == object_id:
+            return
         with self._writing:
             self.layer.feature_defaults = {"object": object_id}
 

@@ -16,6 +16,7 @@ Knows no model and no worker.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from napari.layers import Image, Labels, Layer
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
-from napari_promise.document import Document, LabelPatch, ObjectRecord, Plane
+from napari_promise.document import Document, LabelPatch, ObjectRecord, Plane, Region
 from napari_promise.prompts import Prompts
 from napari_promise.widgets.layers import edits
 from napari_promise.widgets.layers.boxes import Box
@@ -76,6 +77,11 @@ class LayerBridge:
     plane_changed : Signal(tuple)
     edited : Signal(list)
         Ids of the objects whose prompts somebody edited in a layer.
+    dragged : Signal(int, Prompts, list)
+        The object in work, with the prompts and their sources that it would have if
+        its points were dropped where they are being dragged.
+    drag_ended : Signal
+        Nothing is being dragged any more.
     include_changed : Signal(bool)
     box_changed : Signal(bool)
         Whether a click and drag draws a box.
@@ -90,6 +96,8 @@ class LayerBridge:
     pixels_changed = Signal()
     plane_changed = Signal(tuple)
     edited = Signal(list)
+    dragged = Signal(int, Prompts, list)
+    drag_ended = Signal()
     include_changed = Signal(bool)
     box_changed = Signal(bool)
     noticed = Signal(str)
@@ -104,6 +112,7 @@ class LayerBridge:
         self._moving_layers = Guard()
         self._editing = Guard()
         self._shown: dict[int, ObjectRecord] = {}
+        self._glimpse: _Glimpse | None = None
         self._contrast = QTimer()
         self._contrast.setSingleShot(True)
         self._contrast.setInterval(CONTRAST_SETTLES_MS)
@@ -250,6 +259,7 @@ class LayerBridge:
         self._listening[work] = []
         for signal, handler in (
             (work.points.edited, self._on_points_edited),
+            (work.points.dragged, self._on_points_dragged),
             (work.boxes.edited, self._on_boxes_edited),
             (work.boxes.drawn, self._on_box_drawn),
             (work.result.painted, self._on_painted),
@@ -536,7 +546,47 @@ class LayerBridge:
                 document.set_prompts(object_id, prompts, sources)
                 changed.append(object_id)
             self._activate_edited(document, changed)
+            self._await_glimpsed(document)
         self._after_edit(changed)
+
+    def _on_points_dragged(
+        self, work: Work, before: PointTable, now: PointTable
+    ) -> None:
+        if work is not self.work:
+            return
+        active = work.document.active
+        if active is None or active.id not in changed_objects(before, now):
+            self._glimpse = None
+            self._show_preview()
+            self.drag_ended.emit()
+            return
+        rows = now.take(edits.usable(now, work.shape)).of(active.id)
+        self.dragged.emit(active.id, *edits.with_points(active, rows))
+
+    def show_glimpse(
+        self, document: Document, object_id: int, region: Region | None
+    ) -> None:
+        """Show the mask that an object would get if its points were dropped now.
+
+        Parameters
+        ----------
+        document : Document
+        object_id : int
+        region : Region or None
+            None for an empty mask.
+        """
+        if self.work is not None and document is self.work.document:
+            revision = document.get(object_id).revision
+            self._glimpse = _Glimpse(object_id, revision, region)
+            self._show_preview()
+
+    def _await_glimpsed(self, document: Document) -> None:
+        """Keep what was glimpsed until the mask of the dropped points is there."""
+        glimpse = self._glimpse
+        if glimpse is not None and glimpse.object_id in document:
+            revision = document.get(glimpse.object_id).revision
+            self._glimpse = replace(glimpse, revision=revision, dropped=True)
+        self.drag_ended.emit()
 
     def _on_boxes_edited(
         self, work: Work, before: tuple[Box, ...], after: tuple[Box, ...]
@@ -686,10 +736,13 @@ class LayerBridge:
         if work is None:
             return
         active = work.document.active
-        if active is not None:
-            work.preview.show(active.plane, active.region)
-        else:
+        if active is None:
             work.preview.show(self.plane, None)
+            return
+        if self._glimpse is not None and not self._glimpse.holds(active):
+            self._glimpse = None
+        shown = active if self._glimpse is None else self._glimpse
+        work.preview.show(active.plane, shown.region)
 
     def _choose_next(self) -> None:
         work = self.work
@@ -698,6 +751,31 @@ class LayerBridge:
         owner = edits.object_at(work.document, self.plane) or UNASSIGNED
         work.points.set_next(owner, self.include)
         work.boxes.set_next(owner)
+
+
+@dataclass(frozen=True)
+class _Glimpse:
+    """A mask shown for an object whose points are being dragged, or were just dropped.
+
+    Attributes
+    ----------
+    object_id, revision : int
+        The object, as it is while this may be shown.
+    region : Region or None
+    dropped : bool
+        Whether the points were dropped: then it is shown until the object's own mask
+        is there.
+    """
+
+    object_id: int
+    revision: int
+    region: Region | None
+    dropped: bool = False
+
+    def holds(self, record: ObjectRecord) -> bool:
+        """Whether this is to be shown instead of the object's own mask."""
+        same = (record.id, record.revision) == (self.object_id, self.revision)
+        return same and not (self.dropped and record.is_answered)
 
 
 def _same_prompts(record: ObjectRecord, shown: ObjectRecord) -> bool:

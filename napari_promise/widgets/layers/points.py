@@ -61,9 +61,13 @@ class PointPrompts:
     edited : Signal
         ``(before, after)`` once an edit has settled, whoever made it: mouse, keys,
         clipboard or a script.
+    dragged : Signal
+        ``(before, now)`` at every step of a drag; both the same when it ended where
+        it began.
     """
 
     edited = Signal(PointTable, PointTable)
+    dragged = Signal(PointTable, PointTable)
 
     def __init__(self, image: Image) -> None:
         ndim = image.ndim
@@ -87,6 +91,7 @@ class PointPrompts:
         self._next = (UNASSIGNED, True)
         self._writing = Guard()
         self._just_added = False
+        self._changing = False
         self._borrowed_select = False
         self._prepare_next()
         self._connections = (
@@ -271,6 +276,7 @@ class PointPrompts:
         action = str(getattr(event.action, "value", event.action))
         if self._writing:
             return
+        self._changing = action == "changing"
         if action in ("adding", "changing"):
             self._prepare_next()
         if action not in ("added", "removed", "changed"):
@@ -279,12 +285,27 @@ class PointPrompts:
             self._just_added = True
             # napari selects what it added only after this event.
             QTimer.singleShot(0, self._deselect_added)
+        if action == "changed" and self.read().same(self.agreed):
+            self.dragged.emit(self.agreed, self.agreed)
         self._settle()
 
     def _on_features(self, _event: Any) -> None:
+        if self._in_drag():
+            if not self._writing:
+                now = claim_touched(self.agreed, self.read())
+                self.dragged.emit(self.agreed, now)
+            return
         if self._just_added and not self._writing:
             self._deselect_added()
         self._settle()
+
+    def _in_drag(self) -> bool:
+        """Whether the mouse is dragging points right now.
+
+        napari then announces the change once, before the first step, and says that the
+        features are others at every step; only the end of the drag is an edit.
+        """
+        return self._changing and getattr(self.layer, "_drag_start", None) is not None
 
     def _deselect_added(self) -> None:
         # A point just placed is not "selected": the next T is meant for the next
