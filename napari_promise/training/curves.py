@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import csv
 import io
-import os
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
+
+from napari_promise.data.files import whole_file
 
 TABLE, PICTURE = "curves.csv", "curves.png"
 #: Kinds of held-out Dice, and the colours in which they are drawn.
@@ -155,12 +155,5 @@ def _axes(
 
 
 def _write(path: Path, content: bytes) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(name, 0o644)  # mkstemp makes it private
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with whole_file(path, overwrite=True) as part:
+        part.write_bytes(content)
