@@ -31,6 +31,7 @@ from napari_promise.segmenter import Segmenter
 from napari_promise.training.config import TrainConfig
 from napari_promise.training.evaluate import evaluate
 from napari_promise.training.trainer import train
+from scripts import datasets
 from scripts.runs import CLASSES, pairs_of
 
 
@@ -101,7 +102,9 @@ def measure(segmenter: Segmenter, name: str, most: int | None = None) -> dict[st
         lesions = [pair for pair in pairs if filled[pair.image]]
         normal = [pair for pair in pairs if not filled[pair.image]]
         automatic = evaluate(lesions, segmenter, "auto+click:1").summary
-        prompted = evaluate(lesions, segmenter, "gt:16").summary
+        # single nuclei are prompted one by one, up to hundreds of them an image
+        few = lesions[:: 1 if set_name in datasets.MASK_SETS else 20]
+        prompted = evaluate(few, segmenter, "gt:16").summary
         steps, frozen = automatic["dice_by_step"], automatic["frozen_dice_by_step"]
         result[set_name] = {
             "images": automatic["images"],
@@ -114,6 +117,7 @@ def measure(segmenter: Segmenter, name: str, most: int | None = None) -> dict[st
             },
             "gt_prompted": {
                 "prompts": "16 random points from the truth",
+                "images": prompted["images"],
                 "dice": prompted["gt_prompted_dice"],
                 "frozen_dice_same_prompts": prompted["frozen_gt_prompted_dice"],
             },
