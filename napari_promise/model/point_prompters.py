@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import nn
@@ -27,7 +27,76 @@ FRAME = 1024  # side in pixels of SAM's padded input frame
 BLOCKS = (3, 4, 6, 3)  # of the four stages of a ResNet-34
 
 
-class ResNetAPM(nn.Module):
+class PointAPM(nn.Module):
+    """What the paper's two modules share: P points, their labels, and their frame.
+
+    Parameters
+    ----------
+    level_channels : sequence of int
+        Channels of each level, shallow to deep.
+    points : int
+        P, see `slot_labels`.
+    frame : int
+        Side in pixels of SAM's padded square input frame.
+
+    Raises
+    ------
+    ValueError
+        If `points` is below 1.
+    """
+
+    def __init__(self, level_channels: Sequence[int], points: int, frame: int) -> None:
+        super().__init__()
+        self.level_channels = tuple(level_channels)
+        self.labels = slot_labels(points)
+        self.frame = frame
+
+    @property
+    def points(self) -> int:
+        """Slots."""
+        return len(self.labels)
+
+    def forward(self, levels: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Predict the points.
+
+        Parameters
+        ----------
+        levels : sequence of torch.Tensor
+            (B, C_l, h_l, w_l) each, tokens before the neck, shallow to deep.
+
+        Returns
+        -------
+        torch.Tensor
+            (B, P, 2) float32 as (x, y) in (0, frame): pixels of SAM's padded frame,
+            and so possibly in the padding.
+
+        Raises
+        ------
+        ValueError
+            If levels are missing or have other channels.
+        """
+        check_levels(levels, self.level_channels)
+        head, features = self._read(levels)
+        # float32 even under autocast: bfloat16 has 8 bits
+        with torch.autocast(features.device.type, enabled=False):
+            found = torch.sigmoid(head(features.float())) * self.frame
+        return found.reshape(len(found), -1, 2)
+
+    def _read(self, levels: Sequence[torch.Tensor]) -> tuple[nn.Linear, torch.Tensor]:
+        """Return the last layer, and the features that it turns into coordinates."""
+        raise NotImplementedError
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Arguments that build this module again."""
+        return {
+            "level_channels": list(self.level_channels),
+            "points": self.points,
+            "frame": self.frame,
+        }
+
+
+class ResNetAPM(PointAPM):
     """The paper's CNN: levels concatenated, fused, and read by a ResNet-34.
 
     The levels are concatenated from deep to shallow (ViT-B: blocks 12, 9, 6), brought
@@ -58,10 +127,7 @@ class ResNetAPM(nn.Module):
         frame: int = FRAME,
         width: int = 64,
     ) -> None:
-        super().__init__()
-        self.level_channels = tuple(level_channels)
-        self.labels = slot_labels(points)
-        self.frame = frame
+        super().__init__(level_channels, points, frame)
         self.width = width
         fused = 4 * width
         self.fusion = nn.Sequential(
@@ -73,45 +139,16 @@ class ResNetAPM(nn.Module):
         )
         self.resnet = ResNet34(fused, width, 2 * points)
 
-    @property
-    def points(self) -> int:
-        """Slots."""
-        return len(self.labels)
-
-    def forward(self, levels: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Predict the points.
-
-        Parameters
-        ----------
-        levels : sequence of torch.Tensor
-            (B, C_l, h_l, w_l) each, tokens before the neck, shallow to deep.
-
-        Returns
-        -------
-        torch.Tensor
-            (B, P, 2) float32 as (x, y) in (0, frame): pixels of SAM's padded frame,
-            and so possibly in the padding.
-
-        Raises
-        ------
-        ValueError
-            If levels are missing or have other channels.
-        """
-        check_levels(levels, self.level_channels)
+    def _read(self, levels: Sequence[torch.Tensor]) -> tuple[nn.Linear, torch.Tensor]:
         grid = max((level.shape[-2:] for level in levels), key=lambda size: size[0])
         deep_first = [resized(level.float(), grid) for level in reversed(levels)]
         features = self.resnet(self.fusion(torch.cat(deep_first, dim=1)))
-        return _in_frame(self.resnet.fc, features, self.frame).unflatten(1, (-1, 2))
+        return self.resnet.fc, features
 
     @property
     def settings(self) -> dict[str, Any]:
         """Arguments that build this module again."""
-        return {
-            "level_channels": list(self.level_channels),
-            "points": self.points,
-            "frame": self.frame,
-            "width": self.width,
-        }
+        return super().settings | {"width": self.width}
 
 
 class ResNet34(nn.Module):
@@ -178,7 +215,7 @@ def _stage(
     return nn.Sequential(first, *middle, BasicBlock(out, out, 1, project=project))
 
 
-class CrossAPM(nn.Module):
+class CrossAPM(PointAPM):
     """The paper's Transformer: learned queries look at one level after the other.
 
     One layer for each level, from deep to shallow: cross-attention, then a small MLP;
@@ -217,10 +254,7 @@ class CrossAPM(nn.Module):
         heads: int | None = None,
         upsample: bool = True,
     ) -> None:
-        super().__init__()
-        self.level_channels = tuple(level_channels)
-        self.labels = slot_labels(points)
-        self.frame = frame
+        super().__init__(level_channels, points, frame)
         width = width or self.level_channels[-1]
         heads = heads or max(n for n in range(1, 13) if width % n == 0)
         if width % 4 or width % heads:
@@ -246,31 +280,7 @@ class CrossAPM(nn.Module):
         self.layers = nn.ModuleList(CrossLayer(width, heads) for _ in deep_first)
         self.head = nn.Linear(width, 2)
 
-    @property
-    def points(self) -> int:
-        """Slots."""
-        return len(self.labels)
-
-    def forward(self, levels: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Predict the points.
-
-        Parameters
-        ----------
-        levels : sequence of torch.Tensor
-            (B, C_l, h_l, w_l) each, tokens before the neck, shallow to deep.
-
-        Returns
-        -------
-        torch.Tensor
-            (B, P, 2) float32 as (x, y) in (0, frame): pixels of SAM's padded frame,
-            and so possibly in the padding.
-
-        Raises
-        ------
-        ValueError
-            If levels are missing or have other channels.
-        """
-        check_levels(levels, self.level_channels)
+    def _read(self, levels: Sequence[torch.Tensor]) -> tuple[nn.Linear, torch.Tensor]:
         position = self.query_position.weight[None]  # (1, P, C)
         queries = self.query_content.weight.expand(len(levels[0]), -1, -1)
         for index, level in enumerate(reversed(levels)):
@@ -279,15 +289,12 @@ class CrossAPM(nn.Module):
             tokens = tokens + self.level.weight[index]
             where = sine_positions(grid).flatten(1).T  # (h w, C)
             queries = self.layers[index](queries, position, tokens, where)
-        return _in_frame(self.head, queries, self.frame)
+        return self.head, queries
 
     @property
     def settings(self) -> dict[str, Any]:
         """Arguments that build this module again."""
-        return {
-            "level_channels": list(self.level_channels),
-            "points": self.points,
-            "frame": self.frame,
+        return super().settings | {
             "width": self.width,
             "heads": self.heads,
             "upsample": self.upsample,
@@ -379,13 +386,3 @@ def sine_positions(grid: torch.Tensor) -> torch.Tensor:
     rows = along(height)[:, :, None].expand(-1, -1, width)
     columns = along(width)[:, None, :].expand(-1, height, -1)
     return torch.cat([rows, columns])
-
-
-def _in_frame(head: nn.Linear, features: torch.Tensor, frame: int) -> torch.Tensor:
-    """Coordinates in (0, frame), float32 even under autocast: bfloat16 has 8 bits."""
-    with torch.autocast(features.device.type, enabled=False):
-        return torch.sigmoid(head(features.float())) * frame
-
-
-#: Either of the paper's modules.
-PointAPM: TypeAlias = ResNetAPM | CrossAPM
