@@ -11,7 +11,8 @@ How a click is answered:
    revision and its prompts; a newer request of the same object replaces it.
 2. The worker takes the most urgent task: load a model, set an adapter, answer a
    request, encode the plane on display, put embeddings on disk, encode the planes
-   ahead. A request whose plane has no embedding yet waits until it is encoded.
+   ahead, take a step of a long job (`Job`: training, a whole folder). A request whose
+   plane has no embedding yet waits until it is encoded.
 3. The answer is handed to `dispatch`, which brings it to the window's thread. There
    the document drops it if the object has changed meanwhile, whatever plane or
    image is on display by then.
@@ -53,11 +54,13 @@ __all__ = [
     "ArraySource",
     "Glimpse",
     "ImageSource",
+    "Job",
     "ProposeResult",
     "SegmentResult",
     "Session",
     "Settings",
     "Status",
+    "Workbench",
 ]
 
 _log = logging.getLogger(__name__)
@@ -344,6 +347,43 @@ def _load_segmenter(model: str, **options: Any) -> SegmenterLike:
     return Segmenter.load(model, None, **options)
 
 
+class Workbench(Protocol):
+    """What a step of a long job may use; for the worker's thread only."""
+
+    @property
+    def segmenter(self) -> SegmenterLike:
+        """The model in use, with the adapter in use."""
+
+    def embedding(self, source: ImageSource, plane: Plane) -> tuple[Any, str]:
+        """Return the embedding of a plane of any image, and the digest of its pixels.
+
+        From memory, from disk, or computed and kept; given up, with an exception, when
+        somebody waits (see `must_give_way`): the step is then taken again later.
+        """
+
+    def must_give_way(self) -> bool:
+        """Whether somebody waits for an answer: stop soon, the step comes again."""
+
+    def deliver(self, call: Callable[[], None]) -> None:
+        """Have something called in the window's thread, without waiting for it."""
+
+
+class Job(Protocol):
+    """Long work that is done in steps, whenever nobody waits for anything else.
+
+    The shorter a step, the less a click can be held up by it.
+    """
+
+    def step(self, bench: Workbench) -> bool:
+        """Do a little more, on the worker; False when nothing is left to do."""
+
+    def fail(self, bench: Workbench, error: Exception) -> None:
+        """End with an error: a step raised it, and nobody had asked it to give way."""
+
+    def close(self) -> None:
+        """Let go, on the worker: the job is done, cancelled, or the session ends."""
+
+
 @dataclass(frozen=True, eq=False)
 class _Image:
     """An image as it looked when it was set; other contrast makes another one."""
@@ -382,7 +422,7 @@ class _Request:
 class _Task:
     """Something the worker does; may be told to stop."""
 
-    kind: Literal["load", "adapter", "answer", "encode", "ahead", "chore"]
+    kind: Literal["load", "adapter", "answer", "encode", "ahead", "chore", "job"]
     run: Callable[[_Task], None]
     image: _Image | None = None
     plane: Plane = ()
@@ -486,6 +526,8 @@ class Session:
         self._encode_wanted = False
         self._ahead_done: set[tuple[int, Plane]] = set()
         self._chores: deque[Callable[[], None]] = deque()
+        self._jobs: list[Job] = []
+        self._jobs_ended: list[Job] = []
         self._preferences_unsaved = False
         self._task: _Task | None = None
         self._closing = False
@@ -814,6 +856,38 @@ class Session:
                 self._task.stop.set()
             self._wake.notify()
 
+    def start_job(self, job: Job, *, first: bool = False) -> None:
+        """Do long work in the background, a step at a time.
+
+        Parameters
+        ----------
+        job : Job
+        first : bool
+            Before the jobs that are under way; those go on afterwards.
+        """
+        with self._wake:
+            self._jobs.insert(0 if first else len(self._jobs), job)
+            self._want_model()
+            self._wake.notify()
+
+    def end_job(self, job: Job) -> None:
+        """Take no further step of a job, if it is under way; the worker closes it."""
+        with self._wake:
+            if job in self._jobs:
+                self._jobs.remove(job)
+                self._jobs_ended.append(job)
+                self._wake.notify()
+
+    def has_job(self, job: Job) -> bool:
+        """Whether a job is under way or waiting."""
+        return job in self._jobs
+
+    def reload_adapter(self) -> None:
+        """Read the adapter in use again: its files have changed."""
+        with self._wake:
+            self._adapter_wanted = self._segmenter is not None
+            self._wake.notify()
+
     def clear_cache(self) -> None:
         """Forget all embeddings, in memory and on disk, but that on display."""
 
@@ -930,6 +1004,10 @@ class Session:
             return
         if task.kind == "load" and replaced in ("model", "device"):
             task.stop.set()
+        if task.kind == "job":
+            if self._waiting() or self._encode_wanted:
+                task.stop.set()
+            return
         if task.kind not in ("encode", "ahead"):
             return
         awaited = {(r.image, r.plane) for r in self._waiting()}
@@ -978,6 +1056,11 @@ class Session:
                 with self._wake:
                     self._task = None
                     self._in_work = None
+        for job in (*self._jobs, *self._jobs_ended):
+            try:
+                job.close()
+            except Exception:
+                _log.exception("a job could not be closed")
         self._segmenter = None
 
     def _next_task(self) -> _Task | None:
@@ -1010,6 +1093,9 @@ class Session:
         if self._chores:
             chore = self._chores.popleft()
             return _Task("chore", lambda task: chore())
+        if self._jobs_ended:
+            ended = self._jobs_ended.pop(0)
+            return _Task("chore", lambda task: ended.close())
         if self._segmenter is None:
             return None
         if self._unsaved:
@@ -1020,7 +1106,23 @@ class Session:
                 place = (image.token, plane)
                 if place not in self._ahead_done:
                     return self._encoding("ahead", image, plane)
+        if self._jobs:
+            job = self._jobs[0]
+            return _Task("job", lambda task: self._step(task, job))
         return None
+
+    def _step(self, task: _Task, job: Job) -> None:
+        bench = _Bench(self, task)
+        try:
+            more = job.step(bench)
+        except Exception as error:
+            if task.stop.is_set():
+                return  # it gave way: the step comes again
+            self.end_job(job)
+            job.fail(bench, error)
+            return
+        if not more:
+            self.end_job(job)
 
     def _take(self, request: _Request) -> None:
         self._in_work = request
@@ -1178,11 +1280,7 @@ class Session:
         embedding = None if digest is None else self._known(self._key(digest))
         cached = embedding is not None
         if embedding is None:
-            rgb, digest = self._read(image, plane)
-            embedding = self._known(self._key(digest))
-            cached = embedding is not None
-            if embedding is None:
-                embedding = self._compute(task, image, rgb, digest)
+            embedding, digest, cached = self._embed(task, image.source, plane)
         assert digest is not None
         with self._wake:
             self._digests[place] = digest
@@ -1199,6 +1297,16 @@ class Session:
             self._set_ready()
             self._deliver(lambda: self.encoded.emit(plane))
 
+    def _embed(
+        self, task: _Task, source: ImageSource, plane: Plane
+    ) -> tuple[EmbeddingLike, str, bool]:
+        """Embedding and digest of a plane, and whether it was there already."""
+        rgb, digest = self._read(source, plane)
+        known = self._known(self._key(digest))
+        if known is not None:
+            return known, digest, True
+        return self._compute(task, source, rgb, digest), digest, False
+
     def _known(self, key: Key) -> EmbeddingLike | None:
         assert self._segmenter is not None
         if key in self._embeddings:
@@ -1211,17 +1319,16 @@ class Session:
         restored: EmbeddingLike = self._segmenter.restore(arrays)
         return restored
 
-    def _read(self, image: _Image, plane: Plane) -> tuple[NDArray[np.uint8], str]:
+    def _read(self, source: ImageSource, plane: Plane) -> tuple[NDArray[np.uint8], str]:
         from napari_promise.data import planes
 
-        source = image.source
         rgb = planes.to_rgb8(
             source.plane_pixels(plane), source.contrast_limits, source.rgb
         )
         return rgb, planes.digest(rgb)
 
     def _compute(
-        self, task: _Task, image: _Image, rgb: NDArray[np.uint8], digest: str
+        self, task: _Task, source: ImageSource, rgb: NDArray[np.uint8], digest: str
     ) -> EmbeddingLike:
         assert self._segmenter is not None
 
@@ -1229,7 +1336,7 @@ class Session:
             if task.kind == "encode":
                 self._set_status(
                     "encoding",
-                    f"encoding {image.source.name}",
+                    f"encoding {source.name}",
                     progress=done / total if total else None,
                     begins=not total,
                 )
@@ -1239,7 +1346,7 @@ class Session:
             rgb, progress=report, cancel=task.stop.is_set
         )
         # A call that could not be stopped was not in vain: the result is kept.
-        self._unsaved[self._key(digest)] = (embedding, {"image": image.source.name})
+        self._unsaved[self._key(digest)] = (embedding, {"image": source.name})
         return embedding
 
     def _save_embedding(self, task: _Task) -> None:
@@ -1434,6 +1541,30 @@ class Session:
                 f"Settings cannot be kept in {self._preferences_path} ({error}): make "
                 "its folder writable."
             )
+
+
+class _Bench:
+    """The session as a step of a job sees it, see `Workbench`."""
+
+    def __init__(self, session: Session, task: _Task) -> None:
+        self._session = session
+        self._task = task
+
+    @property
+    def segmenter(self) -> SegmenterLike:
+        segmenter = self._session._segmenter
+        assert segmenter is not None
+        return segmenter
+
+    def embedding(self, source: ImageSource, plane: Plane) -> tuple[Any, str]:
+        found, digest, _cached = self._session._embed(self._task, source, plane)
+        return found, digest
+
+    def must_give_way(self) -> bool:
+        return self._task.stop.is_set()
+
+    def deliver(self, call: Callable[[], None]) -> None:
+        self._session._deliver(call)
 
 
 class _Flag:

@@ -1,0 +1,1 @@
+"""Long work for the session's worker, in steps: training, whole folders. No windows."""
