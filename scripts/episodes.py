@@ -21,7 +21,7 @@ from scripts.scene_store import SceneStore
 Rng = np.random.Generator
 
 #: How often each source is drawn.
-MIXTURE = {"scenes": 0.70, "dsb2018": 0.16, "busi": 0.11, "hippocampus": 0.03}
+MIXTURE = {"scenes": 0.66, "dsb2018": 0.20, "busi": 0.11, "hippocampus": 0.03}
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,14 @@ class Sample:
         (rows, columns) that hold picture; the rest is padding.
     truth : numpy.ndarray
         (N, S / 2, S / 2) float32 in 0..1, the share of each cell that is object.
+    scale : float
+        Input pixels per pixel of the picture as it was.
     """
 
     image: np.ndarray
     extent: tuple[int, int]
     truth: np.ndarray
+    scale: float = 1.0
 
 
 class Sources:
@@ -124,7 +127,7 @@ class Sources:
             return None
         padded = np.zeros((size, size, 3), np.uint8)
         padded[: picture.shape[0], : picture.shape[1]] = picture
-        return Sample(padded, picture.shape[:2], truth)
+        return Sample(padded, picture.shape[:2], truth, scale)
 
     def _choose(
         self, rng: Rng, layers: np.ndarray, is_bits: bool, scale: float
