@@ -481,13 +481,40 @@ def feedback(
             logits=earlier.logits, answered=_automatic_among(left_out, prompts, sources)
         )
     if kept and record.region is not None and record.logits is not None:
-        answered = _automatic_among(before, prompts, sources)
-        included = answered & (prompts.labels == 1)
-        on_mask = included & record.region.covers(prompts.points)
-        kept_sent = on_mask if on_mask.any() else included
-        answered[np.flatnonzero(kept_sent)[:1]] = False
+        answered = answered_points(
+            _automatic_among(before, prompts, sources),
+            prompts.labels,
+            record.region.covers(prompts.points),
+        )
         return prompts.replace(logits=record.logits, answered=answered)
     return prompts.replace(logits=None if prompts.mask is not None else record.coarse)
+
+
+def answered_points(
+    automatic: NDArray[np.bool_], labels: NDArray[Any], on_mask: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Tell which points a mask answers, so that they are not sent with it again.
+
+    The automatic ones but one, see `feedback`.
+
+    Parameters
+    ----------
+    automatic : (N,) bool
+        Points that an auto-prompting module placed and the mask has answered.
+    labels : (N,) integer
+        1 include, 0 exclude.
+    on_mask : (N,) bool
+        Points that lie on the mask.
+
+    Returns
+    -------
+    (N,) bool
+    """
+    answered = np.array(automatic, bool)
+    included = answered & (np.asarray(labels) == 1)
+    kept = included & on_mask
+    answered[np.flatnonzero(kept if kept.any() else included)[:1]] = False
+    return answered
 
 
 def _point_keys(prompts: Prompts) -> list[_PointKey]:

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from napari_promise.document import answered_points
 from napari_promise.model import promise
 from napari_promise.model.auto_prompt import HeatmapAPM
 from napari_promise.model.batched_decode import decode_images
@@ -238,7 +239,7 @@ class ShiftTask:
         """Read a view and draw its prompts, sometimes with a simulated correction."""
         emb = self.store.embedding(at, self.sam.device)
         target, inside = self.store.target_and_inside(at, self.grid)
-        points, labels, logits = self._prompts(emb, target[0], rng)
+        points, labels, logits, automatic = self._prompts(emb, target[0], rng)
         view = _Prompted(emb, target, inside, points, labels, logits)
         if rng.random() >= CORRECTED:
             return view
@@ -251,17 +252,22 @@ class ShiftTask:
         row, column = click[0]
         scale = max(emb.input_size) / self.grid
         clicked = [[(column + 0.5) * scale, (row + 0.5) * scale]]
+        # what is sent with the mask is what the user's click will send with it
+        cells = ((points + 0.5) / scale).astype(int).clip(0, self.grid - 1)
+        answered = answered_points(
+            np.full(len(labels), automatic), labels, mask[cells[:, 1], cells[:, 0]]
+        )
         return replace(
             view,
-            points=np.concatenate([points, clicked]),
-            labels=np.append(labels, click[1]),
+            points=np.concatenate([points[~answered], clicked]),
+            labels=np.append(labels[~answered], click[1]),
             logits=drawn.half().float(),
         )
 
     def _prompts(
         self, emb: Embedding, target: torch.Tensor, rng: np.random.Generator
-    ) -> tuple[NDArray[np.float64], NDArray[np.int64], torch.Tensor | None]:
-        """Points as (x, y) in the frame, labels, and a mask prompt or None."""
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64], torch.Tensor | None, bool]:
+        """Points as (x, y) in the frame, labels, a mask prompt, and if automatic."""
         if self.apm is not None and rng.random() < FROM_MAP:
             # dropout stays on: on training images the map is better than it will be
             self.apm.train(isinstance(self.apm, HeatmapAPM))
@@ -280,12 +286,12 @@ class ShiftTask:
                 logits = found.logits
                 if logits is not None:
                     logits = logits.to(self.sam.device)
-                return found.points_xy, found.labels, logits
+                return found.points_xy, found.labels, logits, True
         truth = target.numpy() >= 0.5
         count = int(rng.choice([1, 3, self.config.points]))
         at, labels = random_points(truth, count, rng)
         scale = max(emb.input_size) / self.grid
-        return (at[:, ::-1] + 0.5) * scale - 0.5, labels, None
+        return (at[:, ::-1] + 0.5) * scale - 0.5, labels, None, False
 
     def _token_one(self, views: Sequence[_Prompted]) -> torch.Tensor:
         """(B, 1, 4h, 4w) logits of mask token 1, for views with equally many points."""

@@ -1,0 +1,56 @@
+"""What the modules of an adapter are taught with."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from napari_promise.training import tasks
+
+GRID = 32
+
+
+@pytest.fixture
+def shift(monkeypatch):
+    """A shift task whose points and masks are arranged: a square, its half drawn."""
+    task = object.__new__(tasks.ShiftTask)
+    task.grid = GRID
+    task.sam = SimpleNamespace(device=torch.device("cpu"))
+    truth = torch.zeros(1, GRID, GRID)
+    truth[:, 4:28, 4:28] = 1
+    task.store = SimpleNamespace(
+        embedding=lambda at, device: SimpleNamespace(input_size=(64, 64)),
+        target_and_inside=lambda at, grid: (truth, torch.ones(1, GRID, GRID)),
+    )
+    drawn = torch.full((1, 1, GRID, GRID), -5.0)
+    drawn[..., 4:28, 4:14] = 5.0
+    monkeypatch.setattr(task, "_token_one", lambda views: drawn)
+    monkeypatch.setattr(tasks, "CORRECTED", 1.0)
+    points = np.array([[50.0, 30.0], [20.0, 30.0], [12.0, 12.0], [60.0, 60.0]])
+    labels = np.array([1, 1, 1, 0])
+
+    def arrange(automatic: bool):
+        given = points, labels, None, automatic
+        monkeypatch.setattr(task, "_prompts", lambda *_: given)
+        return task._prompted(0, np.random.default_rng(0))
+
+    return arrange
+
+
+def test_a_correction_is_taught_with_what_a_click_sends(shift):
+    view = shift(automatic=True)
+    # of the automatic points the first that lies on the mask, and the click
+    assert view.labels.tolist() == [1, 1]
+    assert view.points[0].tolist() == [20.0, 30.0]
+    column, row = view.points[1] / 2
+    assert 14 <= column < 28
+    assert 4 <= row < 28
+    assert view.logits is not None
+
+
+def test_points_from_the_truth_are_a_users_and_are_all_sent_again(shift):
+    view = shift(automatic=False)
+    assert view.labels.tolist() == [1, 1, 1, 0, 1]
