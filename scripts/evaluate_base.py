@@ -57,9 +57,9 @@ def disc_dices(truth: Mask, click: tuple[int, int]) -> np.ndarray:
 
 
 def ellipse(shape: tuple[int, ...], box: Sequence[float]) -> Mask:
-    """Ellipse inscribed in a box (r0, c0, r1, c1), outermost pixels included."""
+    """Ellipse inscribed in a box (r0, c0, r1, c1) that lies on pixels' outer edges."""
     rows, columns = np.indices(shape, sparse=True)
-    height, width = (box[2] - box[0] + 1) / 2, (box[3] - box[1] + 1) / 2
+    height, width = (box[2] - box[0]) / 2, (box[3] - box[1]) / 2
     y = (rows - (box[0] + box[2]) / 2) / height
     x = (columns - (box[1] + box[3]) / 2) / width
     return y**2 + x**2 <= 1

@@ -739,9 +739,24 @@ def random_points(
 
 
 def bounding_box(truth: Mask) -> tuple[float, float, float, float]:
-    """(r0, c0, r1, c1) of the outermost pixels of a mask that is not empty."""
+    """Tight box of a mask that is not empty, as a person draws it.
+
+    Parameters
+    ----------
+    truth : (H, W) bool
+
+    Returns
+    -------
+    tuple of float
+        (r0, c0, r1, c1) on the outer edges of the outermost pixels; pixel centres are
+        at the integers, so a single pixel at the origin has (-.5, -.5, .5, .5). A box
+        between outermost centres would cut half a pixel off each side, which on a
+        nucleus of 20 pixels is a tenth of its area.
+    """
     rows, columns = np.flatnonzero(truth.any(1)), np.flatnonzero(truth.any(0))
-    return float(rows[0]), float(columns[0]), float(rows[-1]), float(columns[-1])
+    edges = rows[0] - 0.5, columns[0] - 0.5, rows[-1] + 0.5, columns[-1] + 0.5
+    r0, c0, r1, c1 = map(float, edges)
+    return r0, c0, r1, c1
 
 
 def _start(

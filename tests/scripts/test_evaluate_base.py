@@ -36,7 +36,7 @@ def test_every_disc_agrees_with_one_drawn_by_hand():
 
 
 def test_the_ellipse_fills_its_box():
-    drawn = ellipse((50, 50), (10, 5, 39, 24))
+    drawn = ellipse((50, 50), (9.5, 4.5, 39.5, 24.5))
     rows, columns = np.nonzero(drawn)
     assert (rows.min(), columns.min(), rows.max(), columns.max()) == (10, 5, 39, 24)
     assert drawn.sum() == pytest.approx(np.pi * 15 * 10, rel=0.02)

@@ -43,7 +43,7 @@ def test_only_the_largest_part_counts(square):
     both = square.copy()
     both[50:53, 50:53] = True
     assert np.array_equal(largest(both), square)
-    assert bounding_box(square) == (10, 20, 30, 40)
+    assert bounding_box(square) == (9.5, 19.5, 30.5, 40.5)
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -102,9 +102,9 @@ def test_a_box_is_learnt_as_people_and_programs_draw_it(square):
     drawn = [first_prompt(rng, square[None], "box", scale=4.0) for _ in range(60)]
     boxes = np.array([prompt.boxes[0].numpy() for prompt in drawn])
     x0, y0, x1, y1 = np.median(boxes, 0)
-    # between outermost centres, as `bounding_box` has it: from 40 to 82 - 4
+    # between outermost pixel centres, in SAM's scaling: from 40 to 82 - 4
     assert any(np.abs(box - [40, 20, 78, 58]).max() < 0.71 for box in boxes)
-    # on the outer edges, in SAM's scaling without half a pixel
+    # on the outer edges, as `bounding_box` has it
     assert any(np.abs(box - [38, 18, 80, 60]).max() < 0.71 for box in boxes)
     # half-open
     assert any(np.abs(box - [40, 20, 82, 62]).max() < 0.71 for box in boxes)

@@ -55,8 +55,8 @@ class PaintsDiscs:
         self.seen.append(prompts)
         mask = np.zeros(emb, dtype=bool)
         rows, columns = np.mgrid[: emb[0], : emb[1]]
-        for r0, c0, r1, c1 in prompts.boxes.astype(int):
-            mask[r0 : r1 + 1, c0 : c1 + 1] = True
+        for r0, c0, r1, c1 in prompts.boxes:
+            mask |= (rows >= r0) & (rows <= r1) & (columns >= c0) & (columns <= c1)
         radius = 8 if ips else 4
         for label in (1, 0):
             for row, column in prompts.points[prompts.labels == label]:
