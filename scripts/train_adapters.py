@@ -150,9 +150,10 @@ def fit(name: str, options: argparse.Namespace, folder: Path) -> None:
         views=options.views or _views(sum(map(len, parts["train"].values()))),
         apm_blocks=options.apm_blocks,
         apm_epochs=options.apm_epochs,
+        apm_rate=options.apm_rate,
         ips_epochs=options.ips_epochs,
         ips_images=options.ips_images,
-        start=options.start,
+        start=None if options.start is None else options.start / name,
         seed=options.seed,
         cache=options.cache,
         class_name=CLASSES[name],
@@ -188,9 +189,17 @@ def main() -> None:
     parser.add_argument("--views", type=int, help="of each image")
     parser.add_argument("--apm-blocks", type=int, default=TrainConfig.apm_blocks)
     parser.add_argument("--apm-epochs", type=int, default=TrainConfig.apm_epochs)
+    parser.add_argument(
+        "--apm-rate",
+        type=float,
+        help="with --start and a base whose transformer is the same, 1e-6 for one pass "
+        "keeps the prompter as it is",
+    )
     parser.add_argument("--ips-epochs", type=int, default=4)
     parser.add_argument("--ips-images", type=int, default=300)
-    parser.add_argument("--start", type=Path, help="earlier adapter to go on from")
+    parser.add_argument(
+        "--start", type=Path, help="folder of earlier adapters to go on from, by name"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--most", type=int, help="training images of each set")
     parser.add_argument(
