@@ -33,6 +33,8 @@ TENSORS = "adapter.safetensors"
 RECORD = "adapter.json"
 BUNDLED = Path(__file__).parent / "bundled" / "adapters"
 FORMAT = 1
+#: What the names of folders begin with that are being written or removed.
+WRITING = ".writing-"
 
 APM: TypeAlias = HeatmapAPM | PointAPM
 
@@ -358,6 +360,8 @@ def list_adapters() -> list[InstalledAdapter]:
     found = []
     for root, bundled in ((BUNDLED, True), (user_dir(), False)):
         for record in sorted(root.glob(f"*/{RECORD}")):
+            if record.parent.name.startswith(WRITING):
+                continue
             try:
                 info = read_info(record.parent)
             except ValueError:
