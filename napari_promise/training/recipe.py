@@ -1,4 +1,4 @@
-"""How to train on few images: views, passes, patience and the share held out.
+"""Choose how to train on few images: views, passes, patience, the share held out.
 
 Pure functions of the number of images; the module knows no files, models or torch.
 """
@@ -22,7 +22,7 @@ FEW = 5
 
 
 def recipe_for(count: int, *, continuing: bool = False) -> dict[str, Any]:
-    """Settings that fit a number of images.
+    """Return settings that fit a number of images.
 
     Parameters
     ----------
@@ -71,12 +71,12 @@ def recipe_for(count: int, *, continuing: bool = False) -> dict[str, Any]:
 
 
 def held_out_of(count: int) -> int:
-    """How many of so many images are held out: one below 8, then one in seven."""
+    """Return how many of so many images are held out: one below 8, then one in seven."""
     return 1 if count < 8 else 2 if count < 14 else round(0.15 * count)
 
 
 def warning_for(count: int) -> str:
-    """One line where so many images are too few to expect much; else empty."""
+    """Return one line where so many images are too few to expect much; else empty."""
     if 2 <= count < FEW:
         return (
             f"Only {count} labelled images: {count - 1} to learn from and 1 held out. "
@@ -86,7 +86,7 @@ def warning_for(count: int) -> str:
 
 
 def expected_seconds(count: int, changes: dict[str, Any], encode: float) -> float:
-    """Seconds that a run takes at most, if nothing is encoded yet.
+    """Return the seconds that a run takes at most, if nothing is encoded yet.
 
     Parameters
     ----------
