@@ -461,13 +461,6 @@ class _Run:
                 **scores,
             }
             self.curves.append(row)
-            yield replace(
-                pause,
-                loss=row["loss"],
-                held_out=dict(self.scores),
-                adapter=self._snapshot() if better else None,
-                row=row,
-            )
             ended = not patience or epoch + 1 == task.epochs
             if ended:
                 self.finished.append(task.name)
@@ -476,6 +469,13 @@ class _Run:
                 {}
                 if ended
                 else progress | {k: p.state_dict() for k, p in parts.items()}
+            )
+            yield replace(
+                pause,
+                loss=float(np.mean(losses)),
+                held_out=dict(self.scores),
+                adapter=self._snapshot() if better else None,
+                row=row,
             )
             if not patience:
                 break

@@ -32,8 +32,8 @@ class CurvesView(QWidget):
         self.setMinimumHeight(120)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
         self.setToolTip(
-            "Left: the loss of each pass. Right: Dice on the held-out images, automatic "
-            "and prompted from the truth apart; dashed, what frozen SAM draws from the "
+            "Left: the loss of each pass. Right: Dice on the held-out images, "
+            "automatic and prompted from the truth apart; dashed, what frozen SAM draws from the "
             "same prompts."
         )
 

@@ -162,7 +162,7 @@ class Training(QObject):
         panel.start_from.show_choices(choices, chosen if chosen in known else "")
 
     def source(self) -> TrainingSource | None:
-        """What is chosen as it is now, ready for another thread; None for nothing."""
+        """Return what is chosen as it is now, ready for another thread; None for nothing."""
         panel = self.panel
         if panel.source.value() == GIVEN:
             return self._given
@@ -277,7 +277,7 @@ class Training(QObject):
             return
         scores = outcome.adapter.info.scores.get("held out in training", {})
         said = [
-            f"{name} {scores[key]:.3f} (frozen SAM {scores.get('frozen_' + key, 0):.3f})"
+            f"{name} {scores[key]:.3f} (frozen {scores.get('frozen_' + key, 0):.3f})"
             for key, name in (
                 ("automatic", "automatic"),
                 ("gt_prompted", "GT-prompted"),
