@@ -424,10 +424,10 @@ class TrainingJob:
             self._tell(Update("prepare", len(self._pairs), 0))
             return True
         config = self._config(bench)
-        train = self._train
-        if train is None:
-            from napari_promise.training.trainer import train
-        self._run = train(
+        run = self._train
+        if run is None:
+            from napari_promise.training.trainer import train as run
+        self._run = run(
             config, getattr(bench.segmenter, "sam", None), give_way=self._must_give_way
         )
         return True

@@ -8,14 +8,15 @@ knows no images or training.
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
+import tempfile
 import uuid
 import zipfile
 from dataclasses import replace
 from pathlib import Path
 
-from napari_promise.data.files import whole_file
 from napari_promise.model.adapters import (
     RECORD,
     TENSORS,
@@ -28,6 +29,7 @@ from napari_promise.model.adapters import (
     read_info,
     save_adapter,
     user_dir,
+    write_whole,
 )
 
 SUFFIX = ".promise-adapter"
@@ -163,9 +165,19 @@ def export_file(source: str | Path, path: str | Path, *, force: bool = False) ->
         path = path / adapter.info.name
     if path.suffix != SUFFIX:
         path = path.with_name(path.name + SUFFIX)
-    with whole_file(path, force) as part, zipfile.ZipFile(part, "w") as file:
+    if path.exists() and not force:
+        raise ValueError(f"{path} exists already: choose another name.")
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as file:
         for name in (RECORD, TENSORS):
-            file.write(folder / name, name, zipfile.ZIP_DEFLATED)
+            file.write(folder / name, name)
+    try:
+        write_whole(path, content.getvalue())
+    except OSError as error:
+        raise type(error)(
+            f"Cannot write {path} ({error.strerror or error}): free disk space or "
+            "choose another folder."
+        ) from error
     return path
 
 
@@ -222,8 +234,6 @@ def _member(file: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> bytes
 
 
 def _checked(contents: dict[str, bytes], path: Path) -> Adapter:
-    import tempfile
-
     try:
         record = json.loads(contents[RECORD].decode("utf-8"))
         info = AdapterInfo.from_json(record)

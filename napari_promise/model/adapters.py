@@ -225,9 +225,9 @@ def save_adapter(adapter: Adapter, folder: str | Path) -> Path:
     }
     info = replace(adapter.info, modules=modules)
     # the record comes last: a folder without it is no adapter
-    _write(folder / TENSORS, tensor_bytes(adapter))
+    write_whole(folder / TENSORS, tensor_bytes(adapter))
     text = json.dumps(info.to_json(), indent=2, ensure_ascii=False)
-    _write(folder / RECORD, (text + "\n").encode())
+    write_whole(folder / RECORD, (text + "\n").encode())
     return folder
 
 
@@ -408,7 +408,8 @@ def _find(source: str | Path) -> Path:
     )
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all, in place of one that is there."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     try:
         with os.fdopen(handle, "wb") as file:

@@ -66,7 +66,7 @@ class TrainPanel(QDialog):
     stop_requested : Signal(bool)
         Whether to keep the best so far.
     look_requested : Signal
-    keep_requested, discard_requested : Signal
+    keep_requested, discard_requested, manage_requested : Signal
     """
 
     source_changed = Signal()
@@ -74,6 +74,7 @@ class TrainPanel(QDialog):
     stop_requested = Signal(bool)
     look_requested = Signal()
     keep_requested = Signal()
+    manage_requested = Signal()
     discard_requested = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -128,6 +129,10 @@ class TrainPanel(QDialog):
         self.keep = _button("Keep", "Save the new adapter and use it from now on.")
         self.discard = _button("Discard", "Forget it; all stays exactly as it was.")
 
+        self.manage = _button(
+            "Adapters…", "List, rename, delete, export, import and compare adapters."
+        )
+
         self._viewer_page = QWidget()
         self._viewer_rows = QVBoxLayout(self._viewer_page)
         self._viewer_rows.setContentsMargins(0, 0, 0, 0)
@@ -165,6 +170,7 @@ class TrainPanel(QDialog):
         going.addWidget(self.stop)
         ending = QHBoxLayout()
         ending.addWidget(self.compare)
+        ending.addWidget(self.manage)
         ending.addStretch(1)
         ending.addWidget(self.discard)
         ending.addWidget(self.keep)
@@ -186,6 +192,7 @@ class TrainPanel(QDialog):
         self.start.clicked.connect(self.start_requested)
         self.stop.clicked.connect(self._on_stop)
         self.compare.clicked.connect(self.look_requested)
+        self.manage.clicked.connect(self.manage_requested)
         self.keep.clicked.connect(self.keep_requested)
         self.discard.clicked.connect(self.discard_requested)
         self.show_sources(given=None)
@@ -194,7 +201,7 @@ class TrainPanel(QDialog):
     # -- what was chosen ----------------------------------------------------------
 
     def naming(self) -> Naming:
-        """What was written into the fields."""
+        """Return what was written into the fields."""
         return Naming(
             self.name.text().strip(),
             self.class_name.text().strip(),
@@ -203,7 +210,7 @@ class TrainPanel(QDialog):
         )
 
     def chosen_images(self) -> list[Any]:
-        """Values of the images that are ticked."""
+        """Return the values of the images that are ticked."""
         return [value for value, box in self._boxes if box.isChecked()]
 
     # -- showing ------------------------------------------------------------------
@@ -326,7 +333,7 @@ class _FolderRow(QWidget):
         browse.clicked.connect(self._on_browse)
 
     def path(self) -> Path | None:
-        """What is written there; None for nothing."""
+        """Return what is written there; None for nothing."""
         text = self.line.text().strip()
         return Path(text).expanduser() if text else None
 

@@ -33,8 +33,8 @@ class CurvesView(QWidget):
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
         self.setToolTip(
             "Left: the loss of each pass. Right: Dice on the held-out images, "
-            "automatic and prompted from the truth apart; dashed, what frozen SAM draws from the "
-            "same prompts."
+            "automatic and prompted from the truth apart; dashed, what frozen SAM "
+            "draws from the same prompts."
         )
 
     def sizeHint(self) -> QSize:

@@ -28,6 +28,7 @@ from napari_promise.jobs.training import (
 )
 from napari_promise.session import Session
 from napari_promise.training import recipe
+from napari_promise.widgets.adapters_dialog import AdapterRow, AdaptersDialog
 from napari_promise.widgets.layers.bridge import LayerBridge
 from napari_promise.widgets.layers.labelled import LabelsSource
 from napari_promise.widgets.layers.source import LayerSource
@@ -83,6 +84,7 @@ class Training(QObject):
         self._given: PairsSource | None = None
         self._adapters: Sequence[Any] = ()
         self._survey = 0
+        self._dialog: AdaptersDialog | None = None
         self.job: TrainingJob | None = None
         self.outcome: Outcome | None = None
         self._order: TrainingOrder | None = None
@@ -104,6 +106,7 @@ class Training(QObject):
             panel.look_requested.connect(self.compare)
             panel.keep_requested.connect(self.keep)
             panel.discard_requested.connect(self.discard)
+            panel.manage_requested.connect(self.manage)
             self._panel = panel
         return self._panel
 
@@ -162,7 +165,7 @@ class Training(QObject):
         panel.start_from.show_choices(choices, chosen if chosen in known else "")
 
     def source(self) -> TrainingSource | None:
-        """Return what is chosen as it is now, ready for another thread; None for nothing."""
+        """Return what is chosen, ready for another thread; None for nothing."""
         panel = self.panel
         if panel.source.value() == GIVEN:
             return self._given
@@ -377,6 +380,81 @@ class Training(QObject):
         except (OSError, ValueError):
             return ""
 
+    # -- adapters -----------------------------------------------------------------
+
+    @property
+    def dialog(self) -> AdaptersDialog:
+        """The list of adapters; made when first asked for."""
+        if self._dialog is None:
+            dialog = AdaptersDialog(self._window)
+            dialog.rename_requested.connect(self._rename)
+            dialog.delete_requested.connect(
+                lambda name: self._change_files("remove", name)
+            )
+            dialog.export_requested.connect(
+                lambda name, path: self._change_files(
+                    "export_file", name, path, force=True
+                )
+            )
+            dialog.import_requested.connect(
+                lambda path: self._change_files("import_file", path)
+            )
+            dialog.compare_requested.connect(self._compare_two)
+            self._dialog = dialog
+        return self._dialog
+
+    def manage(self) -> None:
+        """Open the list of adapters."""
+        self._read_rows()
+        self.dialog.show()
+        self.dialog.raise_()
+
+    def _read_rows(self) -> None:
+        self._in_background(_adapter_rows, self.dialog.show_rows, self._complain)
+
+    def _rename(self, name: str, new: str) -> None:
+        self._change_files("rename", name, new)
+
+    def _change_files(self, what: str, *arguments: Any, **options: Any) -> None:
+        def work() -> Path:
+            from napari_promise.model import adapter_files
+
+            path: Path = getattr(adapter_files, what)(*arguments, **options)
+            return path
+
+        self._in_background(
+            work,
+            lambda path: self._on_files_changed(what, arguments, path),
+            lambda line: self.dialog.status.setText(line),
+        )
+
+    def _on_files_changed(self, what: str, arguments: Any, path: Path) -> None:
+        settings = self._session.settings
+        if what in ("rename", "remove") and settings.adapter == arguments[0]:
+            settings.adapter = path.name if what == "rename" else ""
+        said = {"rename": "Renamed", "remove": "Removed", "export_file": "Written"}
+        self.dialog.status.setText(f"{said.get(what, 'Imported')}: {path}")
+        self._read_rows()
+        self.adapters_changed.emit(path.name)
+
+    def _compare_two(self, old: str, new: str) -> None:
+        source = self._bridge.source()
+        if source is None:
+            self.dialog.status.setText("Open an image to compare them on.")
+            return
+        self.panel.show()
+        self._session.start_job(
+            CompareJob(
+                source,
+                self._bridge.plane,
+                (old, new),
+                (old, new),
+                self.panel.look.show_comparison,
+                self._complain,
+            ),
+            first=True,
+        )
+
     def _in_background(
         self,
         work: Callable[[], Any],
@@ -401,3 +479,43 @@ def _spoken(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def _adapter_rows() -> list[AdapterRow]:
+    """Read the records of all adapters; not in the window's thread."""
+    from napari_promise.model.adapters import list_adapters
+
+    rows = []
+    for item in list_adapters():
+        scores = item.info.scores
+        rows.append(
+            AdapterRow(
+                item.info.name,
+                item.info.base_model,
+                item.info.class_name,
+                _mean(scores, "automatic"),
+                _mean(scores, "gt_prompted"),
+                item.bundled,
+                item.info.trained_on,
+            )
+        )
+    return rows
+
+
+def _mean(scores: Any, kind: str) -> float | None:
+    """Mean Dice of a kind over the sets that a record tells of, however deep."""
+    found: list[float] = []
+
+    def look(value: Any) -> None:
+        if not isinstance(value, dict):
+            return
+        for key, inner in value.items():
+            if key == kind:
+                dice = inner.get("dice") if isinstance(inner, dict) else inner
+                if isinstance(dice, int | float):
+                    found.append(float(dice))
+            else:
+                look(inner)
+
+    look(scores)
+    return sum(found) / len(found) if found else None

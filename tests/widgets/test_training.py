@@ -198,3 +198,39 @@ def test_of_a_stack_the_labelled_planes_are_learnt_and_named(desk, trainer) -> N
     assert "2 images, 2 objects" in text
     assert "4 planes without labels left out: stack, plane 1; stack, plane 4" in text
     assert "Only 2" in text
+
+
+def test_adapters_are_listed_exported_renamed_deleted_and_taken_in(
+    desk, tmp_path
+) -> None:
+    adapter_files.install(_adapter(type("Config", (), {"name": "mine"})))
+    training = desk.widget.training
+    training.manage()
+    dialog = training.dialog
+
+    def names() -> list[str]:
+        return [row.name for row in dialog._rows]
+
+    desk.until(lambda: "mine" in names())
+    dialog.table.selectRow(names().index("polyp"))
+    assert not dialog.delete.isEnabled()
+    assert dialog.selected()[0].automatic != dialog.selected()[0].gt_prompted
+    path = tmp_path / "mine.promise-adapter"
+    dialog.export_requested.emit("mine", path)
+    desk.until(path.exists)
+    dialog.rename_requested.emit("mine", "yours")
+    desk.until(lambda: "yours" in names())
+    dialog.delete_requested.emit("yours")
+    desk.until(lambda: "yours" not in names())
+    dialog.import_requested.emit(path)
+    desk.until(lambda: "mine" in names())
+
+
+def test_a_wrong_file_is_refused_in_one_line(desk, tmp_path) -> None:
+    path = tmp_path / "x.promise-adapter"
+    path.write_bytes(b"not a zip")
+    training = desk.widget.training
+    training.manage()
+    training.dialog.import_requested.emit(path)
+    desk.until(lambda: "get it again" in training.dialog.status.text())
+    assert _own() == []
