@@ -424,11 +424,9 @@ class TrainingJob:
             self._tell(Update("prepare", len(self._pairs), 0))
             return True
         config = self._config(bench)
-        run = self._train
-        if run is None:
-            from napari_promise.training.trainer import train as run
-        self._run = run(
-            config, getattr(bench.segmenter, "sam", None), give_way=self._must_give_way
+        sam = getattr(bench.segmenter, "sam", None)
+        self._run = (self._train or _trainer())(
+            config, sam, give_way=self._must_give_way
         )
         return True
 
@@ -494,6 +492,13 @@ class TrainingJob:
     def _outcome(self, *, stopped: bool) -> Outcome:
         seconds = time.monotonic() - self._begun
         return Outcome(self.best, tuple(self._rows), seconds, stopped)
+
+
+def _trainer() -> Callable[..., Iterator[Any]]:
+    """Return the trainer; imports torch, so the worker calls this."""
+    from napari_promise.training.trainer import train
+
+    return train
 
 
 def _built_as(folder: Path) -> dict[str, Any]:

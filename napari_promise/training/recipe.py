@@ -71,7 +71,7 @@ def recipe_for(count: int, *, continuing: bool = False) -> dict[str, Any]:
 
 
 def held_out_of(count: int) -> int:
-    """Return how many of so many images are held out: one below 8, then one in seven."""
+    """Return how many of so many images are held out: few, but at least one."""
     return 1 if count < 8 else 2 if count < 14 else round(0.15 * count)
 
 

@@ -124,7 +124,7 @@ class TrainPanel(QDialog):
         self.look = LookView()
         self.compare = _button(
             "Compare on this image",
-            "Show what the adapter in use and the new one find on the image on display.",
+            "Show what the adapter in use and the new one find on this image.",
         )
         self.keep = _button("Keep", "Save the new adapter and use it from now on.")
         self.discard = _button("Discard", "Forget it; all stays exactly as it was.")

@@ -199,10 +199,12 @@ class Training(QObject):
         self._in_background(
             lambda: training.survey(source),
             lambda found: self._show_survey(number, found),
-            lambda line: (
-                number == self._survey and self.panel.show_summary(line, ready=False)
-            ),
+            lambda line: self._show_no_survey(number, line),
         )
+
+    def _show_no_survey(self, number: int, line: str) -> None:
+        if number == self._survey:
+            self.panel.show_summary(line, ready=False)
 
     def _show_survey(self, number: int, found: training.Survey) -> None:
         if number != self._survey:
