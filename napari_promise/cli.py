@@ -1144,7 +1144,8 @@ def adapters_import(
     source: Annotated[
         Path,
         typer.Argument(
-            help="An adapter's folder, or a checkpoint of ProMISe's authors."
+            help="An adapter's folder or file (.promise-adapter), or a checkpoint of "
+            "ProMISe's authors."
         ),
     ],
     name: Annotated[
@@ -1163,15 +1164,21 @@ def adapters_import(
     force: ForceOption = False,
 ) -> None:
     """Take an adapter, or a checkpoint of ProMISe's authors, to where it is found."""
-    from napari_promise.model.adapters import check_free, load_adapter, save_adapter
+    from napari_promise.model import adapter_files
+    from napari_promise.model.adapters import check_free, load_adapter
     from napari_promise.model.import_promise import import_checkpoint
 
     with _arguments():
-        if source.is_dir():
+        if source.suffix == adapter_files.SUFFIX:
+            if name is not None:
+                raise ValueError("--name is for checkpoints: an adapter has its own.")
+            adapter = adapter_files.read_file(source)
+            check_free(adapter.info.name, force=force)
+        elif source.is_dir():
             if name is not None:
                 raise ValueError("--name is for checkpoints: an adapter has its own.")
             adapter = load_adapter(source)
-            folder = check_free(adapter.info.name, force=force)
+            check_free(adapter.info.name, force=force)
         elif not source.is_file():
             raise ValueError(
                 f"{source} is no folder and no file: give an adapter's folder or a "
@@ -1180,14 +1187,43 @@ def adapters_import(
         elif name is None:
             raise ValueError(f"give the adapter made from {source} a --name.")
         else:
-            folder = check_free(name, force=force)
+            check_free(name, force=force)
     if name is not None:
         sam = _segmenter(model, None, "cpu", is_prompted=True).sam
         adapter = import_checkpoint(
             source, sam, name, allow_different_base=allow_different_base
         ).adapter
         _say(f"{adapter.info.name}: {adapter.info.note}")
-    print(f"imported: {save_adapter(adapter, folder)}")
+    print(f"imported: {adapter_files.install(adapter, force=force)}")
+
+
+@adapters_app.command("export")
+def adapters_export(
+    name: Annotated[str, typer.Argument(help="A name or a folder.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="File (.promise-adapter) or folder.")
+    ] = Path(),
+    force: ForceOption = False,
+) -> None:
+    """Write an adapter as one file, to pass on; import takes it in."""
+    from napari_promise.model.adapter_files import export_file
+
+    with _arguments():
+        path = export_file(_adapter_folder(name), output, force=force)
+    print(f"exported: {path}")
+
+
+@adapters_app.command("rename")
+def adapters_rename(
+    name: Annotated[str, typer.Argument(help="The adapter's name.")],
+    new: Annotated[str, typer.Argument(help="Its new name.")],
+) -> None:
+    """Give one of the user's own adapters another name."""
+    from napari_promise.model.adapter_files import rename
+
+    with _arguments():
+        folder = rename(name, new)
+    print(f"renamed: {folder}")
 
 
 @adapters_app.command("remove")

@@ -33,6 +33,8 @@ TENSORS = "adapter.safetensors"
 RECORD = "adapter.json"
 BUNDLED = Path(__file__).parent / "bundled" / "adapters"
 FORMAT = 1
+#: What the names of folders begin with that are being written or removed.
+WRITING = ".writing-"
 
 APM: TypeAlias = HeatmapAPM | PointAPM
 
@@ -223,9 +225,9 @@ def save_adapter(adapter: Adapter, folder: str | Path) -> Path:
     }
     info = replace(adapter.info, modules=modules)
     # the record comes last: a folder without it is no adapter
-    _write(folder / TENSORS, tensor_bytes(adapter))
+    write_whole(folder / TENSORS, tensor_bytes(adapter))
     text = json.dumps(info.to_json(), indent=2, ensure_ascii=False)
-    _write(folder / RECORD, (text + "\n").encode())
+    write_whole(folder / RECORD, (text + "\n").encode())
     return folder
 
 
@@ -358,6 +360,8 @@ def list_adapters() -> list[InstalledAdapter]:
     found = []
     for root, bundled in ((BUNDLED, True), (user_dir(), False)):
         for record in sorted(root.glob(f"*/{RECORD}")):
+            if record.parent.name.startswith(WRITING):
+                continue
             try:
                 info = read_info(record.parent)
             except ValueError:
@@ -404,7 +408,8 @@ def _find(source: str | Path) -> Path:
     )
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all, in place of one that is there."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     try:
         with os.fdopen(handle, "wb") as file:

@@ -7,9 +7,10 @@ teaches that nothing is there. The module knows no prompters, losses or optimize
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 from napari_promise.data import pairs as files
 from napari_promise.data.planes import to_rgb8
 from napari_promise.model.sam import Embedding, encode_image
+from napari_promise.model.weights import Cancelled
 from napari_promise.training import views
 from napari_promise.training.config import ImagePair
 from napari_promise.training.view_cache import (
@@ -156,6 +158,9 @@ class Embedder:
         Makes the context in which training views are encoded.
     precision : str
         Named in the keys of what was encoded in that context.
+    give_way : callable, optional
+        Asked often; where it answers True, what is being encoded is given up, a step
+        is yielded at once, and the view is encoded afterwards.
 
     Attributes
     ----------
@@ -176,8 +181,10 @@ class Embedder:
         views_each: int,
         autocast: Callable[[], AbstractContextManager[object]],
         precision: str,
+        give_way: Callable[[], bool] = lambda: False,
     ) -> None:
         self.sam = sam
+        self.give_way = give_way
         self.cache = cache
         self.views_each = views_each
         self.autocast = autocast
@@ -198,7 +205,7 @@ class Embedder:
         Yields
         ------
         Step
-            After each view.
+            After each view, and whenever it has to give way.
 
         Raises
         ------
@@ -213,7 +220,12 @@ class Embedder:
                 yield job
             else:
                 jobs.append(job)
-        missing = {job.key for job in jobs if not self.cache.has(job.key, job.parts)}
+        missing: set[str] = set()
+        for job in jobs:
+            if not self.cache.has(job.key, job.parts):
+                missing.add(job.key)
+            if self.give_way():
+                yield Step(0, len(jobs), len(jobs))
         wanted, encoded, said = len(missing), 0, False
         for done, job in enumerate(jobs, start=1):
             message = ""
@@ -224,7 +236,10 @@ class Embedder:
             try:
                 target = self._target(job)
                 if job.key in missing or target is None:
-                    emb, target = self._look(job, encode=job.key in missing)
+                    pause = Step(done - 1, len(jobs), wanted - encoded)
+                    emb, target = yield from self._looked(
+                        job, encode=job.key in missing, pause=pause
+                    )
                     if emb is not None:
                         if not said:
                             said = True
@@ -280,6 +295,8 @@ class Embedder:
                 yield Step(0, pairs, 0, self._leave_out(pair, reason, pairs))
             else:
                 digests[self._name(pair)] = found
+            if self.give_way():
+                yield Step(0, pairs, pairs)
         ordered = [(pair, -1) for pair in held_out]
         ordered += [(pair, v) for v in range(self.views_each) for pair in training]
         for pair, view in ordered:
@@ -292,6 +309,16 @@ class Embedder:
             key = view_key(image, name, base, self.frame, views.RECIPE)
             of = self.held_out if view < 0 else self.training
             yield _Job(pair, image, mask, view, key, of.parts)
+
+    def _looked(
+        self, job: _Job, *, encode: bool, pause: Step
+    ) -> Generator[Step, None, tuple[Embedding | None, Target]]:
+        """Look at a view, beginning anew whenever it had to give way."""
+        while True:
+            try:
+                return self._look(job, encode=encode)
+            except Cancelled:
+                yield pause
 
     def _target(self, job: _Job) -> Target | None:
         return self.cache.target(job.key, job.mask_digest)
@@ -326,9 +353,9 @@ class Embedder:
 
     def _encode(self, job: _Job, rgb: NDArray[np.uint8]) -> Embedding:
         if job.view < 0:
-            return encode_image(self.sam, rgb)
+            return encode_image(self.sam, rgb, cancel=self.give_way)
         with self.autocast():
-            return encode_image(self.sam, rgb)
+            return encode_image(self.sam, rgb, cancel=self.give_way)
 
     def _cost(
         self, job: _Job, jobs: Sequence[_Job], missing: set[str], emb: Embedding
@@ -341,10 +368,12 @@ class Embedder:
         parts = {other.key: other.parts for other in jobs if other.key in missing}
         needed = sum(sum(size[part] for part in found) for found in parts.values())
         self.cache.make_room(needed, (other.key for other in jobs))
-        started = time.monotonic()
+        started, timed = time.monotonic(), False
         if len(missing) >= _WORTH_TIMING:
-            self._look(job, encode=True)
-        seconds = (time.monotonic() - started) * len(missing)
+            with contextlib.suppress(Cancelled):
+                self._look(job, encode=True)
+                timed = True
+        seconds = (time.monotonic() - started) * len(missing) * timed
         about = f", about {spoken(seconds)}" if seconds >= 1 else ""
         kept = len({other.key for other in jobs}) - len(missing)
         return (

@@ -27,7 +27,7 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -101,7 +101,9 @@ class Progress:
     message : str
         One line worth telling, or empty.
     adapter : Adapter or None
-        When done.
+        The best so far, after a pass that made it; when done, the adapter.
+    row : dict or None
+        What the curves say of a pass, after it, see `curves.write_curves`.
     """
 
     phase: str
@@ -112,9 +114,15 @@ class Progress:
     eta: float | None = None
     message: str = ""
     adapter: Adapter | None = None
+    row: Row | None = None
 
 
-def train(config: TrainConfig, sam: Sam | None = None) -> Iterator[Progress]:
+def train(
+    config: TrainConfig,
+    sam: Sam | None = None,
+    *,
+    give_way: Callable[[], bool] = lambda: False,
+) -> Iterator[Progress]:
     """Train an adapter, yielding progress; stop it by closing the generator.
 
     What was best so far is written when the run is closed or interrupted. With an
@@ -126,6 +134,9 @@ def train(config: TrainConfig, sam: Sam | None = None) -> Iterator[Progress]:
     config : TrainConfig
     sam : segment_anything.modeling.Sam, optional
         A loaded base model; by default ``config.model`` is loaded.
+    give_way : callable, optional
+        Asked often; where it answers True, progress is yielded as soon as can be, so
+        that the caller can do something else with the model in between.
 
     Yields
     ------
@@ -143,7 +154,7 @@ def train(config: TrainConfig, sam: Sam | None = None) -> Iterator[Progress]:
         sam = load_sam(config.model, device=resolve_device(config.device))
     training, held_out = divide(config)
     with _cache(config) as cache:
-        run = _Run(config, sam, cache)
+        run = _Run(config, sam, cache, give_way)
         try:
             yield from run.embed(training, held_out)
             if run.adapter.apm is not None:
@@ -200,8 +211,15 @@ def divide(config: TrainConfig) -> tuple[list[ImagePair], list[ImagePair]]:
 class _Run:
     """The state of one training run."""
 
-    def __init__(self, config: TrainConfig, sam: Sam, cache: ViewCache) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        sam: Sam,
+        cache: ViewCache,
+        give_way: Callable[[], bool],
+    ) -> None:
         self.config = config
+        self.give_way = give_way
         self.sam = sam
         self.device = sam.device
         self.scores: dict[str, float] = {}
@@ -240,6 +258,7 @@ class _Run:
             views_each=config.views,
             autocast=self.quick,
             precision=str(half_type(self.device)).removeprefix("torch."),
+            give_way=give_way,
         )
 
     @property
@@ -420,22 +439,28 @@ class _Run:
                     dict(self.scores),
                     self.outlook.left(self.outlook.work[task.name] * (1 - spent)),
                 )
-            found, scores = self._validate(task, average)
-            if found > best:
+            spent = (epoch + 1) / task.epochs
+            left = self.outlook.left(self.outlook.work[task.name] * (1 - spent))
+            done = (epoch + 1) * count
+            pause = Progress(
+                task.name, done, total, held_out=dict(self.scores), eta=left
+            )
+            found, scores = yield from self._validate(task, average, pause)
+            better = found > best
+            if better:
                 best, patience = found, config.patience
                 self.scores |= scores
                 # an interruption from here on keeps these
                 self._keep(task, copy.deepcopy(average))
             else:
                 patience -= 1
-            self.curves.append(
-                {
-                    "epoch": epoch + 1,
-                    "phase": task.name,
-                    "loss": float(np.mean(losses)),
-                    **scores,
-                }
-            )
+            row: Row = {
+                "epoch": epoch + 1,
+                "phase": task.name,
+                "loss": float(np.mean(losses)),
+                **scores,
+            }
+            self.curves.append(row)
             ended = not patience or epoch + 1 == task.epochs
             if ended:
                 self.finished.append(task.name)
@@ -445,14 +470,29 @@ class _Run:
                 if ended
                 else progress | {k: p.state_dict() for k, p in parts.items()}
             )
+            yield replace(
+                pause,
+                loss=float(np.mean(losses)),
+                held_out=dict(self.scores),
+                adapter=self._snapshot() if better else None,
+                row=row,
+            )
             if not patience:
                 break
         module.eval()
 
-    def _validate(self, task: Task, average: Any) -> tuple[float, dict[str, float]]:
+    def _snapshot(self) -> Adapter:
+        """Return what was best so far, with its scores, as it could be written now."""
+        scores = {"held out in training": dict(self.scores)}
+        info = replace(self.adapter.info, scores=scores)
+        return Adapter(info, self.adapter.apm, self.adapter.ips).eval()
+
+    def _validate(
+        self, task: Task, average: Any, pause: Progress
+    ) -> Generator[Progress, None, tuple[float, dict[str, float]]]:
         """Held-out score to choose by, and all that was measured for it."""
         if isinstance(task, HeatmapTask):
-            found = self._map_dice(average)
+            found = yield from self._map_dice(average, pause)
             return found, {"map": round(found, 4)}
         info = self.adapter.info
         if isinstance(average, nn.ModuleDict):
@@ -463,7 +503,9 @@ class _Run:
         frozen_too = isinstance(task, ShiftTask) and not any(
             row["phase"] == task.name for row in self.curves
         )
-        scores = self._scores(adapter, SCORED_IN_TRAINING, frozen_too=frozen_too)
+        scores = yield from self._scores(
+            adapter, SCORED_IN_TRAINING, pause, frozen_too=frozen_too
+        )
         kinds = [kind for kind in KINDS if kind in scores]
         return float(np.mean([scores[kind] for kind in kinds])), scores
 
@@ -474,13 +516,17 @@ class _Run:
         else:
             setattr(self.adapter, task.name, average)
 
-    @torch.no_grad()
-    def _map_dice(self, apm: HeatmapAPM) -> float:
+    def _map_dice(
+        self, apm: HeatmapAPM, pause: Progress
+    ) -> Generator[Progress, None, float]:
         """Mean Dice of the coarse map itself on the held-out images."""
         found = []
         for at in range(self.held_out.count):
+            if self.give_way():
+                yield pause
             emb = self.held_out.embedding(at, self.device)
-            logits = apm(emb.levels, emb.image)[0].cpu()
+            with torch.no_grad():  # not across a pause: the caller has its own mode
+                logits = apm(emb.levels, emb.image)[0].cpu()
             target, inside = self.held_out.target_and_inside(at, logits.shape[-1])
             mask, truth = (logits > 0) & (inside > 0), target >= 0.5
             total = int(mask.sum() + truth.sum())
@@ -546,14 +592,21 @@ class _Run:
             parameter.data = parameter.data.half().float()
         self.outlook.begin("score")
         left = self.outlook.left(self.outlook.work["score"])
-        yield Progress("score", 0, 1, held_out=dict(self.scores), eta=left)
+        pause = Progress("score", 0, 1, held_out=dict(self.scores), eta=left)
+        yield pause
         if isinstance(self.adapter.apm, HeatmapAPM):
-            self.scores["map"] = round(self._map_dice(self.adapter.apm), 4)
-        self.scores |= self._scores(
-            self.adapter, self.held_out.count, frozen_too=True, by_domain=self.by_domain
+            map_dice = yield from self._map_dice(self.adapter.apm, pause)
+            self.scores["map"] = round(map_dice, 4)
+        self.scores |= yield from self._scores(
+            self.adapter,
+            self.held_out.count,
+            pause,
+            frozen_too=True,
+            by_domain=self.by_domain,
         )
         message = self._drop_useless_ips()
-        self.curves.append({"epoch": 1, "phase": "score", **self.scores})
+        row: Row = {"epoch": 1, "phase": "score", **self.scores}
+        self.curves.append(row)
         self.save()
         if self.config.output is not None:
             drop_state(self.config.output)
@@ -566,6 +619,7 @@ class _Run:
             eta=0.0,
             message="; ".join(text for text in said if text),
             adapter=self.adapter.eval(),
+            row=row,
         )
 
     def _drop_useless_ips(self) -> str:
@@ -593,10 +647,11 @@ class _Run:
         self,
         adapter: Adapter,
         most: int,
+        pause: Progress,
         *,
         frozen_too: bool,
         by_domain: dict[str, dict[str, float]] | None = None,
-    ) -> dict[str, float]:
+    ) -> Generator[Progress, None, dict[str, float]]:
         """Held-out Dice under each kind of prompt, frozen SAM beside it if wanted.
 
         Of sets that are told apart by their groups, each alone goes to `by_domain`.
@@ -612,6 +667,8 @@ class _Run:
             plan = PromptPlan.parse(text)
             scores: list[Score] = []
             for at in chosen:
+                if self.give_way():
+                    yield pause
                 truth = store.truth(at)
                 if truth.any() or plan.automatic:
                     scores += measure(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -31,6 +32,7 @@ from napari_promise.widgets.model_panel import Choice, ModelPanel
 from napari_promise.widgets.objects_panel import ObjectRow, ObjectsPanel
 from napari_promise.widgets.prompt_panel import PromptPanel
 from napari_promise.widgets.settings_dialog import SettingsDialog
+from napari_promise.widgets.training import Training
 
 if TYPE_CHECKING:
     import napari
@@ -82,6 +84,14 @@ class PromiseWidget(QWidget):
         self.load_button.setToolTip(
             "Replay prompts that were exported: the same objects, the same masks."
         )
+        self.train_button = QPushButton("Train my adapter…")
+        self.train_button.setToolTip(
+            "Teach an adapter what you labelled: in minutes, while you go on clicking. "
+            "SAM itself stays as it is."
+        )
+        self.training = Training(
+            session, self.bridge, self._dispatch, show_info, show_error, self
+        )
         self._compose()
         self._rows = QTimer(self)
         self._rows.setSingleShot(True)
@@ -102,14 +112,14 @@ class PromiseWidget(QWidget):
         self._connect_panels()
         self._connect_session()
         self._connect_bridge()
-        self._closing = _Closing(self.session, self.bridge, self._keys, self._dispatch)
+        self._closing = _Closing(
+            self.session, self.bridge, self._keys, self._dispatch, self.training.rescue
+        )
         self.destroyed.connect(self._closing)
         application = QApplication.instance()
         if application is not None:
             application.aboutToQuit.connect(self._closing)
-        catalogue.read_adapters(
-            lambda found: self._dispatch(lambda: self._on_adapters_read(found))
-        )
+        self._read_adapters()
         self._show_models()
         self._show_settings()
         self._on_status_changed(session.status)
@@ -137,7 +147,7 @@ class PromiseWidget(QWidget):
         files = QHBoxLayout()
         files.addWidget(self.export_button)
         files.addWidget(self.load_button)
-        for button in (self.export_button, self.load_button):
+        for button in (self.export_button, self.load_button, self.train_button):
             button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         inside = QWidget()
         column = QVBoxLayout(inside)
@@ -149,6 +159,7 @@ class PromiseWidget(QWidget):
         column.addWidget(_line())
         column.addWidget(self.objects_panel, 1)
         column.addLayout(files)
+        column.addWidget(self.train_button)
         scroll = QScrollArea()
         scroll.setWidget(inside)
         scroll.setWidgetResizable(True)
@@ -188,6 +199,9 @@ class PromiseWidget(QWidget):
         objects.rewrite_requested.connect(actions.rewrite)
         self.export_button.clicked.connect(self.export)
         self.load_button.clicked.connect(self.load_prompts)
+        self.train_button.clicked.connect(self.training.show)
+        self.training.adapters_changed.connect(lambda _name: self._read_adapters())
+        self.training.progress.connect(self._on_training_progress)
 
     def _connect_session(self) -> None:
         session = self.session
@@ -312,9 +326,19 @@ class PromiseWidget(QWidget):
         if self._settings is not None:
             self._settings.show_values(settings.to_preferences())
 
+    def _read_adapters(self) -> None:
+        catalogue.read_adapters(
+            lambda found: self._dispatch(lambda: self._on_adapters_read(found))
+        )
+
     def _on_adapters_read(self, found: list[catalogue.AdapterEntry]) -> None:
         self._adapters = found
+        self.training.show_adapters(found)
         self._show_models()
+
+    def _on_training_progress(self, text: str) -> None:
+        head = text.partition(" · ")[0]
+        self.train_button.setText(f"Training: {head}…" if text else "Train my adapter…")
 
     def _on_status_changed(self, status: Status) -> None:
         device = f"Device: {status.device}" if status.device else ""
@@ -474,8 +498,10 @@ class _Closing:
         bridge: LayerBridge,
         keys: KeyBindings,
         dispatch: GuiDispatcher,
+        rescue: Callable[[], str],
     ) -> None:
         self._parts: tuple[Any, ...] | None = (keys, bridge, dispatch, session)
+        self._rescue = rescue
 
     def __call__(self, *_: Any) -> None:
         parts, self._parts = self._parts, None
@@ -498,6 +524,9 @@ class _Closing:
         ):
             signal.disconnect()
         session.close()
+        name = self._rescue()
+        if name:
+            show_info(f"Training ended with the dock; the best so far is kept: {name}.")
 
 
 def _line() -> QFrame:

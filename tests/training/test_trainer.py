@@ -267,9 +267,9 @@ def test_a_second_run_encodes_nothing(
 ) -> None:
     encoded = []
 
-    def counted(sam: Any, rgb: Any) -> Any:
+    def counted(sam: Any, rgb: Any, **options: Any) -> Any:
         encoded.append(rgb.shape)
-        return encode_image(sam, rgb)
+        return encode_image(sam, rgb, **options)
 
     monkeypatch.setattr(embedder, "encode_image", counted)
     config = _config(toy[:6], held_out=toy[6:8], apm_epochs=1, ips=False)
@@ -502,7 +502,12 @@ def test_a_shift_that_does_not_help_is_left_out(
         "gt_prompted": 0.6,
         "frozen_gt_prompted": 0.6,
     }
-    monkeypatch.setattr(trainer._Run, "_scores", lambda *_, **__: dict(worse))
+
+    def scored(*_: Any, **__: Any) -> Iterator[Progress]:
+        yield from ()
+        return dict(worse)
+
+    monkeypatch.setattr(trainer._Run, "_scores", scored)
     config = _config(toy[:8], apm_epochs=1, ips_epochs=1, output=tmp_path / "toy")
     done = _last(train(config, micro_sam))
     assert "left out" in done.message
@@ -544,3 +549,23 @@ def test_an_earlier_adapter_of_other_shapes_is_refused(
     config = _config(toy[:4], start=tmp_path / "other")
     with pytest.raises(ValueError, match="built for vit_b"):
         _last(train(config, micro_sam))
+
+
+def test_a_run_that_must_give_way_yields_soon_and_ends_alike(
+    toy: tuple[Pair, ...], micro_sam: Any, tmp_path: Path
+) -> None:
+    config = _config(toy[:6], apm_epochs=2, ips_epochs=1, cache=tmp_path / "a")
+    calm = list(train(config, micro_sam))
+    asked = 0
+
+    def now_and_then() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked < 100 and asked % 3 == 0  # what is given up comes again
+
+    config = replace(config, cache=tmp_path / "b")
+    busy = list(train(config, micro_sam, give_way=now_and_then))
+    assert len(busy) > len(calm)
+    assert busy[-1].held_out == calm[-1].held_out
+    assert [p.row for p in busy if p.row] == [p.row for p in calm if p.row]
+    assert any(p.adapter is not None for p in busy[:-1])

@@ -322,6 +322,48 @@ class LayerBridge:
         if self.work is not None:
             point_dims_at(self.work.image, self._viewer.dims, plane)
 
+    def labelled(self) -> list[tuple[Image, Labels, Work | None]]:
+        """Images with the Labels that belong to them, and the work where it is ours.
+
+        An image goes with its own committed objects; where it has none, with the
+        topmost Labels layer of the same rows and columns, or called like it.
+        """
+        foreign = [
+            layer
+            for layer in reversed(self._viewer.layers)
+            if isinstance(layer, Labels) and Work.of(layer) is None
+        ]
+        found: list[tuple[Image, Labels, Work | None]] = []
+        for image in self.images():
+            work = next((w for w in self._works if w.image is image), None)
+            own = None if work is None else work.result.layer
+            if own is not None and self._holds(own) and np.any(own.data):
+                found.append((image, own, work))
+                continue
+            alike = [
+                layer
+                for layer in foreign
+                if tuple(
+                    layer.level_shapes[0] if layer.multiscale else layer.data.shape
+                )[-2:]
+                == image_shape(image)[-2:]
+            ]
+            named = [layer for layer in alike if layer.name.startswith(str(image.name))]
+            unnamed = [
+                layer
+                for layer in alike
+                if not any(
+                    layer.name.startswith(str(other.name))
+                    for other in self.images()
+                    if other is not image
+                )
+                and not any(layer is taken for _, taken, _ in found)
+            ]
+            for layer in (named or unnamed)[:1]:
+                found.append((image, layer, None))
+                break
+        return found
+
     def label_colour(self, label: int) -> tuple[float, float, float, float]:
         """Colour of a label in the labels layer, RGBA."""
         if self.work is None:

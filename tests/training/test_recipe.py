@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from napari_promise.data.pairs import Pair
+from napari_promise.training.config import TrainConfig
+from napari_promise.training.recipe import (
+    expected_seconds,
+    held_out_of,
+    recipe_for,
+    warning_for,
+)
+from napari_promise.training.trainer import divide
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 7, 8, 13, 14, 20, 40, 199, 200, 1000])
+def test_every_number_of_images_gives_a_run_that_holds_out_what_it_says(
+    count: int,
+) -> None:
+    pairs = tuple(Pair(Path(f"{i}"), Path(f"{i}m")) for i in range(count))
+    config = TrainConfig(pairs=pairs, **recipe_for(count))
+    training, held_out = divide(config)
+    assert len(held_out) == held_out_of(count)
+    assert len(training) == count - len(held_out)
+
+
+def test_few_images_get_more_views_and_more_patience() -> None:
+    few, many = recipe_for(5), recipe_for(60)
+    assert few["views"] > many["views"]
+    assert few["patience"] > many["patience"]
+    assert "views" not in recipe_for(1000)
+
+
+def test_one_image_is_refused_and_three_are_warned_about() -> None:
+    with pytest.raises(ValueError, match="at least 2"):
+        recipe_for(1)
+    assert "Only 3" in warning_for(3)
+    assert not warning_for(5)
+
+
+def test_continuing_takes_fewer_passes_and_smaller_steps() -> None:
+    anew, more = recipe_for(10), recipe_for(10, continuing=True)
+    assert more["apm_epochs"] < anew["apm_epochs"]
+    assert more["apm_rate"] < 1e-3
+    assert expected_seconds(10, more, 1.0) < expected_seconds(10, anew, 1.0)
