@@ -1,5 +1,6 @@
 """A folder of images to annotate, and all that is kept of it. No torch, no windows."""
 
+from napari_promise.project.autosave import Autosaver, AutosaverEvents
 from napari_promise.project.images import OpenedImage
 from napari_promise.project.items import Item, ProposedObject, State, Stored
 from napari_promise.project.lock import ProjectInUseError
@@ -7,6 +8,8 @@ from napari_promise.project.project import Project, ProjectEvents
 from napari_promise.project.settings import ProjectSettings
 
 __all__ = [
+    "Autosaver",
+    "AutosaverEvents",
     "Item",
     "OpenedImage",
     "Project",

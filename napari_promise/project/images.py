@@ -524,9 +524,9 @@ def thumbnail(path: Path, size: int) -> NDArray[np.uint8]:
         # Reading less is quicker than averaging more, where a plane is large.
         stride = max(1, max(plane.shape[:2]) // (4 * size))
         small = to_rgb8(plane[::stride, ::stride], rgb=image.rgb)
-    picture = Image.fromarray(small)
-    picture.thumbnail((size, size))
-    return np.asarray(picture)
+    drawn = Image.fromarray(small)
+    drawn.thumbnail((size, size))
+    return np.asarray(drawn)
 
 
 def _nifti_middle(path: Path) -> NDArray[Any]:

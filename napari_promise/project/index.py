@@ -159,7 +159,7 @@ class Index:
             if self._rewrite:
                 self._compact()
             if self._file is None:
-                self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115
+                self._file = open(self._path, "a", encoding="utf-8")
             self._file.write(_line(data))
             self._file.flush()
             os.fsync(self._file.fileno())

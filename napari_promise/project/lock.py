@@ -48,7 +48,7 @@ class ProjectLock:
         self._path = path.resolve()
         if self._path in _HELD:
             raise ProjectInUseError(_refusal(what, "this napari"))
-        self._file: IO[str] = open(self._path, "a+", encoding="utf-8")  # noqa: SIM115
+        self._file: IO[str] = open(self._path, "a+", encoding="utf-8")
         try:
             self._take(what)
             self._file.seek(0)

@@ -22,7 +22,7 @@ import os
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -33,12 +33,12 @@ from numpy.typing import NDArray
 from psygnal import Signal, SignalGroup
 
 from napari_promise.data.files import utc_now, whole_file
-from napari_promise.data.pairs import Pair, read_mask
+from napari_promise.data.pairs import read_mask
 from napari_promise.document import (
     Document,
     ObjectRecord,
-    Region,
     Snapshot,
+    Source,
 )
 from napari_promise.project import history, images
 from napari_promise.project.images import Found, Listing, OpenedImage
@@ -51,6 +51,7 @@ from napari_promise.project.items import (
     State,
     Stored,
 )
+from napari_promise.project.labels import as_labels, compare, count, records_of
 from napari_promise.project.lock import ProjectLock
 from napari_promise.project.settings import ProjectSettings
 from napari_promise.project.store import ItemStore
@@ -696,7 +697,7 @@ class Project:
         if mask is None:
             return Snapshot(), None
         try:
-            labels = _as_labels(read_mask(mask), mask)
+            labels = as_labels(read_mask(mask), mask)
             shape = self.read_image(key).shape
             if labels.shape != shape:
                 raise ValueError(
@@ -706,9 +707,9 @@ class Project:
         except (ValueError, OSError) as error:
             self.events.noted.emit(str(error))
             return Snapshot(), None
-        records = _records_of(labels, self.settings.class_name)
+        records = records_of(labels, self.settings.class_name)
         with self._lock:
-            self._counted[key] = _count(labels)
+            self._counted[key] = count(labels)
             self._items.pop(key, None)
         return Snapshot(records, highest_id=int(labels.max(initial=0))), labels
 
@@ -725,10 +726,10 @@ class Project:
             with contextlib.suppress(ValueError):
                 proposal = store.read_proposal()
                 if proposal is not None:
-                    untouched, dice = _compare(proposal[1].records, labels)
+                    untouched, dice = compare(proposal[1].records, labels)
         return before.replace(
             state=state,
-            objects=0 if labels is None else _count(labels),
+            objects=0 if labels is None else count(labels),
             clicks=before.clicks if saving.clicks is None else int(saving.clicks),
             by=self.settings.user,
             when=utc_now(),
@@ -804,9 +805,8 @@ def _check_state(state: str) -> None:
 
 
 def _proposed_record(number: int, proposed: ProposedObject) -> ObjectRecord:
-    sources = proposed.sources
-    if sources is None:
-        sources = ("auto",) * len(proposed.prompts.points)
+    everything: tuple[Source, ...] = ("auto",) * len(proposed.prompts.points)
+    sources = everything if proposed.sources is None else proposed.sources
     return ObjectRecord(
         number,
         tuple(proposed.plane),
@@ -819,85 +819,3 @@ def _proposed_record(number: int, proposed: ProposedObject) -> ObjectRecord:
         answered=proposed.prompts,
         coarse=proposed.coarse,
     )
-
-
-def _as_labels(labels: NDArray[Any], path: Path) -> NDArray[Any]:
-    if labels.min(initial=0) < 0:
-        raise ValueError(f"{path} holds negative ids: it is left out.")
-    fits = labels.max(initial=0) <= np.iinfo(np.uint16).max
-    return labels.astype(np.uint16 if fits else np.uint32)
-
-
-def _count(labels: NDArray[Any]) -> int:
-    """Count the ids other than 0; planes without any cost one look."""
-    ids: set[int] = set()
-    for index in np.ndindex(labels.shape[:-2]):
-        plane = labels[index]
-        if not plane.any():
-            continue
-        if plane.dtype.itemsize <= 2 and plane.dtype.kind == "u":
-            ids.update(np.flatnonzero(np.bincount(plane.reshape(-1))).tolist())
-        else:
-            ids.update(np.unique(plane).tolist())
-    return len(ids - {0})
-
-
-def _records_of(labels: NDArray[Any], class_name: str) -> tuple[ObjectRecord, ...]:
-    """Make an object of every id that lies in one plane only."""
-    from scipy import ndimage
-
-    records: dict[int, ObjectRecord | None] = {}
-    for index in np.ndindex(labels.shape[:-2]):
-        plane = labels[index]
-        if not plane.any():
-            continue
-        ids, dense = np.unique(plane, return_inverse=True)
-        dense = dense.reshape(plane.shape)
-        for number, window in zip(ids, ndimage.find_objects(dense + 1), strict=True):
-            key = int(number)
-            if key == 0:
-                continue
-            if key in records:
-                records[key] = None
-                continue
-            origin = (window[0].start, window[1].start)
-            region = Region.from_crop(plane[window] == number, origin, plane.shape)
-            records[key] = ObjectRecord(
-                key,
-                tuple(int(i) for i in index),
-                class_name,
-                region=region,
-                committed=True,
-                written=region,
-            )
-    return tuple(r for _, r in sorted(records.items()) if r is not None)
-
-
-def _compare(
-    proposed: Iterable[ObjectRecord], labels: NDArray[Any] | None
-) -> tuple[bool, float]:
-    """Tell whether labels are what was proposed, and the Dice of both foregrounds."""
-    both = sizes = differing = 0
-    by_plane: dict[tuple[int, ...], NDArray[np.bool_]] = {}
-    for record in proposed:
-        if record.region is not None:
-            mask = by_plane.get(record.plane)
-            whole = record.region.mask
-            by_plane[record.plane] = whole if mask is None else mask | whole
-    leading = () if labels is None else labels.shape[:-2]
-    planes = set(by_plane) | set(np.ndindex(leading))
-    for plane in planes:
-        mask = by_plane.get(plane)
-        truth = None
-        if labels is not None and len(plane) == len(leading):
-            truth = labels[plane] > 0
-        if mask is None and truth is None:
-            continue
-        mask = np.zeros_like(truth) if mask is None else mask
-        truth = np.zeros_like(mask) if truth is None else truth
-        if mask.shape != truth.shape:
-            return False, 0.0
-        both += int(np.count_nonzero(mask & truth))
-        differing += int(np.count_nonzero(mask ^ truth))
-        sizes += int(np.count_nonzero(mask)) + int(np.count_nonzero(truth))
-    return differing == 0, 1.0 if sizes == 0 else 2 * both / sizes

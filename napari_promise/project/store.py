@@ -415,7 +415,7 @@ class _Pack:
         self._end += len(blob)
 
     def flush(self) -> None:
-        """Write what is new; afterwards only what was put since the last flush stays."""
+        """Write what is new; only what was put since the last flush stays known."""
         fresh, self._fresh = self._fresh, []
         if fresh:
             with open(self.path, "ab") as file:
