@@ -287,7 +287,7 @@ class Autosaver:
             return
         assert self._key is not None
         self._succeeded(self._key)
-        self._project.events.item_changed.emit(self._key)
+        self._project.tell(self._key)
 
     def _succeeded(self, key: str) -> None:
         self._failing, self._not_before = False, 0.0

@@ -412,15 +412,36 @@ def read(path: Path) -> OpenedImage:
             "convert it to integers or floats."
         )
     if name.endswith(NIFTI_SUFFIXES):
-        return _placed_nifti(path, array)
+        placement, unit, world = nifti_place(path)
+        return OpenedImage(array, False, stem_of(path), placement, unit, world)
     rgb = array.ndim >= 3 and array.shape[-1] in (3, 4)
     return OpenedImage(array, rgb, stem_of(path))
 
 
-def _placed_nifti(path: Path, array: NDArray[Any]) -> OpenedImage:
-    import nibabel
+def nifti_place(
+    path: Path,
+) -> tuple[dict[str, Any], str | None, NDArray[np.float64]]:
+    """Read where a scan lies, not its pixels.
 
-    header = nibabel.load(path)
+    Returns
+    -------
+    placement : dict
+    unit : str or None
+    world : (ndim + 1, ndim + 1) float64
+        See `OpenedImage`.
+
+    Raises
+    ------
+    ValueError
+        If it is no scan.
+    """
+    import nibabel
+    from nibabel.filebasedimages import ImageFileError
+
+    try:
+        header = nibabel.load(path)
+    except ImageFileError as error:
+        raise ValueError(f"{path} cannot be read ({error}).") from error
     lengths = header.shape[::-1]
     # Axes of length 1 were left out of the array: so they are here.
     kept = list(range(len(lengths)))
@@ -439,8 +460,7 @@ def _placed_nifti(path: Path, array: NDArray[Any]) -> OpenedImage:
     if not np.isfinite(world).all() or np.linalg.det(world[:-1, :-1]) == 0:
         world = np.diag([*zooms, 1.0])
     unit = _UNITS.get(header.header.get_xyzt_units()[0])
-    placement = {"scale": tuple(float(z) for z in zooms)}
-    return OpenedImage(array, False, stem_of(path), placement, unit, world)
+    return {"scale": tuple(float(z) for z in zooms)}, unit, world
 
 
 def _read_dicom(path: Path) -> OpenedImage:

@@ -17,7 +17,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import glob
 import hashlib
+import json
 import os
 import re
 import threading
@@ -30,17 +32,20 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from psygnal import Signal, SignalGroup
 
-from napari_promise.data.files import utc_now, whole_file
-from napari_promise.data.pairs import read_mask
+from napari_promise.data.files import save_json, utc_now, whole_file
+from napari_promise.data.pairs import Pair, read_mask
 from napari_promise.document import (
     Document,
     ObjectRecord,
     Snapshot,
     Source,
 )
-from napari_promise.project import history, images
+from napari_promise.project import effort, history, images
+from napari_promise.project.confidence import Calibration, raw_confidence
+from napari_promise.project.effort import Effort
 from napari_promise.project.images import Found, Listing, OpenedImage
 from napari_promise.project.index import Index
 from napari_promise.project.items import (
@@ -59,6 +64,7 @@ from napari_promise.project.store import ItemStore
 __all__ = ["Project", "ProjectEvents", "Saving"]
 
 FOLDER = ".promise"
+EFFORT, HELD_OUT = "effort.jsonl", "held_out.json"
 #: Folders of images kept at hand: the one in work, and the one just left.
 _STORES = 3
 
@@ -119,6 +125,9 @@ class Project:
         self._items: dict[str, Item] = {}
         # Objects in masks that were there already, where they were read.
         self._counted: dict[str, int] = {}
+        self._calibration: Calibration | None | _Unknown = _UNKNOWN
+        self._moved = False
+        self._held_out: list[tuple[float, float]] = _read_held_out(root / HELD_OUT)
         listing = self._list()
         self.notes = (*self._index.notes, *listing.notes)
         self.settings = ProjectSettings.load(root / "settings.json")
@@ -260,7 +269,7 @@ class Project:
         with self._lock:
             gone = [
                 key
-                for key, entry in self._index.entries.items()
+                for key, entry in [*self._index.entries.items()]
                 if key not in self._numbers and entry.saved
             ]
         return tuple(key for key in gone if not (self._base / key).exists())
@@ -320,8 +329,6 @@ class Project:
         ValueError, OSError
             If the image cannot be read.
         """
-        from PIL import Image
-
         self._check(key)
         path = self._found[key].path
         status = path.stat()
@@ -463,7 +470,7 @@ class Project:
             If it cannot be written: what was saved before is as it was.
         """
         self.write(self.snapshot(key, document, labels, state=state, clicks=clicks))
-        self.events.item_changed.emit(key)
+        self.tell(key)
 
     def set_state(self, key: str, state: State) -> None:
         """Give an image a state without opening it.
@@ -548,7 +555,8 @@ class Project:
                 _proposed_record(number, proposed)
                 for number, proposed in enumerate(objects, start=1)
             )
-            raw = None if confidence is None else float(np.clip(confidence, 0, 1))
+            raw = raw_confidence(details) if confidence is None else confidence
+            raw = None if raw is None else float(np.clip(raw, 0, 1))
             about = {"key": key, "confidence": raw, "details": dict(details)}
             self._store(key).write_proposal(
                 {**about, "when": utc_now()}, Snapshot(records, highest_id=len(records))
@@ -611,7 +619,181 @@ class Project:
                 ids.append(record.id)
         return tuple(ids)
 
+    def accept_proposal(self, key: str) -> None:
+        """Confirm a proposal as it is, without opening the image.
+
+        Raises
+        ------
+        ValueError
+            If there is no proposal that waits for a person, or the image or the
+            proposal cannot be read.
+        OSError
+            If it cannot be saved.
+        """
+        self._check(key)
+        with self._disk:
+            if self._entry(key).state != "proposed":
+                raise ValueError(
+                    f"{key} is {self._entry(key).state}: only what is proposed can be "
+                    "accepted."
+                )
+            labels = np.zeros(self.read_image(key).shape, np.uint16)
+            document = Document()
+            document.events.labels_patched.connect(lambda patch: patch.apply(labels))
+            for object_id in self.take_up_proposal(key, document):
+                record = document.get(object_id)
+                if record.region is not None:
+                    document.commit(object_id, labels[record.plane])
+            self.save(key, document, labels, state="done")
+
+    # -- looking where it is weakest ----------------------------------------------
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What a raw confidence was worth so far; None where too little is known.
+
+        Learnt from held-out images (`set_held_out`) and from images that were done
+        after a proposal.
+        """
+        with self._lock:
+            found = self._calibration
+            if isinstance(found, _Unknown):
+                pairs = [_pair_of(entry) for entry in [*self._index.entries.values()]]
+                known = [pair for pair in pairs if pair is not None]
+                found = Calibration.fit([*self._held_out, *known])
+                self._calibration = found
+            return found
+
+    def set_held_out(self, pairs: Sequence[tuple[float, float]]) -> None:
+        """Tell what proposals are worth on images that were held out of a training.
+
+        Parameters
+        ----------
+        pairs : sequence of (float, float)
+            Raw confidence and Dice; they replace those of an earlier training.
+
+        Raises
+        ------
+        OSError
+            If they cannot be kept.
+        """
+        with self._disk:
+            self._refuse_closed()
+            given = [(float(raw), float(dice)) for raw, dice in pairs]
+            save_json(self.root / HELD_OUT, {"held_out": given}, overwrite=True)
+            with self._lock:
+                self._held_out = given
+                self._calibration = _UNKNOWN
+                self._items.clear()
+        self.events.items_changed.emit()
+
+    def by_confidence(self) -> list[str]:
+        """Return the images that are not done or skipped, the weakest first.
+
+        Proposals whose confidence is not known come before all others, because
+        nothing speaks for them; images without a proposal come last, in the order of
+        the source.
+        """
+        waiting = [
+            (key, self._entry(key))
+            for key in self._keys
+            if self._entry(key).state not in ("done", "skipped")
+        ]
+
+        # Calibrated or not, the order is the same, but for what calibration levels.
+        def weakness(one: tuple[str, Entry]) -> tuple[bool, float]:
+            entry = one[1]
+            return entry.proposed is None, -1.0 if entry.raw is None else entry.raw
+
+        return [key for key, _ in sorted(waiting, key=weakness)]
+
+    def next_uncertain(self, after: str | None = None) -> str | None:
+        """Return the image to look at next.
+
+        Parameters
+        ----------
+        after : str, optional
+            The image that was looked at: where it still waits, the next stronger one
+            follows, and the weakest after the strongest.
+
+        Returns
+        -------
+        str or None
+            The weakest; None where no other image waits.
+        """
+        order = self.by_confidence()
+        if after in order:
+            at = order.index(after)
+            order = order[at + 1 :] + order[:at]
+        return order[0] if order else None
+
+    # -- learning and effort ------------------------------------------------------
+
+    def training_pairs(self) -> tuple[Pair, ...]:
+        """Return what is done, as files to train on. Slow the first time.
+
+        Masks that were there already are named as they are; others are written into
+        the project's folder, each anew after it changed. An image that is done
+        without any object has an empty mask. Images that are gone or cannot be read
+        are left out.
+
+        Raises
+        ------
+        OSError
+            If a mask cannot be written.
+        """
+        pairs = []
+        for key in self._keys:
+            found, entry = self._found[key], self._entry(key)
+            if entry.state != "done":
+                continue
+            mask = found.mask
+            if entry.saved or mask is None:
+                try:
+                    mask = self._mask_file(key, entry)
+                except (ValueError, FileNotFoundError) as error:
+                    self.events.noted.emit(str(error))
+                    continue
+            pairs.append(Pair(found.path, mask, found.group))
+        return tuple(pairs)
+
+    def effort(self) -> Effort:
+        """Return how the work went so far."""
+        return effort.read(self.root / EFFORT)
+
+    def log_trained(self, adapter: str) -> None:
+        """Note in the effort's course that an adapter was trained."""
+        with self._disk:
+            effort.append(self.root / EFFORT, {"trained": adapter, "when": utc_now()})
+
     # -- inside -------------------------------------------------------------------
+
+    def _mask_file(self, key: str, entry: Entry) -> Path:
+        """Return the labels as a file that `data.pairs.read_mask` reads exactly."""
+        folder = self.root / "masks"
+        name = slug(key)
+        stem = f"{name}-{entry.revision}"
+        for path in (folder / f"{stem}.png", folder / f"{stem}.npy"):
+            if path.exists():
+                return path
+        with self._disk:
+            _, labels = self._read(key)
+            if labels is None:
+                labels = np.zeros(self.read_image(key).shape, np.uint16)
+            folder.mkdir(exist_ok=True)
+            earlier = list(folder.glob(f"{glob.escape(name)}-*"))
+            small = labels.ndim == 2 and labels.max(initial=0) < 2**16
+            path = folder / f"{stem}{'.png' if small else '.npy'}"
+            with whole_file(path, overwrite=True) as part:
+                if small:
+                    # 16 bits, even where 8 would do: 8 are taken for soft edges.
+                    Image.fromarray(labels.astype(np.uint16)).save(part, "PNG")
+                else:
+                    with open(part, "wb") as file:
+                        np.save(file, labels, allow_pickle=False)
+            for one in earlier:
+                one.unlink(missing_ok=True)
+        return path
 
     @property
     def _base(self) -> Path:
@@ -647,13 +829,16 @@ class Project:
     def _make_item(self, key: str) -> Item:
         self._check(key)
         found, entry = self._found[key], self._entry(key)
+        confidence, calibration = entry.raw, self.calibration
+        if confidence is not None and calibration is not None:
+            confidence = calibration(confidence)
         return Item(
             key,
             found.path,
             found.group,
             entry.state,
             entry.objects,
-            entry.raw,
+            confidence,
             entry.by,
             entry.when,
             entry.clicks,
@@ -661,11 +846,30 @@ class Project:
         )
 
     def _put(self, key: str, entry: Entry) -> None:
+        before = self._index.entries.get(key)
         try:
             self._index.put(key, entry)
         finally:
             with self._lock:
+                if _pair_of(before) != _pair_of(entry):
+                    self._recalibrate()
                 self._items.pop(key, None)
+
+    def _recalibrate(self) -> None:
+        """Forget what rests on the calibration; it is fitted when it is asked for."""
+        was = self._calibration
+        self._calibration = _UNKNOWN
+        if was is not None or self.calibration is not None:
+            self._items.clear()
+            self._moved = True
+
+    def tell(self, key: str) -> None:
+        """Emit that a row changed, or all where the calibration did; after `write`."""
+        moved, self._moved = self._moved, False
+        if moved:
+            self.events.items_changed.emit()
+        else:
+            self.events.item_changed.emit(key)
 
     def _store(self, key: str) -> ItemStore:
         store = self._stores.get(key)
@@ -739,7 +943,19 @@ class Project:
         )
 
     def _log_done(self, key: str, before: Entry, entry: Entry) -> None:
-        pass
+        if (before.state, before.clicks) == (entry.state, entry.clicks):
+            return
+        # The work itself is saved: a log that cannot be written must not undo that.
+        with contextlib.suppress(OSError):
+            effort.append(
+                self.root / EFFORT,
+                {
+                    "done": key,
+                    "clicks": entry.clicks,
+                    "untouched": entry.untouched,
+                    "when": entry.when,
+                },
+            )
 
     def _reconcile(self) -> None:
         """Ask the images' own folders what the index may have missed."""
@@ -768,6 +984,27 @@ class Project:
         with self._disk:
             self.settings.save(self.root / "settings.json")
         self.events.settings_changed.emit()
+
+
+class _Unknown:
+    """Stands for a calibration that nobody asked for yet; None is one of none."""
+
+
+_UNKNOWN = _Unknown()
+
+
+def _pair_of(entry: Entry | None) -> tuple[float, float] | None:
+    if entry is None or entry.raw is None or entry.dice is None:
+        return None
+    return entry.raw, entry.dice
+
+
+def _read_held_out(path: Path) -> list[tuple[float, float]]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))["held_out"]
+        return [(float(raw), float(dice)) for raw, dice in found]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 def slug(key: str) -> str:
@@ -805,8 +1042,10 @@ def _check_state(state: str) -> None:
 
 
 def _proposed_record(number: int, proposed: ProposedObject) -> ObjectRecord:
-    everything: tuple[Source, ...] = ("auto",) * len(proposed.prompts.points)
-    sources = everything if proposed.sources is None else proposed.sources
+    sources = proposed.sources
+    if sources is None:
+        automatic: list[Source] = ["auto"] * len(proposed.prompts.points)
+        sources = tuple(automatic)
     return ObjectRecord(
         number,
         tuple(proposed.plane),
