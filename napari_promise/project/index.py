@@ -134,6 +134,14 @@ class Index:
         self.unsure.add(key)
         self._append({"key": key, **entry.to_json()})
 
+    def announce(self, key: str, entry: Entry) -> None:
+        """Say that an image is about to be saved, where no line says so yet.
+
+        Without, a crash between the work and its line would hide the work.
+        """
+        if key not in self.unsure:
+            self.put(key, entry)
+
     def amend(self, entries: Mapping[str, Entry]) -> None:
         """Take over what the images' own folders say; the file follows later."""
         self.entries.update(entries)

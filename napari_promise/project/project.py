@@ -214,11 +214,11 @@ class Project:
             self._closed = True
             with contextlib.suppress(RuntimeError, ValueError):
                 self.settings.events.disconnect(self._on_settings)
-            try:
+            # All work is saved: without its last line the index is only asked more.
+            with contextlib.suppress(OSError):
                 self._index.close()
-            finally:
-                self._stores.clear()
-                self._project_lock.release()
+            self._stores.clear()
+            self._project_lock.release()
 
     # -- what is there ------------------------------------------------------------
 
@@ -385,7 +385,9 @@ class Project:
         self._check(key)
         with self._disk:
             snapshot, labels = self._read(key)
-            self._index.opened(key)
+            # Looking must be possible where nothing can be written.
+            with contextlib.suppress(OSError):
+                self._index.opened(key)
         document.restore(snapshot)
         if labels is not None and labels.size:
             document.reserve(int(labels.max()))
@@ -436,6 +438,8 @@ class Project:
                 labels = None if kept is None else kept.labels
             entry = self._next_entry(before, saving, labels, store)
             about = {"key": key, **entry.to_json()}
+            if not before.saved:
+                self._index.announce(key, before)
             store.write(about, labels, saving.document)
             self._put(key, entry)
             if entry.state == "done":
@@ -981,8 +985,11 @@ class Project:
         self._index.amend(later)
 
     def _on_settings(self, *_: Any) -> None:
-        with self._disk:
-            self.settings.save(self.root / "settings.json")
+        try:
+            with self._disk:
+                self.settings.save(self.root / "settings.json")
+        except OSError as error:  # they count, until the project is closed
+            self.events.noted.emit(str(error))
         self.events.settings_changed.emit()
 
 
