@@ -9,6 +9,7 @@ Knows no Qt: who makes an `Autosaver` gives it a way to call something later.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -221,7 +222,8 @@ class Autosaver:
 
     def _wait(self) -> None:
         """Come back when it is time to save."""
-        self._come_back(round(1000 * self._due()))
+        # Rounded up: a timer that comes too early would come again and again.
+        self._come_back(math.ceil(1000 * self._due()))
 
     def _come_back(self, milliseconds: int) -> None:
         self._round += 1

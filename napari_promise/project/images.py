@@ -318,6 +318,8 @@ class _Masks:
         self.notes: list[str] = []
         self._source = source
         self._stems = {path: _stems(files) for path, files in folders.items()}
+        # Masks and masks are the same to most people.
+        self._actual = {str(path).casefold(): path for path in folders}
 
     def of(self, folder: Path, name: str, beside: dict[str, list[str]]) -> Path | None:
         stem = stem_of(name)
@@ -370,7 +372,8 @@ class _Masks:
                     places.append(above.joinpath(name, *parts[at + 1 :]))
                 if at > 0:
                     places.append(above.joinpath(name, *parts[at:]))
-        return [place for place in dict.fromkeys(places) if place in self._stems]
+        found = (self._actual.get(str(place).casefold()) for place in places)
+        return [place for place in dict.fromkeys(found) if place is not None]
 
 
 def _natural(key: str) -> list[tuple[int, int | str]]:

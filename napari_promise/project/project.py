@@ -590,6 +590,19 @@ class Project:
             found = self._store(key).read_proposal()
         return None if found is None else found[1].records
 
+    def proposal_details(self, key: str) -> dict[str, Any] | None:
+        """Return the details that a proposal was saved with, None without one.
+
+        Raises
+        ------
+        ValueError
+            If it is damaged.
+        """
+        self._check(key)
+        with self._disk:
+            found = self._store(key).read_proposal()
+        return None if found is None else dict(found[0].get("details") or {})
+
     def take_up_proposal(self, key: str, document: Document) -> tuple[int, ...]:
         """Put what is proposed into a document as objects that are not committed.
 

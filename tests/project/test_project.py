@@ -351,7 +351,10 @@ def test_a_state_that_is_none_is_refused(project):
 
 
 def test_a_proposal_is_no_work_until_a_person_takes_it_up(project, proposal):
-    project.save_proposal("a.png", [proposal(5, 5, 15, 15)], 0.5, {})
+    details = {"score": 0.8, "adapter": "mine"}
+    project.save_proposal("a.png", [proposal(5, 5, 15, 15)], 0.5, details)
+    assert project.proposal_details("a.png") == details
+    assert project.proposal_details("b.png") is None
     assert (project.item("a.png").state, project.item("a.png").objects) == (
         "proposed",
         1,
