@@ -1,0 +1,649 @@
+"""The dock to annotate a folder: composes its panels and connects their wishes.
+
+Works together with the ProMISe dock of the same viewer, which prompts, commits and
+undoes as ever; one session, one worker.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari.utils.notifications import show_error, show_info, show_warning
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer, Signal
+from qtpy.QtWidgets import (
+    QApplication,
+    QDockWidget,
+    QFileDialog,
+    QHBoxLayout,
+    QLabel,
+    QMainWindow,
+    QMenu,
+    QSizePolicy,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_promise.jobs.prefetching import Prefetch
+from napari_promise.project import Project
+from napari_promise.widgets.dispatch import GuiDispatcher
+from napari_promise.widgets.dock import PromiseWidget
+from napari_promise.widgets.folder_steps import StepsPanel
+from napari_promise.widgets.folder_table import FolderTable
+from napari_promise.widgets.folder_thumbnails import Thumbnails
+from napari_promise.widgets.folder_work import FolderWork
+from napari_promise.widgets.keys import KeyBindings
+
+if TYPE_CHECKING:
+    import napari
+
+_WIDTH = 400
+#: How many images after the one in work are encoded while the person works on it.
+_AHEAD = 3
+#: The next images are encoded once the one in work is, and nothing was asked meanwhile.
+_AHEAD_WAIT_MS = 300
+
+
+class FolderWidget(QWidget):
+    """Work through a folder of images.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+
+    Attributes
+    ----------
+    project : Project or None
+        What is open.
+    table : FolderTable
+    steps : StepsPanel
+    """
+
+    def __init__(self, napari_viewer: napari.Viewer) -> None:
+        super().__init__()
+        self._viewer = napari_viewer
+        self._dispatch = GuiDispatcher(self)
+        self._neighbour = _Dock(napari_viewer, self._on_neighbour)
+        self.project: Project | None = None
+        self._opening = False
+        self._placed = False
+        self._prefetch: Prefetch | None = None
+        self._relay = _Relay(self)
+        self._relay.item_changed.connect(self._on_item_changed)
+        self._relay.items_changed.connect(self._on_items_changed)
+        self._relay.noted.connect(show_warning)
+
+        self.open_button = QToolButton()
+        self.title = QLabel()
+        self.saved = QLabel()
+        self.steps = StepsPanel()
+        self.table = FolderTable()
+        self._compose()
+        self._keys = KeyBindings(
+            {
+                "next": self.next,
+                "previous": self.previous,
+                "weakest": self.next_uncertain,
+                "finish": self.finish,
+                "skip": self.skip,
+            }
+        )
+        self._ahead = QTimer(self)
+        self._ahead.setSingleShot(True)
+        self._ahead.setInterval(_AHEAD_WAIT_MS)
+        self._ahead.timeout.connect(self._prefetch_next)
+        self._connect_panels()
+        self._show_project()
+        self._closing = _Closing(self._keys, self._relay, self._dispatch)
+        self.destroyed.connect(self._closing)
+        application = QApplication.instance()
+        if application is not None:
+            application.aboutToQuit.connect(self._closing)
+
+    @property
+    def work(self) -> FolderWork | None:
+        """The image of the project that is open; None where no project is."""
+        return self._closing.work
+
+    def sizeHint(self) -> QSize:
+        """Wide enough for the table's names, and no wider."""
+        return QSize(_WIDTH, 640)
+
+    def event(self, event: QEvent | None) -> bool:
+        """Save as soon as the dock is taken out of the window.
+
+        It may be some time until it is destroyed.
+        """
+        if event is not None and event.type() == QEvent.Type.ParentChange:
+            if self.parent() is None and self._placed:
+                self.close_down()
+            self._placed = self.parent() is not None
+        return super().event(event)
+
+    def close_down(self) -> None:
+        """Save, and let go of everything; also done when the dock is closed."""
+        self._ahead.stop()
+        self._end_prefetch()
+        self._closing(layers=True)
+        self.project = None
+
+    # -- composing ----------------------------------------------------------------
+
+    def _compose(self) -> None:
+        button = self.open_button
+        button.setText("Open…")
+        button.setToolTip(
+            "Open a folder of images, or a CSV file with the columns image and "
+            "perhaps mask and group.<br>What you do is kept in a hidden folder "
+            "“.promise” beside them."
+        )
+        button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        menu = QMenu(button)
+        menu.addAction("Folder of images…").triggered.connect(self._ask_folder)
+        menu.addAction("CSV table…").triggered.connect(self._ask_table)
+        self._refresh = menu.addAction("Look for new images")
+        self._refresh.triggered.connect(self.refresh)
+        self._close_action = menu.addAction("Close the folder")
+        self._close_action.triggered.connect(self.close_project)
+        button.setMenu(menu)
+        self.title.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.saved.setToolTip(
+            "Whether what you did on this image is on the disk. It is saved a moment "
+            "after each edit, by itself."
+        )
+        top = QHBoxLayout()
+        top.addWidget(button)
+        top.addWidget(self.title, 1)
+        top.addWidget(self.saved)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(8, 6, 8, 6)
+        column.setSpacing(6)
+        column.addLayout(top)
+        column.addWidget(self.steps)
+        column.addWidget(self.table, 1)
+
+    def _connect_panels(self) -> None:
+        steps, table = self.steps, self.table
+        steps.next_requested.connect(self.next)
+        steps.previous_requested.connect(self.previous)
+        steps.weakest_requested.connect(self.next_uncertain)
+        steps.finish_requested.connect(self.finish)
+        steps.skip_requested.connect(self.skip)
+        table.row_chosen.connect(self.open_image)
+        table.action_chosen.connect(self._on_action_chosen)
+        table.model.thumbnail_wanted.connect(self._on_thumbnail_wanted)
+
+    # -- the project --------------------------------------------------------------
+
+    def open_project(self, source: Path | str, **options: Any) -> None:
+        """Open a folder or a CSV file; returns at once.
+
+        Parameters
+        ----------
+        source : path
+        **options
+            See `Project.open`.
+        """
+        if self._opening or self._closing.is_closed:
+            return
+        if not self.close_project():
+            return
+        self._opening = True
+        self.title.setText(f"Opening {Path(source).name} …")
+        self.open_button.setEnabled(False)
+
+        def run() -> None:
+            try:
+                project = Project.open(source, **options)
+            except (ValueError, OSError) as error:
+                line = " ".join((_strerror(error) or str(error)).split())
+                self._dispatch(lambda: self._on_not_opened(line))
+            else:
+                self._dispatch(lambda: self._on_opened(project))
+
+        threading.Thread(target=run, name="napari-promise open", daemon=True).start()
+
+    def _on_not_opened(self, line: str) -> None:
+        self._opening = False
+        self._show_project()
+        show_error(line)
+
+    def _on_opened(self, project: Project) -> None:
+        self._opening = False
+        if self._closing.is_closed:
+            project.close()
+            return
+        self.project = project
+        self._relay.follow(project)
+        work = FolderWork(self._viewer, project, self._neighbour, self._dispatch)
+        work.opening.connect(self._on_image_opening)
+        work.opened.connect(self._on_image_opened)
+        work.finished.connect(self._on_image_finished)
+        work.saved.connect(self._on_saved)
+        work.failed.connect(self._on_failed)
+        work.noticed.connect(show_warning)
+        self._closing.work = work
+        self._closing.thumbnails = Thumbnails(
+            project.thumbnail,
+            self._dispatch,
+            self.table.model.show_thumbnail,
+            self.table.model.forget_asked,
+        )
+        self.table.model.show_project(project)
+        self._neighbour.ensure()
+        self._show_project()
+        for note in project.notes:
+            show_info(note)
+        first = project.reopen_key or self._first_to_do()
+        if first is not None:
+            self.open_image(first)
+
+    def close_project(self) -> bool:
+        """Save and close what is open; False where it cannot be saved."""
+        work, project = self.work, self.project
+        if work is None or project is None:
+            return True
+        if not work.save():
+            return False
+        self._end_prefetch()
+        self.project = None
+        self.table.model.show_project(None)
+        self._closing.end_project(layers=True)
+        self._show_project()
+        return True
+
+    def refresh(self) -> None:
+        """Look again which images there are, in the background."""
+        project = self.project
+        if project is None:
+            return
+
+        def run() -> None:
+            try:
+                came, went = project.refresh()
+            except (ValueError, OSError) as error:
+                line = str(error)
+                self._dispatch(lambda: show_error(line))
+            else:
+                self._dispatch(
+                    lambda: show_info(f"{came} images came, {went} are gone.")
+                )
+
+        threading.Thread(target=run, name="napari-promise look", daemon=True).start()
+
+    def _ask_folder(self) -> None:
+        name = QFileDialog.getExistingDirectory(self, "Open a folder of images")
+        if name:
+            self.open_project(name)
+
+    def _ask_table(self) -> None:
+        name, _ = QFileDialog.getOpenFileName(
+            self, "Open a table of images", "", "Tables (*.csv)"
+        )
+        if name:
+            self.open_project(name)
+
+    # -- images -------------------------------------------------------------------
+
+    def open_image(self, key: str) -> None:
+        """Open an image; returns at once."""
+        if self.work is not None:
+            self._neighbour.ensure()
+            self.work.open(key)
+
+    def next(self) -> None:
+        """Open the image below in the table."""
+        self._step(+1)
+
+    def previous(self) -> None:
+        """Open the image above in the table."""
+        self._step(-1)
+
+    def next_uncertain(self) -> None:
+        """Open the image whose proposal is the weakest of those that wait."""
+        project, work = self.project, self.work
+        if project is None or work is None:
+            return
+        key = project.next_uncertain(work.wanted)
+        if key is None or key == work.wanted:
+            self._say_all_done()
+        else:
+            self.open_image(key)
+
+    def finish(self) -> None:
+        """Confirm the image with all that is shown on it, and open the next."""
+        if self.work is not None:
+            self.work.finish(self._go_on)
+
+    def skip(self) -> None:
+        """Put the image aside, and open the next."""
+        if self.work is not None:
+            self.work.skip(self._go_on)
+
+    def _step(self, by: int) -> None:
+        if self.work is None:
+            return
+        order = self.table.model.order
+        row = self.table.model.row_of(self.work.wanted)
+        target = row + by if row >= 0 else 0
+        if 0 <= target < len(order):
+            self.open_image(order[target])
+        else:
+            end = "last" if by > 0 else "first"
+            show_info(f"This is the {end} image of the table.")
+
+    def _go_on(self) -> None:
+        """Open what comes after an image that is done or skipped."""
+        project, work = self.project, self.work
+        if project is None or work is None:
+            return
+        if project.settings.order == "confidence":
+            key = project.next_uncertain(work.key)
+        else:
+            key = next(iter(self._to_do_after(work.key)), None)
+        if key is None or key == work.key:
+            self._say_all_done()
+        else:
+            self.open_image(key)
+
+    def _to_do_after(self, key: str | None) -> list[str]:
+        """Images that wait, in the order of the table, from below a row and round."""
+        project = self.project
+        if project is None:
+            return []
+        order = list(self.table.model.order)
+        row = self.table.model.row_of(key)
+        turned = order[row + 1 :] + order[: max(row, 0)]
+        return [k for k in turned if project.item(k).state not in ("done", "skipped")]
+
+    def _first_to_do(self) -> str | None:
+        waiting = self._to_do_after(None)
+        order = self.table.model.order
+        return waiting[0] if waiting else (order[0] if order else None)
+
+    def _say_all_done(self) -> None:
+        hidden = self.project is not None and len(self.table.model.order) < len(
+            self.project.keys
+        )
+        where = "that the table shows " if hidden else ""
+        show_info(f"All images {where}are done or skipped.")
+
+    def _on_image_opening(self, key: str) -> None:
+        self.table.show_current(key)
+
+    def _on_image_opened(self, key: str) -> None:
+        self.table.show_current(key)
+        self._bind_keys()
+        self._show_saved()
+        self._show_project()
+        self._ahead.start()
+
+    def _on_image_finished(self, key: str) -> None:
+        del key
+
+    def _on_failed(self, line: str) -> None:
+        self._show_saved()
+        show_error(line)
+
+    def _on_saved(self, _key: str) -> None:
+        self._show_saved()
+
+    def _on_action_chosen(self, name: str, key: str) -> None:
+        project, work = self.project, self.work
+        if project is None or work is None:
+            return
+        try:
+            if name == "open":
+                self.open_image(key)
+            elif name == "accept":
+                project.accept_proposal(key)
+            elif key == work.key and name == "done":
+                work.finish(lambda: None)
+            elif key == work.key and name == "skip":
+                work.skip(lambda: None)
+            else:
+                states = {"done": "done", "skip": "skipped", "back": "new"}
+                project.set_state(key, states[name])  # type: ignore[arg-type]
+        except (ValueError, OSError) as error:
+            show_error(str(error))
+
+    # -- what happens elsewhere ---------------------------------------------------
+
+    def _on_neighbour(self, promise: PromiseWidget) -> None:
+        """Follow a ProMISe dock that was found or opened."""
+        bridge, session = promise.bridge, promise.session
+        bridge.edited.connect(self._on_edited)
+        bridge.layers_changed.connect(self._bind_keys)
+        bridge.work_changed.connect(self._bind_keys)
+        session.segmented.connect(self._on_segmented)
+        session.failed.connect(self._on_session_failed)
+        session.encoded.connect(self._on_encoded)
+
+    def _on_edited(self, _changed: list[int]) -> None:
+        work = self.work
+        if work is not None and work.is_on_display():
+            work.count_click()
+            self._show_saved()
+
+    def _on_segmented(self, _result: Any) -> None:
+        if self.work is not None:
+            self.work.go_on_finishing()
+
+    def _on_session_failed(self, _line: str) -> None:
+        if self.work is not None:
+            self.work.give_up_finishing()
+
+    def _on_encoded(self, _plane: Any) -> None:
+        self._ahead.start()
+
+    def _bind_keys(self) -> None:
+        promise = self._neighbour.find()
+        if promise is None or self.project is None:
+            self._keys.release_all()
+        else:
+            self._keys.bind_only(promise.bridge.bindable(), [])
+
+    def _on_item_changed(self, key: str) -> None:
+        self.table.model.show_changed(key)
+        self._show_project()
+        if self.work is not None and key == self.work.key:
+            self.work.take_up_proposal()
+            self._show_saved()
+
+    def _on_items_changed(self) -> None:
+        self.table.model.show_all_changed()
+        self._show_project()
+
+    def _on_thumbnail_wanted(self, key: str) -> None:
+        if self._closing.thumbnails is not None:
+            self._closing.thumbnails.want(key)
+
+    # -- the next images ----------------------------------------------------------
+
+    def _prefetch_next(self) -> None:
+        """Encode the images that are likely to come next, in the background."""
+        promise, work = self._neighbour.find(), self.work
+        if promise is None or work is None or work.key is None:
+            return
+        self._end_prefetch()
+        coming = self._coming(work.key)
+        if coming:
+            self._prefetch = Prefetch(work.shelf, coming)
+            promise.session.start_job(self._prefetch, first=True)
+
+    def _coming(self, key: str) -> list[str]:
+        project = self.project
+        assert project is not None
+        if project.settings.order == "confidence":
+            waiting = [k for k in project.by_confidence() if k != key]
+        else:
+            waiting = self._to_do_after(key)
+        coming = waiting[:_AHEAD]
+        row = self.table.model.row_of(key)
+        below = self.table.model.key_at(row + 1) if row >= 0 else None
+        if below is not None and below not in coming:
+            coming.append(below)
+        return coming
+
+    def _end_prefetch(self) -> None:
+        promise, job = self._neighbour.find(), self._prefetch
+        self._prefetch = None
+        if promise is not None and job is not None:
+            promise.session.end_job(job)
+
+    # -- showing ------------------------------------------------------------------
+
+    def _show_project(self) -> None:
+        project = self.project
+        self.open_button.setEnabled(not self._opening)
+        self._refresh.setEnabled(project is not None)
+        self._close_action.setEnabled(project is not None)
+        self.steps.setEnabled(project is not None)
+        if project is None:
+            if not self._opening:
+                self.title.setText("No folder is open.")
+                self.title.setToolTip("")
+            self.steps.show_states({})
+            self.saved.setText("")
+            return
+        self.title.setText(project.source.name)
+        self.title.setToolTip(str(project.source))
+        states: dict[str, int] = {}
+        for key in project.keys:
+            state = project.item(key).state
+            states[state] = states.get(state, 0) + 1
+        self.steps.show_states(states)
+
+    def _show_saved(self) -> None:
+        work = self.work
+        if work is None or work.key is None:
+            self.saved.setText("")
+        elif work.is_dirty:
+            self.saved.setText("saving …")
+        else:
+            self.saved.setText("saved")
+
+
+class _Relay(QObject):
+    """Brings a project's events into the window's thread, whatever emitted them."""
+
+    item_changed = Signal(str)
+    items_changed = Signal()
+    noted = Signal(str)
+
+    def __init__(self, parent: QObject) -> None:
+        super().__init__(parent)
+        self._project: Project | None = None
+
+    def follow(self, project: Project) -> None:
+        self._project = project
+        project.events.item_changed.connect(self._on_item)
+        project.events.items_changed.connect(self._on_items)
+        project.events.noted.connect(self._on_noted)
+
+    def leave(self) -> None:
+        project, self._project = self._project, None
+        if project is not None:
+            project.events.item_changed.disconnect(self._on_item)
+            project.events.items_changed.disconnect(self._on_items)
+            project.events.noted.disconnect(self._on_noted)
+
+    def _on_item(self, key: str) -> None:
+        self.item_changed.emit(key)
+
+    def _on_items(self) -> None:
+        self.items_changed.emit()
+
+    def _on_noted(self, line: str) -> None:
+        self.noted.emit(line)
+
+
+class _Dock:
+    """The ProMISe dock of a viewer, found in its window; see `Neighbour`."""
+
+    def __init__(
+        self, viewer: napari.Viewer, follow: Callable[[PromiseWidget], None]
+    ) -> None:
+        self._viewer = viewer
+        # Weakly: what is let go at the end holds this, and the widget must not be held.
+        self._follow = weakref.WeakMethod(follow)
+        self._followed = 0
+
+    def find(self) -> PromiseWidget | None:
+        # Asked of the window each time: a dock that is held here could not be closed.
+        try:
+            window = self._viewer.window._qt_window
+            found: list[PromiseWidget] = window.findChildren(PromiseWidget)
+        except (AttributeError, RuntimeError):  # the window is going
+            return None
+        if not found:
+            return None
+        if self._followed != id(found[0].session):
+            self._followed = id(found[0].session)
+            follow = self._follow()
+            if follow is not None:
+                follow(found[0])
+        return found[0]
+
+    def ensure(self) -> PromiseWidget:
+        known = self.find()
+        if known is not None:
+            return known
+        # Named as napari names it, so that the menu shows it as open.
+        self._viewer.window.add_dock_widget(
+            PromiseWidget(self._viewer), name="ProMISe (napari-promise)", area="right"
+        )
+        opened = self.find()
+        assert opened is not None
+        return opened
+
+
+class _Closing:
+    """Saves and lets go of everything once, whoever notices first that it is time.
+
+    Holds what has to be let go, and not the widget: that may be gone already.
+    """
+
+    def __init__(self, keys: KeyBindings, relay: _Relay, dispatch: GuiDispatcher):
+        self.work: FolderWork | None = None
+        self.thumbnails: Thumbnails | None = None
+        self._parts: tuple[KeyBindings, _Relay, GuiDispatcher] | None
+        self._parts = (keys, relay, dispatch)
+
+    @property
+    def is_closed(self) -> bool:
+        return self._parts is None
+
+    def end_project(self, *, layers: bool) -> None:
+        """Save and close the project."""
+        if self._parts is not None:
+            keys, relay, _ = self._parts
+            relay.leave()
+            keys.release_all()
+        work, self.work = self.work, None
+        thumbnails, self.thumbnails = self.thumbnails, None
+        if thumbnails is not None:
+            thumbnails.close()
+        if work is not None:
+            work.close(layers=layers)
+
+    def __call__(self, *_: Any, layers: bool = False) -> None:
+        if self._parts is None:
+            return
+        self.end_project(layers=layers)
+        (_, _, dispatch), self._parts = self._parts, None
+        dispatch.close()
+
+
+def _strerror(error: Exception) -> str | None:
+    return error.strerror if isinstance(error, OSError) else None
+
+
+def place_dock(dock: QDockWidget, window: QMainWindow) -> None:
+    """Put the dock at the left, beside the canvas."""
+    window.addDockWidget(Qt.DockWidgetArea.LeftDockWidgetArea, dock)
