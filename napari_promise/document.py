@@ -732,6 +732,8 @@ class DocumentEvents(SignalGroup):
     labels_patched : Signal(LabelPatch)
         Label pixels must be written: at a commit, a removal, undo and redo. Not
         for `Document.record_paint`, whose pixels are there already.
+    labels_painted : Signal(LabelPatch)
+        Label pixels were set by hand, see `Document.record_paint`.
     history_changed : Signal()
         What can be undone or redone changed.
     """
@@ -741,6 +743,7 @@ class DocumentEvents(SignalGroup):
     object_removed = Signal(int)
     active_changed = Signal(object)
     labels_patched = Signal(object)
+    labels_painted = Signal(object)
     history_changed = Signal()
 
 
@@ -1253,6 +1256,8 @@ class Document:
         with self.step("paint"):
             assert self._open is not None
             self._open.patches.extend(given)
+            for patch in given:
+                self.events.labels_painted.emit(patch)
 
     def written_patches(self, plane_shape: tuple[int, int]) -> list[LabelPatch]:
         """Return patches that write every committed object into empty labels.

@@ -15,12 +15,13 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from psygnal import Signal, SignalGroup
 
-from napari_promise.document import Document
+from napari_promise.document import Document, LabelPatch, Plane
 from napari_promise.project.items import State
-from napari_promise.project.project import Project
+from napari_promise.project.project import Project, Saving
 
 __all__ = ["Autosaver", "AutosaverEvents"]
 
@@ -89,6 +90,9 @@ class Autosaver:
         self._not_before = 0.0
         self._at_once = False
         self._failing = False
+        # A stack is copied once; later only the planes that changed are.
+        self._copy: NDArray[Any] | None = None
+        self._planes: set[Plane] | None = None  # None: any may have changed
         self._round = 0  # a timer of an earlier round has nothing to say
 
     @property
@@ -128,9 +132,14 @@ class Autosaver:
         self.leave()
         self._key, self._document = key, document
         self._labels, self._clicks = labels, clicks
-        document.events.history_changed.connect(self.touch)
+        self._planes = None
+        now = labels()
+        if now is not None and now.ndim > 2:
+            self._take_labels()
+        document.events.history_changed.connect(self._on_edit)
         document.events.object_changed.connect(self._on_object_changed)
         document.events.labels_patched.connect(self._on_labels_patched)
+        document.events.labels_painted.connect(self._on_labels_painted)
 
     def leave(self) -> None:
         """Save what is not saved yet, and stop watching.
@@ -143,10 +152,11 @@ class Autosaver:
         self.flush()
         document, self._document, self._key = self._document, None, None
         if document is not None:
-            document.events.history_changed.disconnect(self.touch)
+            document.events.history_changed.disconnect(self._on_edit)
             document.events.object_changed.disconnect(self._on_object_changed)
             document.events.labels_patched.disconnect(self._on_labels_patched)
-        self._labels, self._clicks = _nothing, None
+            document.events.labels_painted.disconnect(self._on_labels_painted)
+        self._labels, self._clicks, self._copy = _nothing, None, None
 
     def close(self) -> None:
         """Leave, and let go of the writing thread.
@@ -168,15 +178,13 @@ class Autosaver:
 
     def touch(self) -> None:
         """Tell of an edit; those of the document are known without."""
-        if self._document is None:
-            return
-        self._last = self._clock()
-        if self._first is None:
-            self._first = self._last
-            self._wait()
+        self._planes = None
+        self._on_edit()
 
     def flush(self, state: State | None = None) -> None:
         """Save now and wait for it; does nothing where all is saved.
+
+        All of the labels is looked at, also what nobody told of.
 
         Parameters
         ----------
@@ -211,14 +219,46 @@ class Autosaver:
 
     # -- inside -------------------------------------------------------------------
 
-    def _on_object_changed(self, _object_id: int) -> None:
-        self.touch()
+    def _on_edit(self) -> None:
+        if self._document is None:
+            return
+        self._last = self._clock()
+        if self._first is None:
+            self._first = self._last
+            self._wait()
 
-    def _on_labels_patched(self, _patch: Any) -> None:
+    def _on_object_changed(self, _object_id: int) -> None:
+        self._on_edit()
+
+    def _on_labels_patched(self, patch: LabelPatch) -> None:
         # The labels follow this very signal, so they are read a moment later.
+        self._on_labels_painted(patch)
         self._at_once = True
-        self.touch()
+        self._on_edit()
         self._wait()
+
+    def _on_labels_painted(self, patch: LabelPatch) -> None:
+        if self._planes is not None:
+            self._planes.add(patch.plane)
+
+    def _take_labels(self) -> NDArray[Any] | None:
+        """Return a copy of the labels, which is not changed before it is written."""
+        labels = self._labels()
+        if labels is None:
+            return None
+        copy, planes = self._copy, self._planes
+        if (
+            labels.ndim == 2
+            or planes is None
+            or copy is None
+            or (copy.shape, copy.dtype) != (labels.shape, labels.dtype)
+        ):
+            copy = self._copy = np.array(labels)
+        else:
+            for plane in planes:
+                copy[plane] = labels[plane]
+        self._planes = set()
+        return copy
 
     def _wait(self) -> None:
         """Come back when it is time to save."""
@@ -260,10 +300,10 @@ class Autosaver:
     def _begin(self) -> None:
         assert self._key is not None
         assert self._document is not None
-        saving = self._project.snapshot(
+        saving = Saving(
             self._key,
-            self._document,
-            self._labels(),
+            self._document.snapshot(),
+            self._take_labels(),
             clicks=None if self._clicks is None else self._clicks(),
         )
         self._first, self._at_once = None, False

@@ -178,10 +178,10 @@ class Calibration:
         Calibration or None
             None with fewer than `MIN_PAIRS`.
         """
-        from scipy.optimize import isotonic_regression
-
         if len(pairs) < MIN_PAIRS:
             return None
+        from scipy.optimize import isotonic_regression  # half a second, and rarely
+
         raw, dice = np.asarray(pairs, np.float64).T
         levels, where, counts = np.unique(raw, return_inverse=True, return_counts=True)
         # Equal confidences get one value, whatever their order.

@@ -69,6 +69,11 @@ class Effort:
         judged = [one.untouched for one in self.finished if one.untouched is not None]
         return sum(judged) / len(judged) if judged else None
 
+    @property
+    def since_trained(self) -> int:
+        """How many images were finished since the latest training."""
+        return len(self.finished) - (self.trained[-1][0] if self.trained else 0)
+
     def rolling(self, window: int = 10) -> tuple[float, ...]:
         """Mean clicks of each image and those before it.
 

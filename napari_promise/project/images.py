@@ -320,6 +320,7 @@ class _Masks:
         self._stems = {path: _stems(files) for path, files in folders.items()}
         # Masks and masks are the same to most people.
         self._actual = {str(path).casefold(): path for path in folders}
+        self._known_places: dict[Path, list[Path]] = {}
 
     def of(self, folder: Path, name: str, beside: dict[str, list[str]]) -> Path | None:
         stem = stem_of(name)
@@ -357,6 +358,11 @@ class _Masks:
 
     def _places(self, folder: Path) -> list[Path]:
         """Folders that may hold the masks of a folder's images, nearest first."""
+        if folder not in self._known_places:
+            self._known_places[folder] = self._look_for_places(folder)
+        return self._known_places[folder]
+
+    def _look_for_places(self, folder: Path) -> list[Path]:
         if not self._stems:
             return []
         places = [folder / name for name in MASK_FOLDERS]

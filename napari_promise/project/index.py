@@ -130,9 +130,20 @@ class Index:
         OSError
             If it cannot be written; the entry counts in memory all the same.
         """
-        self.entries[key] = entry
-        self.unsure.add(key)
-        self._append({"key": key, **entry.to_json()})
+        self.put_all({key: entry})
+
+    def put_all(self, entries: Mapping[str, Entry]) -> None:
+        """Store several entries, and wait for the disk once.
+
+        Raises
+        ------
+        OSError
+            See `put`.
+        """
+        self.entries.update(entries)
+        self.unsure.update(entries)
+        lines = [{"key": key, **entry.to_json()} for key, entry in entries.items()]
+        self._append(*lines)
 
     def announce(self, key: str, entry: Entry) -> None:
         """Say that an image is about to be saved, where no line says so yet.
@@ -162,13 +173,13 @@ class Index:
                 self._file.close()
                 self._file = None
 
-    def _append(self, data: Mapping[str, Any]) -> None:
+    def _append(self, *lines: Mapping[str, Any]) -> None:
         try:
             if self._rewrite:
                 self._compact()
             if self._file is None:
                 self._file = open(self._path, "a", encoding="utf-8")
-            self._file.write(_line(data))
+            self._file.writelines(map(_line, lines))
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:

@@ -24,11 +24,11 @@ import os
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,7 +105,12 @@ class Project:
     """See `open`, which makes one."""
 
     def __init__(
-        self, source: Path, root: Path, find: Callable[[], Listing], lock: ProjectLock
+        self,
+        source: Path,
+        root: Path,
+        find: Callable[[], Listing],
+        listing: Listing,
+        lock: ProjectLock,
     ) -> None:
         self.source = source
         self.root = root
@@ -128,7 +133,7 @@ class Project:
         self._calibration: Calibration | None | _Unknown = _UNKNOWN
         self._moved = False
         self._held_out: list[tuple[float, float]] = _read_held_out(root / HELD_OUT)
-        listing = self._list()
+        self._take(listing)
         self.notes = (*self._index.notes, *listing.notes)
         self.settings = ProjectSettings.load(root / "settings.json")
         self.settings.events.connect(self._on_settings)
@@ -178,8 +183,9 @@ class Project:
             name = f".{source.stem}{FOLDER}" if is_table else FOLDER
             root = folder / name
         root = Path(os.path.abspath(root))
-        if not root.exists():
-            _some(find(), source)  # before anything is made
+        listing = find()
+        if not listing.images and not root.exists():
+            _refuse_empty(source)  # before anything is made
         try:
             (root / "items").mkdir(parents=True, exist_ok=True)
             lock = ProjectLock(root / "lock", str(source))
@@ -190,7 +196,7 @@ class Project:
                 "folder for the project's files.",
             ) from error
         try:
-            return cls(source, root, find, lock)
+            return cls(source, root, find, listing, lock)
         except BaseException:
             lock.release()
             raise
@@ -289,7 +295,8 @@ class Project:
             How many came and how many went.
         """
         before = set(self._keys)
-        listing = self._list()
+        listing = self._find()
+        self._take(listing)
         for note in listing.notes:
             if note not in self.notes:
                 self.events.noted.emit(note)
@@ -360,7 +367,12 @@ class Project:
             return None
         return Stored(labels, snapshot.records, self.item(key).state)
 
-    def restore(self, key: str, document: Document) -> NDArray[Any] | None:
+    def restore(
+        self,
+        key: str,
+        document: Document,
+        shape: tuple[int, ...] | None = None,
+    ) -> NDArray[Any] | None:
         """Fill a fresh document with what is kept of an image, undo history and all.
 
         The image is the one that `reopen_key` names from now on. Where something is
@@ -371,6 +383,8 @@ class Project:
         key : str
         document : Document
             A new one.
+        shape : tuple of int, optional
+            `OpenedImage.shape`, to be compared with that of the labels.
 
         Returns
         -------
@@ -380,11 +394,18 @@ class Project:
         Raises
         ------
         ValueError
-            If there is no such image.
+            If there is no such image, or the work belongs to one of another shape:
+            it would be lost if it was saved over.
         """
         self._check(key)
         with self._disk:
             snapshot, labels = self._read(key)
+            if shape is not None and labels is not None and labels.shape != shape:
+                raise ValueError(
+                    f"{key} was worked on with the shape {labels.shape} and is "
+                    f"{shape} now: put the earlier image back, or give the new one "
+                    "another name."
+                )
             # Looking must be possible where nothing can be written.
             with contextlib.suppress(OSError):
                 self._index.opened(key)
@@ -477,45 +498,61 @@ class Project:
         self.tell(key)
 
     def set_state(self, key: str, state: State) -> None:
-        """Give an image a state without opening it.
+        """Give an image a state without opening it; see `set_states`."""
+        self.set_states([key], state)
+
+    def set_states(self, keys: Iterable[str], state: State) -> None:
+        """Give images a state without opening them.
 
         Parameters
         ----------
-        key : str
+        keys : iterable of str
         state : State
-            "new" or "proposed" take back "done" or "skipped": the image becomes what
+            "new" or "proposed" take back "done" or "skipped": an image becomes what
             it is without, in work where somebody worked on it.
 
         Raises
         ------
         ValueError
-            If a proposal would be confirmed unseen: see `accept_proposal`.
+            If a proposal would be confirmed unseen (see `accept_proposal`), or an
+            image is unknown: none is changed then.
         OSError
             If it cannot be written.
         """
-        self._check(key)
+        keys = tuple(dict.fromkeys(keys))
         _check_state(state)
         with self._disk:
             self._refuse_closed()
-            before = self._entry(key)
-            if state == "done" and before.state == "proposed":
-                raise ValueError(
-                    f"{key} has a proposal that nobody confirmed: accept it, or open "
-                    "the image."
-                )
-            if state in ("new", "proposed"):
-                state = "new" if before.proposed is None else "proposed"
-                if before.saved:
-                    state = "in work"
-            if state == before.state:
-                return
-            entry = before.replace(
-                state=state, by=self.settings.user, when=utc_now(), untouched=None
-            )
-            self._put(key, entry)
-            if state == "done":
-                self._log_done(key, before, entry)
-        self.events.item_changed.emit(key)
+            changes = {}
+            for key in keys:
+                self._check(key)
+                before = self._entry(key)
+                wanted = state
+                if state == "done" and before.state == "proposed":
+                    raise ValueError(
+                        f"{key} has a proposal that nobody confirmed: accept it, or "
+                        "open the image."
+                    )
+                if state in ("new", "proposed"):
+                    wanted = "new" if before.proposed is None else "proposed"
+                    if before.saved:
+                        wanted = "in work"
+                if wanted != before.state:
+                    changes[key] = before.replace(
+                        state=wanted,
+                        by=self.settings.user,
+                        when=utc_now(),
+                        untouched=None,
+                    )
+            earlier = {key: self._entry(key) for key in changes}
+            self._put_all(changes)
+            for key, entry in changes.items():
+                if entry.state == "done":
+                    self._log_done(key, earlier[key], entry)
+        if len(changes) == 1:
+            self.tell(*changes)
+        elif changes:
+            self.events.items_changed.emit()
 
     # -- proposals ----------------------------------------------------------------
 
@@ -816,14 +853,12 @@ class Project:
     def _base(self) -> Path:
         return self.source.parent if self.source.is_file() else self.source
 
-    def _list(self) -> Listing:
-        listing = self._find()
+    def _take(self, listing: Listing) -> None:
         with self._lock:
             self._found = {found.key: found for found in listing.images}
             self._keys = tuple(self._found)
             self._numbers = {key: n for n, key in enumerate(self._keys)}
             self._items.clear()
-        return listing
 
     def _check(self, key: str) -> None:
         if key not in self._numbers:
@@ -863,14 +898,19 @@ class Project:
         )
 
     def _put(self, key: str, entry: Entry) -> None:
-        before = self._index.entries.get(key)
+        self._put_all({key: entry})
+
+    def _put_all(self, entries: Mapping[str, Entry]) -> None:
+        before = {key: self._index.entries.get(key) for key in entries}
         try:
-            self._index.put(key, entry)
+            if entries:
+                self._index.put_all(entries)
         finally:
             with self._lock:
-                if _pair_of(before) != _pair_of(entry):
-                    self._recalibrate()
-                self._items.pop(key, None)
+                for key, entry in entries.items():
+                    if _pair_of(before[key]) != _pair_of(entry):
+                        self._recalibrate()
+                    self._items.pop(key, None)
 
     def _recalibrate(self) -> None:
         """Forget what rests on the calibration; it is fitted when it is asked for."""
@@ -1048,12 +1088,11 @@ def _finder(
     return lambda: images.find(source)
 
 
-def _some(listing: Listing, source: Path) -> None:
-    if not listing.images:
-        raise ValueError(
-            f"{source} holds no image: choose a folder with "
-            f"{', '.join(images.SUFFIXES)} files."
-        )
+def _refuse_empty(source: Path) -> NoReturn:
+    raise ValueError(
+        f"{source} holds no image: choose a folder with {', '.join(images.SUFFIXES)} "
+        "files."
+    )
 
 
 def _check_state(state: str) -> None:

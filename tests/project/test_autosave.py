@@ -8,6 +8,7 @@ import os
 import numpy as np
 import pytest
 
+from napari_promise.document import LabelPatch
 from napari_promise.project import Autosaver, Project
 from napari_promise.project import autosave as autosave_module
 from tests.project.people import Person
@@ -149,6 +150,35 @@ def test_edits_made_while_a_file_is_written_are_saved_next(
     settle(saver, loop)
     assert on_disk(project) == 2
     assert not saver.is_dirty
+
+
+def test_of_a_stack_every_plane_that_changed_is_saved(folder, loop):
+    np.save(folder / "stack.npy", np.zeros((4, 40, 60), np.uint8))
+    with Project.open(folder) as project:
+        person = Person(project, "stack.npy")
+        saver = Autosaver(project, loop.schedule, clock=loop.clock)
+        saver.watch("stack.npy", person.document, lambda: person.labels)
+        for plane in (0, 2):
+            person.document.new_object((plane,))
+            person.click(10, 20)
+            person.commit()
+            loop.run(0.01)
+            settle(saver, loop)
+        person.labels[3, :5] = 7
+        ones = np.full(300, 7)
+        rows, columns = np.mgrid[:5, :60].reshape(2, -1)
+        person.document.record_paint(
+            [LabelPatch.from_pixels((3,), rows, columns, 0 * ones, ones, (40, 60))]
+        )
+        loop.run(1)
+        settle(saver, loop)
+        assert np.array_equal(project.load("stack.npy").labels, person.labels)
+        person.labels[1, :5] = 8  # by whom nobody knows
+        saver.touch()
+        loop.run(1)
+        settle(saver, loop)
+        assert np.array_equal(project.load("stack.npy").labels, person.labels)
+        saver.close()
 
 
 def full(*_: object) -> None:

@@ -285,6 +285,16 @@ def test_an_accent_written_in_two_ways_is_the_same_image(tmp_path):
         assert project.item(composed).state == "done"
 
 
+def test_work_is_not_laid_over_an_image_of_another_shape(project):
+    person = Person(project, "a.png")
+    person.click(10, 20)
+    person.commit()
+    person.save()
+    with pytest.raises(ValueError, match=r"\(40, 60\) and is \(50, 60\) now"):
+        project.restore("a.png", Document(), (50, 60))
+    project.restore("a.png", Document(), (40, 60))
+
+
 # Images that come and go
 
 
@@ -345,6 +355,21 @@ def test_states_survive_reopening(project, reopen):
 def test_a_state_that_is_none_is_refused(project):
     with pytest.raises(ValueError, match="'finished'"):
         project.set_state("a.png", "finished")
+
+
+def test_many_images_get_a_state_at_once_or_none_does(project, proposal, reopen):
+    told: list[str] = []
+    project.events.items_changed.connect(lambda: told.append("all"))
+    project.set_states(["a.png", "b.png"], "skipped")
+    assert told == ["all"]
+    project.save_proposal("c.png", [proposal(5, 5, 15, 15)], 0.5, {})
+    with pytest.raises(ValueError, match="c.png has a proposal"):
+        project.set_states(project.keys, "done")
+    assert states(reopen()) == {
+        "a.png": "skipped",
+        "b.png": "skipped",
+        "c.png": "proposed",
+    }
 
 
 # Proposals
@@ -716,6 +741,7 @@ def test_the_effort_goes_down_the_order_of_finishing(project, proposal, reopen):
     assert effort.rolling(2) == (5, 3.5, 1)
     assert effort.untouched_share == 1
     assert effort.trained == ((2, "mine"),)
+    assert effort.since_trained == 1
 
 
 # Pictures
