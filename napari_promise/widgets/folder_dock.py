@@ -12,26 +12,35 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psygnal
 from napari.utils.notifications import show_error, show_info, show_warning
 from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer, Signal
+from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import (
     QApplication,
     QDockWidget,
     QFileDialog,
     QHBoxLayout,
     QLabel,
-    QMainWindow,
     QMenu,
+    QPushButton,
     QSizePolicy,
-    QToolButton,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_promise.jobs.prefetching import Prefetch
-from napari_promise.project import Project
+from napari_promise.jobs.proposing import Propose, ProposeProgress
+from napari_promise.project import Effort, Project, export_project
 from napari_promise.widgets.dispatch import GuiDispatcher
 from napari_promise.widgets.dock import PromiseWidget
+from napari_promise.widgets.folder_dialogs import (
+    CalibrationDialog,
+    FolderExport,
+    FolderExportDialog,
+)
+from napari_promise.widgets.folder_effort import EffortPanel
+from napari_promise.widgets.folder_jobs import JobsPanel, Pace
 from napari_promise.widgets.folder_steps import StepsPanel
 from napari_promise.widgets.folder_table import FolderTable
 from napari_promise.widgets.folder_thumbnails import Thumbnails
@@ -41,7 +50,9 @@ from napari_promise.widgets.keys import KeyBindings
 if TYPE_CHECKING:
     import napari
 
-_WIDTH = 400
+_WIDTH = 370
+#: Pixels of the window's height from which on all docks fit above each other.
+_STACKED_FROM = 1100
 #: How many images after the one in work are encoded while the person works on it.
 _AHEAD = 3
 #: The next images are encoded once the one in work is, and nothing was asked meanwhile.
@@ -61,7 +72,15 @@ class FolderWidget(QWidget):
         What is open.
     table : FolderTable
     steps : StepsPanel
+    jobs : JobsPanel
+    effort : EffortPanel
+    retrain_requested : Signal
+        Train on these pairs of image and mask files, a tuple of `data.pairs.Pair`:
+        on demand, or because enough images are done. With nobody connected the
+        person is told what is missing.
     """
+
+    retrain_requested = psygnal.Signal(tuple)
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         super().__init__()
@@ -70,18 +89,24 @@ class FolderWidget(QWidget):
         self._neighbour = _Dock(napari_viewer, self._on_neighbour)
         self.project: Project | None = None
         self._opening = False
-        self._placed = False
+        self._placed = self._was_shown = False
         self._prefetch: Prefetch | None = None
+        self._proposing: Propose | None = None
+        self._exporting: threading.Event | None = None
+        self._weakest_shown: str | None = None
+        self._asked_to_train = 0  # with how many images done
         self._relay = _Relay(self)
         self._relay.item_changed.connect(self._on_item_changed)
         self._relay.items_changed.connect(self._on_items_changed)
         self._relay.noted.connect(show_warning)
 
-        self.open_button = QToolButton()
+        self.open_button = QPushButton("Open…")
         self.title = QLabel()
         self.saved = QLabel()
         self.steps = StepsPanel()
         self.table = FolderTable()
+        self.jobs = JobsPanel()
+        self.effort = EffortPanel()
         self._compose()
         self._keys = KeyBindings(
             {
@@ -121,13 +146,29 @@ class FolderWidget(QWidget):
         if event is not None and event.type() == QEvent.Type.ParentChange:
             if self.parent() is None and self._placed:
                 self.close_down()
+                _unplace(self._viewer)
             self._placed = self.parent() is not None
         return super().event(event)
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """Take the place at the left, once: later it is where it was put."""
+        super().showEvent(event)
+        if not self._was_shown:
+            self._was_shown = True
+            QTimer.singleShot(0, self._take_place)
+
+    def _take_place(self) -> None:
+        parent: Any = self.parent()
+        while parent is not None and not isinstance(parent, QDockWidget):
+            parent = parent.parent()
+        if parent is not None:
+            _place(self._viewer, parent)
 
     def close_down(self) -> None:
         """Save, and let go of everything; also done when the dock is closed."""
         self._ahead.stop()
         self._end_prefetch()
+        self.cancel()
         self._closing(layers=True)
         self.project = None
 
@@ -135,13 +176,11 @@ class FolderWidget(QWidget):
 
     def _compose(self) -> None:
         button = self.open_button
-        button.setText("Open…")
         button.setToolTip(
             "Open a folder of images, or a CSV file with the columns image and "
             "perhaps mask and group.<br>What you do is kept in a hidden folder "
             "“.promise” beside them."
         )
-        button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         menu = QMenu(button)
         menu.addAction("Folder of images…").triggered.connect(self._ask_folder)
@@ -166,6 +205,8 @@ class FolderWidget(QWidget):
         column.addLayout(top)
         column.addWidget(self.steps)
         column.addWidget(self.table, 1)
+        column.addWidget(self.jobs)
+        column.addWidget(self.effort)
 
     def _connect_panels(self) -> None:
         steps, table = self.steps, self.table
@@ -177,6 +218,13 @@ class FolderWidget(QWidget):
         table.row_chosen.connect(self.open_image)
         table.action_chosen.connect(self._on_action_chosen)
         table.model.thumbnail_wanted.connect(self._on_thumbnail_wanted)
+        jobs = self.jobs
+        jobs.propose_requested.connect(self.propose_all)
+        jobs.retrain_requested.connect(self.retrain)
+        jobs.retrain_every_set.connect(self._on_retrain_every_set)
+        jobs.export_requested.connect(self.export)
+        jobs.cancel_requested.connect(self.cancel)
+        jobs.calibration_requested.connect(self.show_calibration)
 
     # -- the project --------------------------------------------------------------
 
@@ -236,6 +284,9 @@ class FolderWidget(QWidget):
         )
         self.table.model.show_project(project)
         self._neighbour.ensure()
+        self.jobs.show_every(project.settings.retrain_every)
+        self._asked_to_train = 0
+        self._read_effort()
         self._show_project()
         for note in project.notes:
             show_info(note)
@@ -251,6 +302,7 @@ class FolderWidget(QWidget):
         if not work.save():
             return False
         self._end_prefetch()
+        self.cancel()
         self.project = None
         self.table.model.show_project(None)
         self._closing.end_project(layers=True)
@@ -309,10 +361,15 @@ class FolderWidget(QWidget):
         project, work = self.project, self.work
         if project is None or work is None:
             return
-        key = project.next_uncertain(work.wanted)
+        # Pressed again, the next stronger one; else the weakest of all.
+        walked = work.wanted == self._weakest_shown
+        key = project.next_uncertain(work.wanted if walked else None)
+        if key == work.wanted:
+            key = project.next_uncertain(key)
         if key is None or key == work.wanted:
             self._say_all_done()
         else:
+            self._weakest_shown = key
             self.open_image(key)
 
     def finish(self) -> None:
@@ -383,8 +440,8 @@ class FolderWidget(QWidget):
         self._show_project()
         self._ahead.start()
 
-    def _on_image_finished(self, key: str) -> None:
-        del key
+    def _on_image_finished(self, _key: str) -> None:
+        self._read_effort()
 
     def _on_failed(self, line: str) -> None:
         self._show_saved()
@@ -416,6 +473,8 @@ class FolderWidget(QWidget):
 
     def _on_neighbour(self, promise: PromiseWidget) -> None:
         """Follow a ProMISe dock that was found or opened."""
+        if self._proposing is not None:
+            self._end_proposing()  # the worker it ran on is gone
         bridge, session = promise.bridge, promise.session
         bridge.edited.connect(self._on_edited)
         bridge.layers_changed.connect(self._bind_keys)
@@ -496,6 +555,213 @@ class FolderWidget(QWidget):
         if promise is not None and job is not None:
             promise.session.end_job(job)
 
+    # -- all images ---------------------------------------------------------------
+
+    def propose_all(self) -> None:
+        """Propose for every image that nobody worked on, in the background."""
+        project, work = self.project, self.work
+        if project is None or work is None or self._proposing is not None:
+            return
+        promise = self._neighbour.ensure()
+        session = promise.session
+        adapter = session.settings.adapter
+        if not adapter:
+            show_warning(
+                "Stock Segment Anything places no points: choose an adapter in the "
+                "ProMISe dock, or train one on what is done."
+            )
+            return
+        keys = [
+            key
+            for key in self.table.model.whole_order()
+            if project.item(key).state in ("new", "proposed")
+        ]
+        if not keys:
+            show_info("Nothing is left to propose for: all images were worked on.")
+            return
+        job = Propose(
+            project,
+            keys,
+            project.read_image,
+            ips=session.settings.ips,
+            adapter=adapter,
+            class_name=project.settings.class_name,
+            tell=self._on_proposed,
+        )
+        self._proposing = job
+        self.jobs.progress.show_progress("Proposing", 0, len(keys), None)
+        self._show_project()
+        session.start_job(job)
+
+    def _on_proposed(self, progress: ProposeProgress) -> None:
+        if self._proposing is None:
+            return
+        if not progress.finished:
+            self.jobs.progress.show_progress(
+                "Proposing", progress.done, progress.total, progress.seconds_left
+            )
+            return
+        self._end_proposing()
+        if progress.done < progress.total and progress.message:
+            show_error(f"Proposing ended: {progress.message}")
+        else:
+            left_out = f"; {progress.left_out} left out" if progress.left_out else ""
+            show_info(
+                f"Proposed on {progress.proposed} of {progress.total} images"
+                f"{left_out}. Press W for the weakest."
+            )
+
+    def _end_proposing(self) -> None:
+        self._proposing = None
+        self.jobs.progress.end()
+        self._show_project()
+
+    def cancel(self) -> None:
+        """Stop what runs over the folder; what was made by then is kept."""
+        promise, job = self._neighbour.find(), self._proposing
+        if job is not None:
+            if promise is not None:
+                promise.session.end_job(job)
+            self._end_proposing()
+        if self._exporting is not None:
+            self._exporting.set()
+
+    def retrain(self) -> None:
+        """Ask for a training on what is done; the pairs come as `retrain_requested`."""
+        project = self.project
+        if project is None:
+            return
+        self._asked_to_train = sum(
+            project.item(key).state == "done" for key in project.keys
+        )
+
+        def run() -> None:
+            try:
+                pairs = project.training_pairs()
+            except OSError as error:
+                line = _strerror(error) or str(error)
+                self._dispatch(lambda: show_error(line))
+            else:
+                self._dispatch(lambda: self._on_pairs(pairs))
+
+        threading.Thread(target=run, name="napari-promise pairs", daemon=True).start()
+
+    def _on_pairs(self, pairs: tuple[Any, ...]) -> None:
+        if len(self.retrain_requested):
+            self.retrain_requested.emit(pairs)
+        else:
+            assert self.project is not None
+            show_warning(
+                f"{len(pairs)} images are ready to train on, but nothing in this "
+                "window trains: run “napari-promise train” on "
+                f"{self.project.root / 'masks'}."
+            )
+
+    def _on_retrain_every_set(self, count: int) -> None:
+        if self.project is not None:
+            self.project.settings.retrain_every = count
+
+    def _read_effort(self) -> None:
+        """Read the course of the work in the background, and show it."""
+        project = self.project
+        if project is None:
+            return
+
+        def run() -> None:
+            effort = project.effort()
+            self._dispatch(lambda: self._on_effort(project, effort))
+
+        threading.Thread(target=run, name="napari-promise effort", daemon=True).start()
+
+    def _on_effort(self, project: Project, effort: Effort) -> None:
+        if project is not self.project:
+            return
+        self.effort.show_effort(effort)
+        every = project.settings.retrain_every
+        trained = max([number for number, _name in effort.trained], default=0)
+        since = len(effort.finished) - max(trained, self._asked_to_train)
+        if every and since >= every:
+            self.retrain()
+
+    def show_calibration(self) -> None:
+        """Show what the confidence of proposals was worth so far."""
+        project = self.project
+        if project is None:
+            return
+        calibration = project.calibration
+        if calibration is None:
+            show_info(
+                "Too little is known yet: propose, and finish 8 images or more that "
+                "have a proposal."
+            )
+            return
+        CalibrationDialog(calibration, self).exec()
+
+    def export(self) -> None:
+        """Ask what to write and where, and write it in the background."""
+        project = self.project
+        if project is None or self.work is None or not self.work.save():
+            return
+        if self._exporting is not None:
+            show_info("An export is under way: wait for it, or cancel it.")
+            return
+        states = [project.item(key).state for key in project.keys]
+        folder = project.source.parent if project.source.is_file() else project.source
+        dialog = FolderExportDialog(
+            folder.parent / f"{folder.name}-export",
+            states.count("done"),
+            states.count("in work"),
+            self,
+        )
+        if dialog.exec() and dialog.request is not None:
+            self.write(dialog.request)
+
+    def write(self, request: FolderExport) -> threading.Thread | None:
+        """Write an export in the background and say how it went."""
+        project, promise = self.project, self._neighbour.find()
+        if project is None:
+            return None
+        metadata = None if promise is None else promise.session.provenance()
+        stop, pace = threading.Event(), Pace()
+        self._exporting = stop
+
+        def progress(done: int, total: int) -> None:
+            self._dispatch(
+                lambda: self.jobs.progress.show_progress(
+                    "Exporting", done, total, pace.left(done, total)
+                )
+            )
+
+        def run() -> None:
+            try:
+                written = export_project(
+                    project,
+                    request.folder,
+                    request.formats,
+                    states=request.states,
+                    overwrite=request.overwrite,
+                    metadata=metadata,
+                    progress=progress,
+                    cancel=stop.is_set,
+                )
+            except (ValueError, OSError) as error:
+                line = f"The export ended: {error}"
+                self._dispatch(lambda: self._on_exported(line, show_error))
+            else:
+                stopped = " before it was cancelled" if stop.is_set() else ""
+                line = f"{len(written)} files written{stopped}: {request.folder}"
+                self._dispatch(lambda: self._on_exported(line, show_info))
+
+        thread = threading.Thread(target=run, name="napari-promise export")
+        thread.start()
+        return thread
+
+    def _on_exported(self, line: str, show: Callable[[str], None]) -> None:
+        self._exporting = None
+        if self._proposing is None:
+            self.jobs.progress.end()
+        show(line)
+
     # -- showing ------------------------------------------------------------------
 
     def _show_project(self) -> None:
@@ -503,7 +769,8 @@ class FolderWidget(QWidget):
         self.open_button.setEnabled(not self._opening)
         self._refresh.setEnabled(project is not None)
         self._close_action.setEnabled(project is not None)
-        self.steps.setEnabled(project is not None)
+        for panel in (self.steps, self.table, self.jobs, self.effort):
+            panel.setEnabled(project is not None)
         if project is None:
             if not self._opening:
                 self.title.setText("No folder is open.")
@@ -518,6 +785,8 @@ class FolderWidget(QWidget):
             state = project.item(key).state
             states[state] = states.get(state, 0) + 1
         self.steps.show_states(states)
+        self.jobs.show_done(states.get("done", 0))
+        self.jobs.propose.setEnabled(self._proposing is None)
 
     def _show_saved(self) -> None:
         work = self.work
@@ -636,7 +905,8 @@ class _Closing:
         if self._parts is None:
             return
         self.end_project(layers=layers)
-        (_, _, dispatch), self._parts = self._parts, None
+        dispatch = self._parts[2]
+        self._parts = None
         dispatch.close()
 
 
@@ -644,6 +914,32 @@ def _strerror(error: Exception) -> str | None:
     return error.strerror if isinstance(error, OSError) else None
 
 
-def place_dock(dock: QDockWidget, window: QMainWindow) -> None:
-    """Put the dock at the left, beside the canvas."""
+def _place(viewer: napari.Viewer, dock: QDockWidget) -> None:
+    """Put the dock at the left, where table and prompts are seen at the same time.
+
+    On a low screen napari's own two docks and this one do not fit above each other:
+    there they become tabs.
+    """
+    window = viewer.window._qt_window
     window.addDockWidget(Qt.DockWidgetArea.LeftDockWidgetArea, dock)
+    viewer_docks = [
+        getattr(viewer.window._qt_viewer, name, None)
+        for name in ("dockLayerControls", "dockLayerList")
+    ]
+    if window.height() < _STACKED_FROM and None not in viewer_docks:
+        controls, layers = viewer_docks
+        window.tabifyDockWidget(controls, layers)
+        window.tabifyDockWidget(layers, dock)
+        dock.raise_()
+    window.resizeDocks([dock], [_WIDTH], Qt.Orientation.Horizontal)
+
+
+def _unplace(viewer: napari.Viewer) -> None:
+    """Give napari's own docks their places back."""
+    try:
+        window, owner = viewer.window._qt_window, viewer.window._qt_viewer
+        controls, layers = owner.dockLayerControls, owner.dockLayerList
+        if layers in window.tabifiedDockWidgets(controls):
+            window.splitDockWidget(controls, layers, Qt.Orientation.Vertical)
+    except (AttributeError, RuntimeError):  # the window is going
+        return

@@ -12,20 +12,20 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, QSize, Qt, Signal
-from qtpy.QtGui import QColor, QFont, QIcon, QPainter, QPen, QPixmap
+from qtpy.QtGui import QColor, QFont, QPainter, QPen, QPixmap
 
 from napari_promise.project import Item, State
 
-NAME, STATE, OBJECTS, CONFIDENCE, CLICKS, WHO = range(6)
-HEADERS = ("image", "state", "obj.", "conf.", "clicks", "by, when (UTC)")
+NAME, STATE, CONFIDENCE, OBJECTS, CLICKS, WHO = range(6)
+HEADERS = ("image", "state", "conf.", "obj.", "clicks", "by, when (UTC)")
 TIPS = (
     "The file, relative to the folder. Click a row to open the image.",
     "new: nothing done yet · proposed: a model's proposal that nobody looked at · "
     "in work: begun, saved · done: confirmed · skipped: put aside.",
-    "Objects in the labels; of a proposal those proposed. “–”: a mask that was there "
-    "before, counted when it is opened.",
     "How far the proposal can be trusted, 0 to 1. After some images are done it is "
     "the Dice to be expected (see Calibration).",
+    "Objects in the labels; of a proposal those proposed. “–”: a mask that was there "
+    "before, counted when it is opened.",
     "Clicks and strokes of a person on this image.",
     "Who saved it last, and when.",
 )
@@ -83,7 +83,7 @@ class FolderModel(QAbstractTableModel):
         self._current: str | None = None
         self._pictures: OrderedDict[str, QPixmap] = OrderedDict()
         self._asked: set[str] = set()
-        self._icons: dict[str, QIcon] = {}
+        self._signs: dict[str, QPixmap] = {}
         self._blank: QPixmap | None = None
 
     # -- what is shown ------------------------------------------------------------
@@ -97,6 +97,13 @@ class FolderModel(QAbstractTableModel):
     def total(self) -> int:
         """How many images there are, shown or not."""
         return 0 if self._rows is None else len(self._rows.keys)
+
+    def whole_order(self) -> list[str]:
+        """Return all images: those shown in their order, then the others."""
+        if self._rows is None:
+            return []
+        hidden = [key for key in self._rows.keys if key not in self._places]
+        return [*self._order, *hidden]
 
     def state_of(self, key: str) -> State:
         """State of an image."""
@@ -256,7 +263,7 @@ class FolderModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.DisplayRole:
             return _text(column, item)
         if role == Qt.ItemDataRole.DecorationRole:
-            return self._icon(item.state) if column == STATE else None
+            return self._sign(item.state) if column == STATE else None
         if role == Qt.ItemDataRole.ToolTipRole:
             return _tooltip(item)
         if role == Qt.ItemDataRole.FontRole and key == self._current:
@@ -293,10 +300,10 @@ class FolderModel(QAbstractTableModel):
         painter.end()
         return pixmap
 
-    def _icon(self, state: State) -> QIcon:
-        if state not in self._icons:
-            self._icons[state] = _state_icon(state)
-        return self._icons[state]
+    def _sign(self, state: State) -> QPixmap:
+        if state not in self._signs:
+            self._signs[state] = _state_sign(state)
+        return self._signs[state]
 
 
 def _text(column: int, item: Item) -> str:
@@ -345,8 +352,8 @@ def _tooltip(item: Item) -> str:
     return "\n".join(lines)
 
 
-def _state_icon(state: str) -> QIcon:
-    """Draw a state's sign."""
+def _state_sign(state: str) -> QPixmap:
+    """Draw a state's sign, at twice the pixels for screens that have them."""
     shape, colour = _LOOKS[state]
     size = 2 * _SWATCH
     pixmap = QPixmap(size, size)
@@ -368,4 +375,5 @@ def _state_icon(state: str) -> QIcon:
             painter.setBrush(shade)
             painter.drawPie(*box, 90 * 16, 180 * 16)
     painter.end()
-    return QIcon(pixmap)
+    pixmap.setDevicePixelRatio(2)
+    return pixmap

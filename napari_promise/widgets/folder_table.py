@@ -156,10 +156,11 @@ class FolderTable(QWidget):
         # The folder's own order to begin with.
         horizontal.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
         view.setSortingEnabled(True)
-        horizontal.setSectionResizeMode(NAME, QHeaderView.ResizeMode.Stretch)
         horizontal.setMinimumSectionSize(36)
-        widths = {STATE: 92, OBJECTS: 40, CONFIDENCE: 46, CLICKS: 50}
-        for column in range(1, len(HEADERS)):
+        horizontal.setStretchLastSection(True)
+        # What decides what to do next is seen without scrolling in a narrow dock.
+        widths = {NAME: 150, STATE: 92, CONFIDENCE: 48, OBJECTS: 40, CLICKS: 50}
+        for column in range(len(HEADERS)):
             horizontal.setSectionResizeMode(column, QHeaderView.ResizeMode.Interactive)
             view.setColumnWidth(column, widths.get(column, 130))
 

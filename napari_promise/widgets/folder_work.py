@@ -15,8 +15,11 @@ Knows no buttons and no table.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+import sys
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -172,7 +175,8 @@ class FolderWork:
             image = self.shelf.get(key)
             document = Document()
             labels = self.project.restore(key, document)
-            note, proposed = "", ()
+            note = ""
+            proposed: tuple[int, ...] = ()
             if labels is not None and labels.shape != image.shape:
                 raise ValueError(
                     f"{key} has the shape {image.shape}, its saved labels "
@@ -219,16 +223,12 @@ class FolderWork:
         fetched.document.active_id = active
         self.key, self.work = fetched.key, work
         self.clicks = self.project.item(fetched.key).clicks
-        self._saver.watch(
-            fetched.key,
-            fetched.document,
-            lambda: work.result.layer.data,
-            lambda: self.clicks,
-        )
+        self._watch(fetched.key, work)
         work.result.painted.connect(self._on_painted)
-        bridge.open_work(work)
-        if before is not None:
-            bridge.drop_work(before)
+        with _old_objects_left_alone():
+            bridge.open_work(work)
+            if before is not None:
+                bridge.drop_work(before)
         if not same_size:
             self._viewer.reset_view()
         plane = first_plane(fetched.image)
@@ -275,14 +275,21 @@ class FolderWork:
             return False
         if self.project.item(key).state != "proposed" or work.document.undo_name:
             return False
+        proposed: tuple[int, ...] = ()
         try:
+            self._saver.leave()  # nobody edited anything: it stays a proposal
             proposed = self.project.take_up_proposal(key, work.document)
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             self.noticed.emit(str(error))
-            return False
+        self._watch(key, work)
         if proposed:
             work.document.active_id = proposed[0]
         return bool(proposed)
+
+    def _watch(self, key: str, work: Work) -> None:
+        self._saver.watch(
+            key, work.document, lambda: work.result.layer.data, lambda: self.clicks
+        )
 
     def finish(self, then: Callable[[], None]) -> None:
         """Commit what is not committed, save the image as done, then go on.
@@ -394,6 +401,25 @@ class FolderWork:
         self._reader.shutdown(wait=False, cancel_futures=True)
         self.work = self.key = None
         self.project.close()
+
+
+@contextmanager
+def _old_objects_left_alone() -> Iterator[None]:
+    """Let layers go without a search of the whole program for garbage.
+
+    napari collects garbage for each layer that is removed, a tenth of a second with
+    torch loaded, and an image has five. What lay about before is looked at again
+    afterwards, by Python's own collections. Windows' drivers are what napari does it
+    for; there it is left to.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _line(error: OSError) -> str:
