@@ -176,9 +176,17 @@ class Autosaver:
         self._writing, self._first = None, None
         self.leave()
 
-    def touch(self) -> None:
-        """Tell of an edit; those of the document are known without."""
-        self._planes = None
+    def touch(self, *, labels: bool = False) -> None:
+        """Tell of an edit; those of the document are known without.
+
+        Parameters
+        ----------
+        labels : bool
+            Whether pixels of the labels changed that no event of the document tells
+            of: all planes of a stack are looked at then.
+        """
+        if labels:
+            self._planes = None
         self._on_edit()
 
     def flush(self, state: State | None = None) -> None:
@@ -323,7 +331,7 @@ class Autosaver:
             self._not_before = now + _RETRY
             if not self._failing:
                 self._failing = True
-                self.events.failed.emit(str(error))
+                self.events.failed.emit(error.strerror or str(error))
             if not wait:
                 self._wait()
             return

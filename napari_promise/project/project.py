@@ -407,8 +407,9 @@ class Project:
                     "another name."
                 )
             # Looking must be possible where nothing can be written.
-            with contextlib.suppress(OSError):
-                self._index.opened(key)
+            if not self._closed:
+                with contextlib.suppress(OSError):
+                    self._index.opened(key)
         document.restore(snapshot)
         if labels is not None and labels.size:
             document.reserve(int(labels.max()))

@@ -174,7 +174,7 @@ def test_of_a_stack_every_plane_that_changed_is_saved(folder, loop):
         settle(saver, loop)
         assert np.array_equal(project.load("stack.npy").labels, person.labels)
         person.labels[1, :5] = 8  # by whom nobody knows
-        saver.touch()
+        saver.touch(labels=True)
         loop.run(1)
         settle(saver, loop)
         assert np.array_equal(project.load("stack.npy").labels, person.labels)
@@ -197,6 +197,7 @@ def test_a_full_disk_is_told_once_and_tried_again_until_there_is_room(
             loop.run(0.5)
             settle(saver, loop)
         assert len(told) == 1
+        assert told[0].startswith("Cannot write")
         assert "free disk space" in told[0]
         assert saver.is_dirty
     loop.run(6)

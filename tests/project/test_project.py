@@ -642,8 +642,11 @@ def test_an_image_can_be_looked_at_where_nothing_can_be_written(project, monkeyp
 def test_after_closing_nothing_is_saved_by_accident(project):
     person = Person(project, "a.png")
     project.close()
+    before = (project.root / "index.jsonl").read_bytes()
     with pytest.raises(ValueError, match="was closed"):
         person.save()
+    project.restore("b.png", Document())  # by a thread that comes late
+    assert (project.root / "index.jsonl").read_bytes() == before
 
 
 # Order and training
