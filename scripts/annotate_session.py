@@ -177,7 +177,7 @@ class Person:
         self.viewer.window.add_dock_widget(self.promise, name="ProMISe", area="right")
         self.folder = FolderWidget(self.viewer)
         self.viewer.window.add_dock_widget(
-            self.folder, name="ProMISe: annotate folder", area="left"
+            self.folder, name="ProMISe: annotate folder", area="right"
         )
         self.folder.retrain_requested.connect(self._on_retrain_requested)
 
@@ -410,7 +410,7 @@ def draw(courses: Sequence[Course]) -> Any:
                 pen.line([(x, dash), (x, dash + 4)], fill=colour)
         for number, clicks in enumerate(course.clicks, start=1):
             x, y = place(number + shift, clicks)
-            pen.ellipse([x - 2.5, y - 2.5, x + 2.5, y + 2.5], fill=colour)
+            pen.ellipse([x - 3.5, y - 3.5, x + 3.5, y + 3.5], fill=colour)
         means = running(course.clicks)
         line = [place(number, mean) for number, mean in enumerate(means, start=1)]
         pen.line(line, fill=colour, width=3)
@@ -477,6 +477,7 @@ def run(
             try:
                 courses.append(person.annotate())
                 if shots is not None:
+                    demo._wait_a_moment()
                     shots.mkdir(parents=True, exist_ok=True)
                     path = str(shots / f"annotate-{arm}.png")
                     person.viewer.screenshot(path, canvas_only=False, flash=False)

@@ -99,6 +99,7 @@ class FolderWidget(QWidget):
         self._relay.item_changed.connect(self._on_item_changed)
         self._relay.items_changed.connect(self._on_items_changed)
         self._relay.noted.connect(show_warning)
+        self._relay.settings_changed.connect(self._show_settings)
 
         self.open_button = QPushButton("Open…")
         self.title = QLabel()
@@ -121,6 +122,8 @@ class FolderWidget(QWidget):
         self._ahead.setSingleShot(True)
         self._ahead.setInterval(_AHEAD_WAIT_MS)
         self._ahead.timeout.connect(self._prefetch_next)
+        # Else napari puts empty space below.
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         self._connect_panels()
         self._show_project()
         self._closing = _Closing(self._keys, self._relay, self._dispatch)
@@ -215,6 +218,8 @@ class FolderWidget(QWidget):
         steps.weakest_requested.connect(self.next_uncertain)
         steps.finish_requested.connect(self.finish)
         steps.skip_requested.connect(self.skip)
+        steps.class_named.connect(self._on_class_named)
+        steps.weakest_first_toggled.connect(self._on_weakest_first_toggled)
         table.row_chosen.connect(self.open_image)
         table.action_chosen.connect(self._on_action_chosen)
         table.model.thumbnail_wanted.connect(self._on_thumbnail_wanted)
@@ -284,7 +289,7 @@ class FolderWidget(QWidget):
         )
         self.table.model.show_project(project)
         self._neighbour.ensure()
-        self.jobs.show_every(project.settings.retrain_every)
+        self._show_settings()
         self._asked_to_train = 0
         self._read_effort()
         self._show_project()
@@ -588,6 +593,7 @@ class FolderWidget(QWidget):
             class_name=project.settings.class_name,
             tell=self._on_proposed,
         )
+        project.settings.adapter = adapter
         self._proposing = job
         self.jobs.progress.show_progress("Proposing", 0, len(keys), None)
         self._show_project()
@@ -605,7 +611,9 @@ class FolderWidget(QWidget):
         if progress.done < progress.total and progress.message:
             show_error(f"Proposing ended: {progress.message}")
         else:
-            left_out = f"; {progress.left_out} left out" if progress.left_out else ""
+            left_out = ""
+            if progress.left_out:
+                left_out = f"; {progress.left_out} left out ({progress.message})"
             show_info(
                 f"Proposed on {progress.proposed} of {progress.total} images"
                 f"{left_out}. Press W for the weakest."
@@ -660,6 +668,14 @@ class FolderWidget(QWidget):
     def _on_retrain_every_set(self, count: int) -> None:
         if self.project is not None:
             self.project.settings.retrain_every = count
+
+    def _on_class_named(self, name: str) -> None:
+        if self.project is not None and self.project.settings.class_name != name:
+            self.project.settings.class_name = name
+
+    def _on_weakest_first_toggled(self, on: bool) -> None:
+        if self.project is not None:
+            self.project.settings.order = "confidence" if on else "folder"
 
     def _read_effort(self) -> None:
         """Read the course of the work in the background, and show it."""
@@ -788,6 +804,14 @@ class FolderWidget(QWidget):
         self.jobs.show_done(states.get("done", 0))
         self.jobs.propose.setEnabled(self._proposing is None)
 
+    def _show_settings(self) -> None:
+        if self.project is not None:
+            settings = self.project.settings
+            self.jobs.show_every(settings.retrain_every)
+            self.steps.show_settings(
+                settings.class_name, settings.order == "confidence"
+            )
+
     def _show_saved(self) -> None:
         work = self.work
         if work is None or work.key is None:
@@ -804,6 +828,7 @@ class _Relay(QObject):
     item_changed = Signal(str)
     items_changed = Signal()
     noted = Signal(str)
+    settings_changed = Signal()
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
@@ -814,6 +839,7 @@ class _Relay(QObject):
         project.events.item_changed.connect(self._on_item)
         project.events.items_changed.connect(self._on_items)
         project.events.noted.connect(self._on_noted)
+        project.events.settings_changed.connect(self._on_settings)
 
     def leave(self) -> None:
         project, self._project = self._project, None
@@ -821,6 +847,7 @@ class _Relay(QObject):
             project.events.item_changed.disconnect(self._on_item)
             project.events.items_changed.disconnect(self._on_items)
             project.events.noted.disconnect(self._on_noted)
+            project.events.settings_changed.disconnect(self._on_settings)
 
     def _on_item(self, key: str) -> None:
         self.item_changed.emit(key)
@@ -830,6 +857,9 @@ class _Relay(QObject):
 
     def _on_noted(self, line: str) -> None:
         self.noted.emit(line)
+
+    def _on_settings(self) -> None:
+        self.settings_changed.emit()
 
 
 class _Dock:

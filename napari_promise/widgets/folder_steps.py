@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QGridLayout, QLabel, QProgressBar, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QProgressBar,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_promise.widgets.buttons import KeyButton
 from napari_promise.widgets.keys import SHORTCUTS
@@ -22,6 +31,10 @@ class StepsPanel(QWidget):
     ----------
     next_requested, previous_requested, weakest_requested : Signal
     finish_requested, skip_requested : Signal
+    class_named : Signal(str)
+        The class of objects that have none.
+    weakest_first_toggled : Signal(bool)
+        Whether the weakest follows on what is done, and not the next row.
     """
 
     next_requested = Signal()
@@ -29,6 +42,8 @@ class StepsPanel(QWidget):
     weakest_requested = Signal()
     finish_requested = Signal()
     skip_requested = Signal()
+    class_named = Signal(str)
+    weakest_first_toggled = Signal(bool)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -66,6 +81,21 @@ class StepsPanel(QWidget):
         self.counts = QLabel()
         self.counts.setTextFormat(Qt.TextFormat.PlainText)
         self.counts.setToolTip("Images of the folder by their state.")
+        self.class_name = QLineEdit()
+        self.class_name.setPlaceholderText("class of objects, e.g. polyp")
+        self.class_name.setToolTip(
+            "Objects without a class get this one when their image is done. Name "
+            "others in the table of objects."
+        )
+        self.weakest_first = QCheckBox("weakest first")
+        self.weakest_first.setToolTip(
+            "After “Done” and “Skip” go to the proposal that can be trusted least, "
+            "instead of to the next row that waits."
+        )
+        self.weakest_first.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        settings = QHBoxLayout()
+        settings.addWidget(self.class_name, 1)
+        settings.addWidget(self.weakest_first)
         grid = QGridLayout()
         grid.setSpacing(4)
         grid.addWidget(self.finish, 0, 0, 1, 2)
@@ -77,6 +107,7 @@ class StepsPanel(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
         layout.addLayout(grid)
+        layout.addLayout(settings)
         layout.addWidget(self.bar)
         layout.addWidget(self.counts)
         self.finish.clicked.connect(lambda _on: self.finish_requested.emit())
@@ -84,6 +115,17 @@ class StepsPanel(QWidget):
         self.previous.clicked.connect(lambda _on: self.previous_requested.emit())
         self.next.clicked.connect(lambda _on: self.next_requested.emit())
         self.weakest.clicked.connect(lambda _on: self.weakest_requested.emit())
+
+        self.class_name.editingFinished.connect(
+            lambda: self.class_named.emit(self.class_name.text().strip())
+        )
+        self.weakest_first.clicked.connect(self.weakest_first_toggled.emit)
+
+    def show_settings(self, class_name: str, weakest_first: bool) -> None:
+        """Show what is set for the project."""
+        if not self.class_name.hasFocus():
+            self.class_name.setText(class_name)
+        self.weakest_first.setChecked(weakest_first)
 
     def show_states(self, counts: Mapping[str, int]) -> None:
         """Show how many images are in each state.

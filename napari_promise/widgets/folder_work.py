@@ -340,18 +340,15 @@ class FolderWork:
         if self._save("skipped"):
             then()
 
-    @staticmethod
-    def _commit_all(work: Work, session: Any) -> None:
+    def _commit_all(self, work: Work, session: Any) -> None:
         document = work.document
-        open_ones = [
-            r for r in document.objects if not r.committed and r.region is not None
-        ]
-        if not open_ones:
-            document.active_id = None
-            return
+        shown = [r for r in document.objects if not r.is_blank]
         with document.step("commit"):
-            for record in open_ones:
-                session.commit(record.id, work.result.plane(record.plane))
+            for record in shown:
+                if not record.class_name:
+                    document.set_class(record.id, self.project.settings.class_name)
+                if not record.committed and record.region is not None:
+                    session.commit(record.id, work.result.plane(record.plane))
             document.active_id = None
 
     def _save(self, state: State | None = None) -> bool:
