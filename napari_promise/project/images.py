@@ -476,26 +476,26 @@ def _read_dicom(path: Path) -> OpenedImage:
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist: check the name.")
     try:
-        import pydicom
+        from pydicom import dcmread
+        from pydicom.pixels import apply_color_lut, pixel_array
     except ImportError:
         raise ValueError(
-            f"{path} is a DICOM file: install pydicom to open it (pip install pydicom)."
+            f"{path} is a DICOM file: install pydicom 3 to open it "
+            "(pip install 'pydicom>=3')."
         ) from None
     try:
-        data = pydicom.dcmread(path)
-        array = np.asarray(data.pixel_array)
+        data = dcmread(path)
+        array = np.asarray(pixel_array(data))  # YBR comes as RGB
+        colours = str(data.get("PhotometricInterpretation", ""))
+        if colours == "PALETTE COLOR":
+            array = apply_color_lut(array, data)
+            if array.dtype == np.uint16:  # entries of 16 bits, whatever they stand for
+                array = (array >> 8).astype(np.uint8)
     except Exception as error:
         # Damaged bytes, and codecs that are not installed, have errors of many kinds.
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{path} cannot be read ({reason}).") from error
-    colours = str(data.get("PhotometricInterpretation", ""))
-    rgb = int(data.get("SamplesPerPixel", 1)) == 3
-    if rgb and colours.startswith("YBR"):
-        try:
-            from pydicom.pixels import convert_color_space
-        except ImportError:  # before pydicom 3
-            from pydicom.pixel_data_handlers.util import convert_color_space
-        array = convert_color_space(array, colours, "RGB")
+    rgb = int(data.get("SamplesPerPixel", 1)) == 3 or colours == "PALETTE COLOR"
     if not rgb:
         slope = float(data.get("RescaleSlope", 1) or 1)
         shift = float(data.get("RescaleIntercept", 0) or 0)

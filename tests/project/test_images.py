@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType
 
 import nibabel
 import numpy as np
@@ -177,22 +177,56 @@ def test_without_its_reader_a_dicom_file_says_what_to_install(tmp_path, monkeypa
         images.read(touch(tmp_path / "a.dcm"))
 
 
-def test_a_dicom_file_is_read_in_its_own_units(tmp_path, monkeypatch):
-    class Data(dict):
-        pixel_array = np.array([[0, 100], [200, 300]], np.uint16)
+@pytest.fixture
+def dicom(tmp_path, monkeypatch):
+    """Read a DICOM file with these pixels and fields by a reader that is not there."""
 
-    data = Data(
+    def read(pixels: np.ndarray, **fields: object) -> images.OpenedImage:
+        colours = np.array([[0, 0, 0], [255, 0, 65535]], np.uint16)
+        reader = ModuleType("pydicom")
+        reader.dcmread = lambda _path: fields
+        decoder = ModuleType("pydicom.pixels")
+        decoder.pixel_array = lambda _data: pixels
+        decoder.apply_color_lut = lambda array, _data: colours[array]
+        monkeypatch.setitem(sys.modules, "pydicom", reader)
+        monkeypatch.setitem(sys.modules, "pydicom.pixels", decoder)
+        return images.read(touch(tmp_path / "a.dcm"))
+
+    return read
+
+
+def test_a_dicom_file_is_read_in_its_own_units(dicom):
+    image = dicom(
+        np.array([[0, 100], [200, 300]], np.uint16),
         PhotometricInterpretation="MONOCHROME2",
         RescaleSlope=2,
         RescaleIntercept=-100,
         PixelSpacing=[0.5, 0.25],
     )
-    reader = SimpleNamespace(dcmread=lambda _path: data)
-    monkeypatch.setitem(sys.modules, "pydicom", reader)
-    image = images.read(touch(tmp_path / "a.dcm"))
     assert image.array.tolist() == [[-100, 100], [300, 500]]
     assert image.placement == {"scale": (0.5, 0.25)}
     assert image.unit == "mm"
+
+
+def test_a_dicom_file_whose_least_value_is_white_is_turned_round(dicom):
+    pixels = np.array([[10, 30], [20, 10]], np.uint16)
+    image = dicom(pixels, PhotometricInterpretation="MONOCHROME1")
+    assert image.array.tolist() == [[30, 10], [20, 30]]
+
+
+def test_frames_and_colours_of_a_dicom_file_are_told_apart(dicom):
+    fields = {"PixelSpacing": [0.5, 0.25], "SliceThickness": 2}
+    frames = dicom(np.zeros((4, 5, 6), np.uint8), **fields)
+    assert (frames.rgb, frames.shape) == (False, (4, 5, 6))
+    assert frames.placement == {"scale": (2.0, 0.5, 0.25)}
+    colour = dicom(np.zeros((5, 6, 3), np.uint8), SamplesPerPixel=3, **fields)
+    assert (colour.rgb, colour.shape) == (True, (5, 6))
+    assert colour.placement == {"scale": (0.5, 0.25)}
+    palette = dicom(
+        np.array([[0, 1]], np.uint8), PhotometricInterpretation="PALETTE COLOR"
+    )
+    assert palette.rgb
+    assert palette.array.tolist() == [[[0, 0, 0], [0, 0, 255]]]
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif", "a.nii.gz", "a.npy"])
