@@ -41,6 +41,7 @@ from napari_promise.widgets.folder_dialogs import (
 )
 from napari_promise.widgets.folder_effort import EffortPanel
 from napari_promise.widgets.folder_jobs import JobsPanel, Pace
+from napari_promise.widgets.folder_model import THUMBNAIL
 from napari_promise.widgets.folder_steps import StepsPanel
 from napari_promise.widgets.folder_table import FolderTable
 from napari_promise.widgets.folder_thumbnails import Thumbnails
@@ -282,7 +283,7 @@ class FolderWidget(QWidget):
         work.noticed.connect(show_warning)
         self._closing.work = work
         self._closing.thumbnails = Thumbnails(
-            project.thumbnail,
+            lambda key: project.thumbnail(key, THUMBNAIL),
             self._dispatch,
             self.table.model.show_thumbnail,
             self.table.model.forget_asked,
@@ -576,9 +577,11 @@ class FolderWidget(QWidget):
                 "ProMISe dock, or train one on what is done."
             )
             return
+        # Those that come next first: a person may be there in a moment.
+        ahead = [key for key in (work.key, *self._to_do_after(work.key)) if key]
         keys = [
             key
-            for key in self.table.model.whole_order()
+            for key in dict.fromkeys([*ahead, *project.keys])
             if project.item(key).state in ("new", "proposed")
         ]
         if not keys:
@@ -615,8 +618,7 @@ class FolderWidget(QWidget):
             if progress.left_out:
                 left_out = f"; {progress.left_out} left out ({progress.message})"
             show_info(
-                f"Proposed on {progress.proposed} of {progress.total} images"
-                f"{left_out}. Press W for the weakest."
+                f"Proposed on {progress.proposed} of {progress.total} images{left_out}."
             )
 
     def _end_proposing(self) -> None:

@@ -98,13 +98,6 @@ class FolderModel(QAbstractTableModel):
         """How many images there are, shown or not."""
         return 0 if self._rows is None else len(self._rows.keys)
 
-    def whole_order(self) -> list[str]:
-        """Return all images: those shown in their order, then the others."""
-        if self._rows is None:
-            return []
-        hidden = [key for key in self._rows.keys if key not in self._places]
-        return [*self._order, *hidden]
-
     def state_of(self, key: str) -> State:
         """State of an image."""
         assert self._rows is not None
@@ -212,9 +205,8 @@ class FolderModel(QAbstractTableModel):
     def show_thumbnail(self, key: str, picture: QPixmap | None) -> None:
         """Show the picture of a row; None where there is none to be had."""
         self._asked.discard(key)
-        if picture is None:
-            picture = self._no_picture()
-        self._pictures[key] = picture
+        drawn = self._no_picture() if picture is None else _squared(picture)
+        self._pictures[key] = drawn
         while len(self._pictures) > _ROW_THUMBNAILS_KEPT:
             self._pictures.popitem(last=False)
         row = self.row_of(key)
@@ -306,12 +298,25 @@ class FolderModel(QAbstractTableModel):
         return self._signs[state]
 
 
+def _squared(picture: QPixmap) -> QPixmap:
+    """Put a picture into the middle of a square, so that all names line up."""
+    square = QPixmap(QSize(THUMBNAIL, THUMBNAIL))
+    square.fill(Qt.GlobalColor.transparent)
+    painter = QPainter(square)
+    left, top = THUMBNAIL - picture.width(), THUMBNAIL - picture.height()
+    painter.drawPixmap(left // 2, top // 2, picture)
+    painter.end()
+    return square
+
+
 def _text(column: int, item: Item) -> str:
     if column == NAME:
         return item.key.rsplit("/", 1)[-1]
     if column == STATE:
         return item.state
     if column == OBJECTS:
+        if item.state == "new" and not item.objects:
+            return ""
         return "–" if item.objects is None else str(item.objects)
     if column == CONFIDENCE:
         return "" if item.confidence is None else f"{item.confidence:.2f}"

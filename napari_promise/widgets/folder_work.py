@@ -301,6 +301,8 @@ class FolderWork:
         then : callable
         """
         work = self.work
+        if self._wanted is not None:
+            return  # meant for the image that is on its way, which nobody has seen
         if work is None or self.key is None:
             self.failed.emit("No image is open: click a row.")
             return
@@ -334,6 +336,8 @@ class FolderWork:
 
     def skip(self, then: Callable[[], None]) -> None:
         """Put the image aside, saved as it is, then go on."""
+        if self._wanted is not None:
+            return
         if self.key is None:
             self.failed.emit("No image is open: click a row.")
             return
