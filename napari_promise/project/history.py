@@ -369,7 +369,9 @@ class _Decoder:
             array = bits.reshape(shape).astype(bool)
         else:
             stored = np.frombuffer(raw, row["kept"]).reshape(shape)
-            array = stored.astype(np.dtype(row["type"]).newbyteorder("="), copy=True)
+            # By its class: NumPy copies arrays of a type that was made native by
+            # newbyteorder, and what is copied is no longer shared.
+            array = stored.astype(np.dtype(row["type"]).type, copy=True)
         array.flags.writeable = False
         self.owners.append((array, list(row["at"])))
         return array

@@ -102,7 +102,20 @@ class Saving:
 
 
 class Project:
-    """See `open`, which makes one."""
+    """Images, how each stands, and the work on each; made by `open`.
+
+    Attributes
+    ----------
+    source : Path
+        The folder or table that was opened.
+    root : Path
+        Where the project's own files lie.
+    events : ProjectEvents
+    settings : ProjectSettings
+        Saved as they change.
+    notes : tuple of str
+        What the person should read after the opening, one line each.
+    """
 
     def __init__(
         self,

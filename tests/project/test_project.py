@@ -194,6 +194,40 @@ def test_what_was_undone_can_be_redone_after_reopening(project, reopen):
     assert again.labels[10, 20] == 1
 
 
+def test_saving_again_after_reopening_writes_no_array_twice(project, reopen):
+    person = Person(project, "a.png")
+    for column in range(10, 40, 10):
+        person.click(10, column)
+        person.commit()
+    person.save()
+    (pack,) = items_folder(project).glob("pack-*.bin")
+    size = pack.stat().st_size
+    again = Person(reopen(), "a.png")
+    again.save()
+    assert pack.stat().st_size == size
+
+
+def test_an_old_pack_is_left_behind_when_most_of_it_is_out_of_use(
+    project, reopen, monkeypatch
+):
+    monkeypatch.setattr("napari_promise.project.store._PACK_SLACK", 2_000)
+    person = Person(project, "a.png")
+    for _ in range(20):
+        person.click(10, 20)
+        person.save()
+        person.document.undo()  # and the next click takes it out of the history
+    person.click(10, 20)
+    person.commit()
+    for _ in range(3):
+        person.save()
+    packs = list(items_folder(project).glob("pack-*.bin"))
+    assert len(packs) <= 2
+    assert sum(pack.stat().st_size for pack in packs) < 10_000
+    again = Person(reopen(), "a.png")
+    assert np.array_equal(again.labels, person.labels)
+    assert again.document.undo_name == "commit"
+
+
 def test_a_restored_object_can_be_worked_on(project, reopen):
     person = Person(project, "a.png")
     number = person.click(10, 20)
