@@ -188,13 +188,11 @@ class Calibration:
         """
         if len(pairs) < MIN_PAIRS:
             return None
-        from scipy.optimize import isotonic_regression  # half a second, and rarely
-
         raw, dice = np.asarray(pairs, np.float64).T
         levels, where, counts = np.unique(raw, return_inverse=True, return_counts=True)
         # Equal confidences get one value, whatever their order.
         means = np.bincount(where, dice) / counts
-        fitted = isotonic_regression(means, weights=counts).x[where]
+        fitted = _isotonic(means, counts)[where]
         order = np.lexsort((dice, raw))
         return cls(raw[order], dice[order], np.clip(fitted, 0, 1)[order])
 
@@ -221,12 +219,38 @@ class Calibration:
 
         What the order *weakest first* is worth.
         """
-        from scipy.stats import rankdata
-
-        a, b = rankdata(self.raw), rankdata(self.dice)
+        a, b = _ranks(self.raw), _ranks(self.dice)
         if np.ptp(a) == 0 or np.ptp(b) == 0:
             return 0.0
         return float(np.corrcoef(a, b)[0, 1])
+
+
+def _isotonic(
+    values: NDArray[np.float64], weights: NDArray[np.integer[Any]]
+) -> NDArray[np.float64]:
+    """Fit what never falls, by pooling neighbours that do.
+
+    `scipy.optimize.isotonic_regression` gives the same; its first import would hold up
+    a window for half a second.
+    """
+    pools: list[tuple[float, float, int]] = []  # mean, weight, how many
+    for value, weight in zip(values.tolist(), weights.tolist(), strict=True):
+        pool = (value, weight, 1)
+        while pools and pools[-1][0] >= pool[0]:
+            mean, heavy, count = pools.pop()
+            total = heavy + pool[1]
+            mean = (mean * heavy + pool[0] * pool[1]) / total
+            pool = (mean, total, count + pool[2])
+        pools.append(pool)
+    means, _, counts = zip(*pools, strict=True)
+    return np.repeat(np.array(means), counts)
+
+
+def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rank values from 1; equal ones share their mean rank."""
+    _, where, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks: NDArray[np.float64] = (np.cumsum(counts) - (counts - 1) / 2)[where]
+    return ranks
 
 
 _SIZE, _LEFT, _RIGHT, _TOP, _BOTTOM = (420, 360), 56, 16, 44, 46

@@ -65,6 +65,23 @@ def test_a_calibration_never_falls_and_keeps_to_what_was_seen():
     assert found.rank_correlation > 0.9
 
 
+def test_the_fit_and_the_ranks_are_those_of_scipy():
+    optimize = pytest.importorskip("scipy.optimize")
+    if not hasattr(optimize, "isotonic_regression"):
+        pytest.skip("SciPy before 1.12")
+    from scipy.stats import spearmanr
+
+    rng = np.random.default_rng(1)
+    for count in (8, 9, 100):
+        raw, dice = rng.uniform(size=count).round(1), rng.uniform(size=count).round(1)
+        found = Calibration.fit(list(zip(raw, dice, strict=True)))
+        levels, where, counts = np.unique(raw, return_inverse=True, return_counts=True)
+        means = np.bincount(where, dice) / counts
+        expected = optimize.isotonic_regression(means, weights=counts).x
+        assert np.allclose([found(level) for level in levels], expected)
+        assert found.rank_correlation == pytest.approx(spearmanr(raw, dice).statistic)
+
+
 def test_equal_confidences_get_one_value():
     found = Calibration.fit([(0.5, 0.2), (0.5, 0.8)] * 4)
     assert found(0.5) == pytest.approx(0.5)

@@ -96,6 +96,31 @@ def test_a_project_of_a_later_version_is_left_alone(folder, project, reopen):
     assert index.read_text() == later
 
 
+def test_a_table_brings_groups_and_masks(folder):
+    write_mask(folder / "truth.tif")
+    table = folder / "set.csv"
+    table.write_text("image,mask,group\nc.png,truth.tif,patient 2\na.png,,patient 1\n")
+    with Project.open(table) as project:
+        assert states(project) == {"c.png": "done", "a.png": "new"}
+        assert project.item("a.png").group == "patient 1"
+        (pair,) = project.training_pairs()
+        assert (pair.mask, pair.group) == (folder / "truth.tif", "patient 2")
+        Person(project, "a.png").save(state="done")
+    with Project.open(table) as project:
+        assert project.item("a.png").state == "done"
+    with Project.open(folder) as project:  # another project
+        assert project.item("a.png").state == "new"
+
+
+def test_a_list_is_a_part_of_its_folders_project(folder):
+    with Project.open(folder, images=[folder / "c.png", folder / "a.png"]) as project:
+        assert project.keys == ("c.png", "a.png")
+        Person(project, "a.png").save(state="done")
+        assert project.vanished == ()
+    with Project.open(folder) as project:
+        assert project.item("a.png").state == "done"
+
+
 # Masks that are there already
 
 
