@@ -31,7 +31,7 @@ from qtpy.QtWidgets import (
 
 from napari_promise.jobs.prefetching import Prefetch
 from napari_promise.jobs.proposing import Propose, ProposeProgress
-from napari_promise.project import Effort, Project, export_project
+from napari_promise.project import Effort, Project, State, export_project
 from napari_promise.widgets.dispatch import GuiDispatcher
 from napari_promise.widgets.dock import PromiseWidget
 from napari_promise.widgets.folder_dialogs import (
@@ -170,6 +170,8 @@ class FolderWidget(QWidget):
 
     def close_down(self) -> None:
         """Save, and let go of everything; also done when the dock is closed."""
+        if self._closing.is_closed:
+            return  # with the window, perhaps: the timer is gone then
         self._ahead.stop()
         self._end_prefetch()
         self.cancel()
@@ -277,7 +279,6 @@ class FolderWidget(QWidget):
         work = FolderWork(self._viewer, project, self._neighbour, self._dispatch)
         work.opening.connect(self._on_image_opening)
         work.opened.connect(self._on_image_opened)
-        work.finished.connect(self._on_image_finished)
         work.saved.connect(self._on_saved)
         work.failed.connect(self._on_failed)
         work.noticed.connect(show_warning)
@@ -446,9 +447,6 @@ class FolderWidget(QWidget):
         self._show_project()
         self._ahead.start()
 
-    def _on_image_finished(self, _key: str) -> None:
-        self._read_effort()
-
     def _on_failed(self, line: str) -> None:
         self._show_saved()
         show_error(line)
@@ -456,24 +454,20 @@ class FolderWidget(QWidget):
     def _on_saved(self, _key: str) -> None:
         self._show_saved()
 
-    def _on_action_chosen(self, name: str, key: str) -> None:
-        project, work = self.project, self.work
-        if project is None or work is None:
+    def _on_action_chosen(self, name: str, keys: list[str]) -> None:
+        work = self.work
+        if work is None:
             return
-        try:
-            if name == "open":
-                self.open_image(key)
-            elif name == "accept":
-                project.accept_proposal(key)
-            elif key == work.key and name == "done":
-                work.finish(lambda: None)
-            elif key == work.key and name == "skip":
-                work.skip(lambda: None)
-            else:
-                states = {"done": "done", "skip": "skipped", "back": "new"}
-                project.set_state(key, states[name])  # type: ignore[arg-type]
-        except (ValueError, OSError) as error:
-            show_error(str(error))
+        if name == "open":
+            self.open_image(keys[0])
+        elif name == "accept":
+            for key in keys:
+                work.accept(key)
+        elif keys == [work.key] and name == "done":
+            work.finish(lambda: None)
+        else:
+            states: dict[str, State] = {"done": "done", "skip": "skipped"}
+            work.set_states(keys, states.get(name, "new"))
 
     # -- what happens elsewhere ---------------------------------------------------
 
@@ -515,6 +509,8 @@ class FolderWidget(QWidget):
 
     def _on_item_changed(self, key: str) -> None:
         self.table.model.show_changed(key)
+        if self.project is not None and self.project.item(key).state == "done":
+            self._read_effort()
         self._show_project()
         if self.work is not None and key == self.work.key:
             self.work.take_up_proposal()
@@ -522,6 +518,7 @@ class FolderWidget(QWidget):
 
     def _on_items_changed(self) -> None:
         self.table.model.show_all_changed()
+        self._read_effort()
         self._show_project()
 
     def _on_thumbnail_wanted(self, key: str) -> None:

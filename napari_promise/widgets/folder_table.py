@@ -11,6 +11,7 @@ from qtpy.QtCore import QEvent, QModelIndex, QObject, QPoint, QSize, Qt, Signal
 from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
+    QApplication,
     QComboBox,
     QHBoxLayout,
     QHeaderView,
@@ -72,12 +73,12 @@ class FolderTable(QWidget):
     model : FolderModel
     row_chosen : Signal(str)
         Open this image.
-    action_chosen : Signal(str, str)
-        What to do with an image, by the names of `ACTIONS`, and which.
+    action_chosen : Signal(str, list)
+        What to do with images, by the names of `ACTIONS`, and which.
     """
 
     row_chosen = Signal(str)
-    action_chosen = Signal(str, str)
+    action_chosen = Signal(str, list)
 
     #: Entries of the menu of a row: name, text, and the states that have it.
     ACTIONS: Sequence[tuple[str, str, frozenset[str]]] = (
@@ -108,6 +109,10 @@ class FolderTable(QWidget):
         self.count = QLabel()
         self.count.setToolTip("Images shown, and images in the folder.")
         self.view = QTableView()
+        self.view.setToolTip(
+            "Click a row to open its image. The right button has more; with Ctrl or "
+            "Shift choose several rows for it."
+        )
         self._dress(self.view)
 
         top = QHBoxLayout()
@@ -132,7 +137,7 @@ class FolderTable(QWidget):
     def _dress(self, view: QTableView) -> None:
         view.setModel(self.model)
         view.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        view.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        view.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         view.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         view.setIconSize(QSize(THUMBNAIL, THUMBNAIL))
         view.setShowGrid(False)
@@ -193,7 +198,9 @@ class FolderTable(QWidget):
 
     def _on_clicked(self, index: QModelIndex) -> None:
         key = self.model.key_at(index.row())
-        if key is not None:
+        # With Ctrl or Shift several rows are chosen for the menu, and none is opened.
+        held = QApplication.keyboardModifiers()
+        if key is not None and held == Qt.KeyboardModifier.NoModifier:
             self.row_chosen.emit(key)
 
     def _on_menu_requested(self, position: QPoint) -> None:
@@ -206,14 +213,21 @@ class FolderTable(QWidget):
         menu.exec(viewport.mapToGlobal(position))
 
     def menu_of(self, key: str) -> QMenu:
-        """Make the menu of a row."""
+        """Make the menu of a row, or of all that are chosen where it is one of them."""
+        selection = self.view.selectionModel()
+        assert selection is not None
+        rows = sorted(index.row() for index in selection.selectedRows())
+        keys = [found for row in rows if (found := self.model.key_at(row)) is not None]
+        if key not in keys:
+            keys = [key]
+        states = {self.model.state_of(one) for one in keys}
         menu = QMenu(self)
-        state = self.model.state_of(key)
-        for name, text, states in self.ACTIONS:
-            if state in states:
-                action = menu.addAction(text)
+        for name, text, where in self.ACTIONS:
+            if states <= where and (len(keys) == 1 or name != "open"):
+                many = f" ({len(keys)} images)" if len(keys) > 1 else ""
+                action = menu.addAction(text + many)
                 action.triggered.connect(
-                    lambda _on=False, name=name: self.action_chosen.emit(name, key)
+                    lambda _on=False, name=name: self.action_chosen.emit(name, keys)
                 )
         return menu
 

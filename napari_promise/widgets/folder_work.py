@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -174,22 +174,16 @@ class FolderWork:
         try:
             image = self.shelf.get(key)
             document = Document()
-            labels = self.project.restore(key, document)
+            labels = self.project.restore(key, document, image.shape)
             note = ""
             proposed: tuple[int, ...] = ()
-            if labels is not None and labels.shape != image.shape:
-                raise ValueError(
-                    f"{key} has the shape {image.shape}, its saved labels "
-                    f"{labels.shape}: the file was replaced. Put the earlier one back, "
-                    "or give the new one another name."
-                )
             if self.project.item(key).state == "proposed" and not len(document):
                 try:
                     proposed = self.project.take_up_proposal(key, document)
                 except ValueError as error:
                     note = str(error)
         except (OSError, ValueError) as error:
-            line = " ".join(str(error).split())
+            line = _line(error)
             self._dispatch(lambda: self._on_unreadable(key, line))
             return
         fetched = _Fetched(key, image, document, labels, proposed, note)
@@ -264,7 +258,9 @@ class FolderWork:
         self._saver.touch()
 
     def _on_painted(self, _strokes: Any) -> None:
-        self.count_click()
+        self.clicks += 1
+        # Without the ProMISe dock nobody tells the document.
+        self._saver.touch(labels=self._neighbour.find() is None)
 
     # -- saving and leaving -------------------------------------------------------
 
@@ -364,6 +360,37 @@ class FolderWork:
             return False
         return True
 
+    def set_states(self, keys: Sequence[str], state: State) -> None:
+        """Give images a state; the one that is open is saved with it.
+
+        Parameters
+        ----------
+        keys : sequence of str
+        state : State
+            As in `Project.set_states`.
+        """
+        try:
+            if self.key in keys and state in ("done", "skipped"):
+                self._saver.flush(state)
+            self.project.set_states(keys, state)
+        except (ValueError, OSError) as error:
+            self.failed.emit(_line(error))
+
+    def accept(self, key: str) -> None:
+        """Confirm a proposal as it is, its image unopened, in the background."""
+        if key == self.key:
+            self.finish(lambda: None)
+            return
+
+        def run() -> None:
+            try:
+                self.project.accept_proposal(key)
+            except (ValueError, OSError) as error:
+                line = _line(error)
+                self._dispatch(lambda: self.failed.emit(line))
+
+        self._reader.submit(run)
+
     def save(self) -> bool:
         """Save what is not saved yet; False where it cannot be."""
         return self._save()
@@ -423,6 +450,6 @@ def _old_objects_left_alone() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _line(error: OSError) -> str:
-    text = error.strerror or str(error)
+def _line(error: Exception) -> str:
+    text = (error.strerror if isinstance(error, OSError) else "") or str(error)
     return " ".join(text.split())

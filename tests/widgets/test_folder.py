@@ -617,3 +617,89 @@ def test_a_thousand_rows_are_listed_at_once(
     model.sort(1)
     assert time.monotonic() - began < 0.5
     assert model.rowCount() >= 19
+
+
+def test_several_rows_are_skipped_at_once(folder: Folder) -> None:
+    from qtpy.QtCore import Qt
+
+    table = folder.widget.table
+    for row in (3, 5):
+        place = table.view.visualRect(table.model.index(row, 1)).center()
+        folder.desk.qtbot.mouseClick(
+            table.view.viewport(),
+            Qt.MouseButton.LeftButton,
+            Qt.KeyboardModifier.ControlModifier,
+            pos=place,
+        )
+    menu = table.menu_of("p4.png")
+    (action,) = [a for a in menu.actions() if "Skip" in a.text()]
+    assert "3 images" in action.text()  # the open one is chosen as well
+    action.trigger()
+    folder.desk.qtbot.wait(1)
+    assert [n for n, s in enumerate(folder.states()) if s == "skipped"] == [0, 3, 5]
+    assert folder.key == "p1.png"
+
+
+def test_a_proposal_that_is_open_is_accepted_with_its_document(folder: Folder) -> None:
+    folder.propose_all()
+    menu = folder.widget.table.menu_of("p1.png")
+    (action,) = [a for a in menu.actions() if "Accept" in a.text()]
+    action.trigger()
+    folder.until(lambda: folder.states()[0] == "done")
+    assert folder.desk.document.objects[0].committed
+    assert folder.desk.labels.data.any()
+
+
+def test_a_key_that_follows_too_soon_confirms_nothing_unseen(folder: Folder) -> None:
+    folder.widget.next()
+    folder.widget.finish()
+    folder.until(lambda: folder.key == "p2.png")
+    assert folder.states() == ["new"] * 6
+
+
+def test_objects_get_the_class_of_the_folder(folder: Folder) -> None:
+    from qtpy.QtCore import Qt
+
+    box = folder.widget.steps.class_name
+    folder.desk.qtbot.keyClicks(box, "polyp")
+    folder.desk.qtbot.keyClick(box, Qt.Key.Key_Return)
+    folder.desk.click(30, 40)
+    folder.press("G", opens="p2.png")
+    stored = folder.project.load("p1.png")
+    assert [record.class_name for record in stored.objects] == ["polyp"]
+
+
+def test_an_image_that_was_exchanged_for_another_size_is_refused(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_promise.widgets import folder_dock
+
+    told: list[str] = []
+    monkeypatch.setattr(folder_dock, "show_error", told.append)
+    folder.desk.click(30, 40)
+    folder.press("G", opens="p2.png")
+    Image.fromarray(np.zeros((50, 50), np.uint8)).save(folder.path / "p1.png")
+    folder.widget.open_image("p1.png")
+    folder.until(lambda: bool(told))
+    assert "p1.png" in told[0]
+    assert folder.key == "p2.png"
+
+
+def test_weakest_first_decides_what_follows_on_done(folder: Folder) -> None:
+    for number, confidence in enumerate((0.9, 0.8, 0.3, 0.7), start=1):
+        folder.project.save_proposal(f"p{number}.png", [], confidence, {})
+    folder.widget.steps.weakest_first.click()
+    folder.press("G", opens="p3.png")
+    folder.press("G", opens="p4.png")
+
+
+def test_closing_the_window_saves_and_lets_go(folder: Folder) -> None:
+    from napari_promise.project import Project
+
+    folder.desk.click(30, 40)
+    project = folder.project
+    folder.desk.viewer.close()
+    folder.desk.qtbot.wait(50)
+    with Project.open(folder.path) as again:
+        assert again.item("p1.png").clicks == 1
+    assert project is not None
