@@ -657,11 +657,9 @@ class FolderWidget(QWidget):
         if len(self.retrain_requested):
             self.retrain_requested.emit(pairs)
         else:
-            assert self.project is not None
             show_warning(
                 f"{len(pairs)} images are ready to train on, but nothing in this "
-                "window trains: run “napari-promise train” on "
-                f"{self.project.root / 'masks'}."
+                "window trains: write them with Export… and run “napari-promise train”."
             )
 
     def _on_retrain_every_set(self, count: int) -> None:

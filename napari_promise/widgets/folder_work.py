@@ -43,6 +43,10 @@ if TYPE_CHECKING:
     from napari_promise.widgets.dock import PromiseWidget
 
 
+#: Pixels of layers that may lie about; with all that napari makes of them, 20 times it.
+_DROPPED_BYTES = 16 * 2**20
+
+
 class Neighbour(Protocol):
     """The ProMISe dock of the viewer, which may come and go."""
 
@@ -127,6 +131,7 @@ class FolderWork:
         self._saver = Autosaver(project, lambda ms, call: QTimer.singleShot(ms, call))
         self._saver.events.saved.connect(self.saved.emit)
         self._saver.events.failed.connect(self.failed.emit)
+        self._garbage = _Garbage()
         self._closed = False
 
     # -- opening ------------------------------------------------------------------
@@ -219,7 +224,9 @@ class FolderWork:
         self.clicks = self.project.item(fetched.key).clicks
         self._watch(fetched.key, work)
         work.result.painted.connect(self._on_painted)
-        with _old_objects_left_alone():
+        if before is not None:
+            self._garbage.will_drop(before)
+        with self._garbage.left_alone():
             bridge.open_work(work)
             if before is not None:
                 bridge.drop_work(before)
@@ -431,23 +438,37 @@ class FolderWork:
         self.project.close()
 
 
-@contextmanager
-def _old_objects_left_alone() -> Iterator[None]:
-    """Let layers go without a search of the whole program for garbage.
+class _Garbage:
+    """Lets layers go without a search of the whole program for garbage each.
 
-    napari collects garbage for each layer that is removed, a tenth of a second with
-    torch loaded, and an image has five. What lay about before is looked at again
-    afterwards, by Python's own collections. Windows' drivers are what napari does it
-    for; there it is left to.
+    napari collects garbage for every layer that is removed, and an image has five: with
+    torch loaded that took most of the time from one image to the next. Here what is
+    there before is left out meanwhile, and once so many pixels were dropped everything
+    is looked at, once. Windows' drivers are what napari does it for; there it is left
+    to.
     """
-    if sys.platform == "win32":
-        yield
-        return
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
+
+    def __init__(self) -> None:
+        self._dropped = 0
+
+    def will_drop(self, work: Work) -> None:
+        """Take note of layers that go, and collect what went before."""
+        self._dropped += work.image.data.nbytes + work.result.layer.data.nbytes
+        if self._dropped > _DROPPED_BYTES and sys.platform != "win32":
+            self._dropped = 0
+            gc.collect()
+
+    @contextmanager
+    def left_alone(self) -> Iterator[None]:
+        """Look at new objects only, inside."""
+        if sys.platform == "win32":
+            yield
+            return
+        gc.freeze()
+        try:
+            yield
+        finally:
+            gc.unfreeze()
 
 
 def _line(error: Exception) -> str:
