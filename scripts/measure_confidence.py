@@ -1,12 +1,12 @@
 """Measure what the confidence of proposals is worth where the truth is known.
 
-Proposes for images of a set's test part, which no bundled adapter was trained on, as
-*Propose all* does, and compares each signal of `project.confidence`, and their
-combination, with the Dice of the proposal: Spearman's rank correlation says whether
-the weakest come first; the error of the calibration is measured on images that it was
-not fitted to (five folds).
+Proposes for images of a set's validation part as *Propose all* does, and compares each
+signal of `project.confidence`, and their combination, with the Dice of the proposal:
+Spearman's rank correlation says whether the weakest come first; the error of the
+calibration is measured on images that it was not fitted to (five folds). How signals
+are combined may be chosen here; the test parts are left alone.
 
-    python -m scripts.measure_confidence --set kvasir-seg --count 60 --json c.json
+    python -m scripts.measure_confidence --set kvasir-seg --count 90 --json c.json
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def propose(name: str, adapter: str, count: int) -> list[dict[str, Any]]:
     list of dict
         Image name, Dice, and the signals.
     """
-    pairs = datasets.load_parts(name)["test"]
+    pairs = datasets.load_parts(name)["val"]
     segmenter = Segmenter.load(adapter=adapter)
     rows = []
     for at in np.unique(np.linspace(0, len(pairs) - 1, count).astype(int)):
@@ -95,8 +95,7 @@ def judge(rows: list[dict[str, Any]]) -> dict[str, Any]:
     names = [name for name in SIGNALS if all(name in row for row in rows)]
     signals = {name: np.array([row[name] for row in rows]) for name in names}
     raw = np.array([raw_confidence(row) for row in rows])
-    plain = np.exp(np.mean(np.log(np.clip(list(signals.values()), 1e-6, 1)), axis=0))
-    kinds = {**signals, "plain mean": plain, "combined": raw}
+    kinds = {**signals, "combined": raw}
     spread = np.random.default_rng(0).permutation(len(rows))
     expected = np.zeros(len(rows))
     for fold in range(FOLDS):
@@ -124,7 +123,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--set", default="kvasir-seg")
     parser.add_argument("--adapter", default="polyp")
-    parser.add_argument("--count", type=int, default=60)
+    parser.add_argument("--count", type=int, default=90)
     parser.add_argument("--json", type=Path, help="also write the figures here")
     parser.add_argument("--plot", type=Path, help="draw the calibration here, PNG")
     arguments = parser.parse_args()

@@ -38,13 +38,6 @@ def test_one_signal_near_zero_is_not_outvoted():
     assert raw_confidence({**high, "points": 0}) == 0
 
 
-def test_stability_counts_most():
-    low, high = 0.4, 0.9
-    shaky = {"score": high, "tokens": high, "stability": low}
-    doubtful = {"score": low, "tokens": high, "stability": high}
-    assert raw_confidence(shaky) < raw_confidence(doubtful)
-
-
 def test_objects_of_an_image_count_by_their_mean_and_what_is_unknown_not_at_all():
     assert raw_confidence({"score": [0.6, 0.8], "points": None}) == pytest.approx(0.7)
     assert raw_confidence({"score": [np.nan, 0.8]}) == pytest.approx(0.8)
