@@ -17,8 +17,9 @@ images and are not worth their while. Spearman's correlation with the Dice there
 0.75 for the score, 0.76 for stability, 0.63 for the tokens and 0.79 for the mean; on 61
 of three sequences of cvc-clinicdb 0.54, 0.39, 0.18 and 0.50.
 
-That orders images, but is no Dice: `Calibration` learns from images that a person confirmed afterwards which Dice such a
-number meant, by isotonic regression, which keeps the order and assumes no shape.
+That orders images, but is no Dice: `Calibration` learns from images that a person
+confirmed afterwards which Dice such a number meant, by isotonic regression, which
+keeps the order and assumes no shape.
 
 Knows arrays; no model, no project.
 """
