@@ -279,6 +279,7 @@ class FolderWidget(QWidget):
         work = FolderWork(self._viewer, project, self._neighbour, self._dispatch)
         work.opening.connect(self._on_image_opening)
         work.opened.connect(self._on_image_opened)
+        work.edited.connect(self._show_saved)
         work.saved.connect(self._on_saved)
         work.failed.connect(self._on_failed)
         work.noticed.connect(show_warning)

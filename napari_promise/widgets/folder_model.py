@@ -187,8 +187,9 @@ class FolderModel(QAbstractTableModel):
     def show_current(self, key: str | None) -> None:
         """Mark the image in work."""
         before, self._current = self._current, key
-        if key is not None and self._rows is not None and key not in self._places:
-            self.rearrange()
+        hidden = key is not None and key not in self._places
+        if self._rows is not None and (hidden or self._states is not None):
+            self.rearrange()  # what was done meanwhile may not belong here any more
         for changed in (before, key):
             self.show_changed(changed)
 

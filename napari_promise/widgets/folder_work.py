@@ -96,6 +96,8 @@ class FolderWork:
         It is being read.
     finished : Signal(str)
         An image was confirmed.
+    edited : Signal
+        Something changed that is not saved yet.
     saved : Signal(str)
     failed : Signal(str)
         Something did not work: one line with the remedy.
@@ -106,6 +108,7 @@ class FolderWork:
     opened = Signal(str)
     opening = Signal(str)
     finished = Signal(str)
+    edited = Signal()
     saved = Signal(str)
     failed = Signal(str)
     noticed = Signal(str)
@@ -269,6 +272,9 @@ class FolderWork:
         # Without the ProMISe dock nobody tells the document.
         self._saver.touch(labels=self._neighbour.find() is None)
 
+    def _on_edited(self) -> None:
+        self.edited.emit()
+
     # -- saving and leaving -------------------------------------------------------
 
     def take_up_proposal(self) -> bool:
@@ -293,6 +299,7 @@ class FolderWork:
         self._saver.watch(
             key, work.document, lambda: work.result.layer.data, lambda: self.clicks
         )
+        work.document.events.history_changed.connect(self._on_edited, unique=True)
 
     def finish(self, then: Callable[[], None]) -> None:
         """Commit what is not committed, save the image as done, then go on.

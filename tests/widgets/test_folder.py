@@ -703,3 +703,20 @@ def test_closing_the_window_saves_and_lets_go(folder: Folder) -> None:
     with Project.open(folder.path) as again:
         assert again.item("p1.png").clicks == 1
     assert project is not None
+
+
+def test_what_is_done_leaves_the_list_of_what_is_to_do(folder: Folder) -> None:
+    folder.widget.table.states.setCurrentText("to do")
+    folder.press("G", opens="p2.png")
+    assert list(folder.widget.table.model.order) == [f"p{n}.png" for n in range(2, 7)]
+    folder.press("G", opens="p3.png")
+    folder.press("Shift-D")
+    assert folder.key == "p3.png"  # the first that is left
+
+
+def test_an_edit_shows_as_being_saved_until_it_is(folder: Folder) -> None:
+    shown: list[str] = []
+    folder.work.edited.connect(lambda: shown.append(folder.widget.saved.text()))
+    folder.desk.click(30, 40)
+    assert "saving …" in shown
+    folder.until(lambda: folder.widget.saved.text() == "saved")
