@@ -7,14 +7,13 @@ undoes as ever; one session, one worker.
 from __future__ import annotations
 
 import threading
-import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psygnal
 from napari.utils.notifications import show_error, show_info, show_warning
-from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer, Signal
+from qtpy.QtCore import QEvent, QSize, Qt, QTimer
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import (
     QApplication,
@@ -45,15 +44,19 @@ from napari_promise.widgets.folder_model import THUMBNAIL
 from napari_promise.widgets.folder_steps import StepsPanel
 from napari_promise.widgets.folder_table import FolderTable
 from napari_promise.widgets.folder_thumbnails import Thumbnails
+from napari_promise.widgets.folder_window import (
+    WIDTH,
+    ProjectRelay,
+    PromiseDock,
+    place,
+    unplace,
+)
 from napari_promise.widgets.folder_work import FolderWork
 from napari_promise.widgets.keys import KeyBindings
 
 if TYPE_CHECKING:
     import napari
 
-_WIDTH = 370
-#: Pixels of the window's height from which on all docks fit above each other.
-_STACKED_FROM = 1100
 #: How many images after the one in work are encoded while the person works on it.
 _AHEAD = 3
 #: The next images are encoded once the one in work is, and nothing was asked meanwhile.
@@ -87,7 +90,7 @@ class FolderWidget(QWidget):
         super().__init__()
         self._viewer = napari_viewer
         self._dispatch = GuiDispatcher(self)
-        self._neighbour = _Dock(napari_viewer, self._on_neighbour)
+        self._neighbour = PromiseDock(napari_viewer, self._on_neighbour)
         self.project: Project | None = None
         self._opening = False
         self._placed = self._was_shown = False
@@ -96,7 +99,7 @@ class FolderWidget(QWidget):
         self._exporting: threading.Event | None = None
         self._weakest_shown: str | None = None
         self._asked_to_train = 0  # with how many images done
-        self._relay = _Relay(self)
+        self._relay = ProjectRelay(self)
         self._relay.item_changed.connect(self._on_item_changed)
         self._relay.items_changed.connect(self._on_items_changed)
         self._relay.noted.connect(show_warning)
@@ -140,7 +143,7 @@ class FolderWidget(QWidget):
 
     def sizeHint(self) -> QSize:
         """Wide enough for the table's names, and no wider."""
-        return QSize(_WIDTH, 640)
+        return QSize(WIDTH, 640)
 
     def event(self, event: QEvent | None) -> bool:
         """Save as soon as the dock is taken out of the window.
@@ -150,7 +153,7 @@ class FolderWidget(QWidget):
         if event is not None and event.type() == QEvent.Type.ParentChange:
             if self.parent() is None and self._placed:
                 self.close_down()
-                _unplace(self._viewer)
+                unplace(self._viewer)
             self._placed = self.parent() is not None
         return super().event(event)
 
@@ -166,7 +169,7 @@ class FolderWidget(QWidget):
         while parent is not None and not isinstance(parent, QDockWidget):
             parent = parent.parent()
         if parent is not None:
-            _place(self._viewer, parent)
+            place(self._viewer, parent)
 
     def close_down(self) -> None:
         """Save, and let go of everything; also done when the dock is closed."""
@@ -820,96 +823,16 @@ class FolderWidget(QWidget):
             self.saved.setText("saved")
 
 
-class _Relay(QObject):
-    """Brings a project's events into the window's thread, whatever emitted them."""
-
-    item_changed = Signal(str)
-    items_changed = Signal()
-    noted = Signal(str)
-    settings_changed = Signal()
-
-    def __init__(self, parent: QObject) -> None:
-        super().__init__(parent)
-        self._project: Project | None = None
-
-    def follow(self, project: Project) -> None:
-        self._project = project
-        project.events.item_changed.connect(self._on_item)
-        project.events.items_changed.connect(self._on_items)
-        project.events.noted.connect(self._on_noted)
-        project.events.settings_changed.connect(self._on_settings)
-
-    def leave(self) -> None:
-        project, self._project = self._project, None
-        if project is not None:
-            project.events.item_changed.disconnect(self._on_item)
-            project.events.items_changed.disconnect(self._on_items)
-            project.events.noted.disconnect(self._on_noted)
-            project.events.settings_changed.disconnect(self._on_settings)
-
-    def _on_item(self, key: str) -> None:
-        self.item_changed.emit(key)
-
-    def _on_items(self) -> None:
-        self.items_changed.emit()
-
-    def _on_noted(self, line: str) -> None:
-        self.noted.emit(line)
-
-    def _on_settings(self) -> None:
-        self.settings_changed.emit()
-
-
-class _Dock:
-    """The ProMISe dock of a viewer, found in its window; see `Neighbour`."""
-
-    def __init__(
-        self, viewer: napari.Viewer, follow: Callable[[PromiseWidget], None]
-    ) -> None:
-        self._viewer = viewer
-        # Weakly: what is let go at the end holds this, and the widget must not be held.
-        self._follow = weakref.WeakMethod(follow)
-        self._followed = 0
-
-    def find(self) -> PromiseWidget | None:
-        # Asked of the window each time: a dock that is held here could not be closed.
-        try:
-            window = self._viewer.window._qt_window
-            found: list[PromiseWidget] = window.findChildren(PromiseWidget)
-        except (AttributeError, RuntimeError):  # the window is going
-            return None
-        if not found:
-            return None
-        if self._followed != id(found[0].session):
-            self._followed = id(found[0].session)
-            follow = self._follow()
-            if follow is not None:
-                follow(found[0])
-        return found[0]
-
-    def ensure(self) -> PromiseWidget:
-        known = self.find()
-        if known is not None:
-            return known
-        # Named as napari names it, so that the menu shows it as open.
-        self._viewer.window.add_dock_widget(
-            PromiseWidget(self._viewer), name="ProMISe (napari-promise)", area="right"
-        )
-        opened = self.find()
-        assert opened is not None
-        return opened
-
-
 class _Closing:
     """Saves and lets go of everything once, whoever notices first that it is time.
 
     Holds what has to be let go, and not the widget: that may be gone already.
     """
 
-    def __init__(self, keys: KeyBindings, relay: _Relay, dispatch: GuiDispatcher):
+    def __init__(self, keys: KeyBindings, relay: ProjectRelay, dispatch: GuiDispatcher):
         self.work: FolderWork | None = None
         self.thumbnails: Thumbnails | None = None
-        self._parts: tuple[KeyBindings, _Relay, GuiDispatcher] | None
+        self._parts: tuple[KeyBindings, ProjectRelay, GuiDispatcher] | None
         self._parts = (keys, relay, dispatch)
 
     @property
@@ -940,34 +863,3 @@ class _Closing:
 
 def _strerror(error: Exception) -> str | None:
     return error.strerror if isinstance(error, OSError) else None
-
-
-def _place(viewer: napari.Viewer, dock: QDockWidget) -> None:
-    """Put the dock at the left, where table and prompts are seen at the same time.
-
-    On a low screen napari's own two docks and this one do not fit above each other:
-    there they become tabs.
-    """
-    window = viewer.window._qt_window
-    window.addDockWidget(Qt.DockWidgetArea.LeftDockWidgetArea, dock)
-    viewer_docks = [
-        getattr(viewer.window._qt_viewer, name, None)
-        for name in ("dockLayerControls", "dockLayerList")
-    ]
-    if window.height() < _STACKED_FROM and None not in viewer_docks:
-        controls, layers = viewer_docks
-        window.tabifyDockWidget(controls, layers)
-        window.tabifyDockWidget(layers, dock)
-        dock.raise_()
-    window.resizeDocks([dock], [_WIDTH], Qt.Orientation.Horizontal)
-
-
-def _unplace(viewer: napari.Viewer) -> None:
-    """Give napari's own docks their places back."""
-    try:
-        window, owner = viewer.window._qt_window, viewer.window._qt_viewer
-        controls, layers = owner.dockLayerControls, owner.dockLayerList
-        if layers in window.tabifiedDockWidgets(controls):
-            window.splitDockWidget(controls, layers, Qt.Orientation.Vertical)
-    except (AttributeError, RuntimeError):  # the window is going
-        return
