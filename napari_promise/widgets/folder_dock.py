@@ -17,10 +17,10 @@ from qtpy.QtCore import QEvent, QSize, Qt, QTimer
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import (
     QApplication,
-    QDockWidget,
     QFileDialog,
     QHBoxLayout,
     QLabel,
+    QMainWindow,
     QMenu,
     QPushButton,
     QSizePolicy,
@@ -50,6 +50,7 @@ from napari_promise.widgets.folder_window import (
     PromiseDock,
     place,
     unplace,
+    window_of,
 )
 from napari_promise.widgets.folder_work import FolderWork
 from napari_promise.widgets.keys import KeyBindings
@@ -90,10 +91,11 @@ class FolderWidget(QWidget):
         super().__init__()
         self._viewer = napari_viewer
         self._dispatch = GuiDispatcher(self)
-        self._neighbour = PromiseDock(napari_viewer, self._on_neighbour)
+        self._neighbour = PromiseDock(napari_viewer, self, self._on_neighbour)
         self.project: Project | None = None
         self._opening = False
         self._placed = self._was_shown = False
+        self._window: QMainWindow | None = None
         self._prefetch: Prefetch | None = None
         self._proposing: Propose | None = None
         self._exporting: threading.Event | None = None
@@ -153,7 +155,7 @@ class FolderWidget(QWidget):
         if event is not None and event.type() == QEvent.Type.ParentChange:
             if self.parent() is None and self._placed:
                 self.close_down()
-                unplace(self._viewer)
+                unplace(self._window)
             self._placed = self.parent() is not None
         return super().event(event)
 
@@ -165,11 +167,8 @@ class FolderWidget(QWidget):
             QTimer.singleShot(0, self._take_place)
 
     def _take_place(self) -> None:
-        parent: Any = self.parent()
-        while parent is not None and not isinstance(parent, QDockWidget):
-            parent = parent.parent()
-        if parent is not None:
-            place(self._viewer, parent)
+        self._window = window_of(self)
+        place(self)
 
     def close_down(self) -> None:
         """Save, and let go of everything; also done when the dock is closed."""

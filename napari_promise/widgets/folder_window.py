@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Qt, Signal
-from qtpy.QtWidgets import QDockWidget
+from qtpy.QtWidgets import QDockWidget, QMainWindow, QWidget
 
 from napari_promise.project import Project
 from napari_promise.widgets.dock import PromiseWidget
@@ -66,32 +66,53 @@ class ProjectRelay(QObject):
 
 
 class PromiseDock:
-    """The ProMISe dock of a viewer, found in its window; see `Neighbour`."""
+    """The ProMISe dock of a viewer, found in its window; see `Neighbour`.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+        Perhaps the proxy that napari gives to plugins: the window is found without it.
+    widget : QWidget
+        A widget inside the same window.
+    follow : callable
+        A method, given each ProMISe dock once.
+    """
 
     def __init__(
-        self, viewer: napari.Viewer, follow: Callable[[PromiseWidget], None]
+        self,
+        viewer: napari.Viewer,
+        widget: QWidget,
+        follow: Callable[[PromiseWidget], None],
     ) -> None:
         self._viewer = viewer
         # Weakly: what is let go at the end holds this, and the widget must not be held.
+        self._widget = weakref.ref(widget)
+        self._window: Callable[[], QMainWindow | None] = _nothing
         self._follow = weakref.WeakMethod(follow)
         self._followed = 0
 
     def find(self) -> PromiseWidget | None:
         """Return it where it is open."""
         # Asked of the window each time: a dock that is held here could not be closed.
+        widget = self._widget()
         try:
-            window = self._viewer.window._qt_window
-            found: list[PromiseWidget] = window.findChildren(PromiseWidget)
-        except (AttributeError, RuntimeError):  # the window is going
+            window = None if widget is None else window_of(widget)
+            if window is not None:
+                self._window = weakref.ref(window)
+            else:  # taken out of it, to be closed
+                window = self._window()
+            found = [] if window is None else window.findChildren(PromiseWidget)
+        except RuntimeError:  # the window is going
             return None
         if not found:
             return None
-        if self._followed != id(found[0].session):
-            self._followed = id(found[0].session)
+        promise: PromiseWidget = found[0]
+        if self._followed != id(promise.session):
+            self._followed = id(promise.session)
             follow = self._follow()
             if follow is not None:
-                follow(found[0])
-        return found[0]
+                follow(promise)
+        return promise
 
     def ensure(self) -> PromiseWidget:
         """Return it, opened where it was not."""
@@ -107,32 +128,59 @@ class PromiseDock:
         return opened
 
 
-def place(viewer: napari.Viewer, dock: QDockWidget) -> None:
-    """Put the dock at the left, where table and prompts are seen at the same time.
+def _nothing() -> None:
+    return None
+
+
+def window_of(widget: QWidget) -> QMainWindow | None:
+    """Return the main window a widget is in, also from within a floating dock."""
+    parent = widget.parentWidget()
+    while parent is not None and not isinstance(parent, QMainWindow):
+        parent = parent.parentWidget()
+    return parent
+
+
+def _docks_of_napari(window: QMainWindow) -> list[QDockWidget]:
+    """Return layer controls and layer list; nothing where napari has others."""
+    docks = {dock.objectName(): dock for dock in window.findChildren(QDockWidget)}
+    found = [docks.get(name) for name in ("layer controls", "layer list")]
+    return [] if None in found else [dock for dock in found if dock is not None]
+
+
+def place(widget: QWidget) -> None:
+    """Put a widget's dock at the left, where table and prompts are seen together.
 
     On a low screen napari's own two docks and this one do not fit above each other:
     there they become tabs.
+
+    Parameters
+    ----------
+    widget : QWidget
+        Inside a dock.
     """
-    window = viewer.window._qt_window
-    window.addDockWidget(Qt.DockWidgetArea.LeftDockWidgetArea, dock)
-    viewer_docks = [
-        getattr(viewer.window._qt_viewer, name, None)
-        for name in ("dockLayerControls", "dockLayerList")
-    ]
-    if window.height() < _STACKED_FROM and None not in viewer_docks:
-        controls, layers = viewer_docks
-        window.tabifyDockWidget(controls, layers)
-        window.tabifyDockWidget(layers, dock)
-        dock.raise_()
-    window.resizeDocks([dock], [WIDTH], Qt.Orientation.Horizontal)
+    window, parent = window_of(widget), widget.parentWidget()
+    while parent is not None and not isinstance(parent, QDockWidget):
+        parent = parent.parentWidget()
+    if window is None or parent is None:
+        return
+    docks = _docks_of_napari(window)
+    if docks and window.height() < _STACKED_FROM:
+        # At once: one above the other for a moment, they would make the window grow.
+        window.tabifyDockWidget(docks[0], docks[1])
+        window.tabifyDockWidget(docks[1], parent)
+        parent.raise_()
+    else:
+        window.addDockWidget(Qt.DockWidgetArea.LeftDockWidgetArea, parent)
+    window.resizeDocks([parent], [WIDTH], Qt.Orientation.Horizontal)
 
 
-def unplace(viewer: napari.Viewer) -> None:
+def unplace(window: QMainWindow | None) -> None:
     """Give napari's own docks their places back."""
     try:
-        window, owner = viewer.window._qt_window, viewer.window._qt_viewer
-        controls, layers = owner.dockLayerControls, owner.dockLayerList
-        if layers in window.tabifiedDockWidgets(controls):
-            window.splitDockWidget(controls, layers, Qt.Orientation.Vertical)
-    except (AttributeError, RuntimeError):  # the window is going
+        docks = [] if window is None else _docks_of_napari(window)
+        if window is not None and docks:
+            if docks[1] in window.tabifiedDockWidgets(docks[0]):
+                area = window.dockWidgetArea(docks[0])
+                window.addDockWidget(area, docks[1], Qt.Orientation.Vertical)
+    except RuntimeError:  # the window is going
         return
