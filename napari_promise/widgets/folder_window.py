@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QObject, Qt, Signal
+from qtpy.QtCore import QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import QDockWidget, QMainWindow, QWidget
 
 from napari_promise.project import Project
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 WIDTH = 370
 #: Pixels of the window's height from which on all docks fit above each other.
 _STACKED_FROM = 1100
+#: Until the window has laid its docks out anew.
+_SETTLES_MS = 100
 
 
 class ProjectRelay(QObject):
@@ -165,13 +167,27 @@ def place(widget: QWidget) -> None:
         return
     docks = _docks_of_napari(window)
     if docks and window.height() < _STACKED_FROM:
-        # At once: one above the other for a moment, they would make the window grow.
         window.tabifyDockWidget(docks[0], docks[1])
         window.tabifyDockWidget(docks[1], parent)
         parent.raise_()
+        # On the way they lay above each other, which made the window grow.
+        QTimer.singleShot(_SETTLES_MS, lambda: _fit_screen(widget))
     else:
         window.addDockWidget(Qt.DockWidgetArea.LeftDockWidgetArea, parent)
     window.resizeDocks([parent], [WIDTH], Qt.Orientation.Horizontal)
+
+
+def _fit_screen(widget: QWidget) -> None:
+    """Make a window that has grown beyond its screen as high as the screen again."""
+    try:
+        window = window_of(widget)
+        screen = None if window is None else window.screen()
+        if window is not None and screen is not None:
+            room = screen.availableGeometry().height()
+            if window.height() > room:
+                window.resize(window.width(), room)
+    except RuntimeError:  # closed meanwhile
+        return
 
 
 def unplace(window: QMainWindow | None) -> None:
