@@ -44,6 +44,8 @@ __all__ = [
     "Overlap",
     "Plane",
     "Region",
+    "Snapshot",
+    "Step",
     "commit_patch",
     "feedback",
     "union_bbox",
@@ -699,8 +701,20 @@ def commit_patch(
 
 
 @dataclass
-class _Step:
-    """One undoable action: records before and after, and label pixels."""
+class Step:
+    """One undoable action: records before and after, and label pixels.
+
+    Attributes
+    ----------
+    name : str
+        What was done.
+    active : (int or None, int or None)
+        The active object before and after.
+    records : dict of int to (ObjectRecord or None, ObjectRecord or None)
+        By id, the object before and after; None where there was none.
+    patches : list of LabelPatch
+        In the order in which they were made.
+    """
 
     name: str
     active: tuple[int | None, int | None]
@@ -708,6 +722,29 @@ class _Step:
         default_factory=dict
     )
     patches: list[LabelPatch] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """All of a document at one moment, which later edits do not change.
+
+    Attributes
+    ----------
+    records : tuple of ObjectRecord
+        The objects, ordered by id.
+    active : int or None
+        The object being worked on.
+    highest_id : int
+        The highest id that was ever given or reserved.
+    undo, redo : tuple of Step
+        The history; the latest step is the last.
+    """
+
+    records: tuple[ObjectRecord, ...] = ()
+    active: int | None = None
+    highest_id: int = 0
+    undo: tuple[Step, ...] = ()
+    redo: tuple[Step, ...] = ()
 
 
 class DocumentEvents(SignalGroup):
@@ -722,6 +759,8 @@ class DocumentEvents(SignalGroup):
     labels_patched : Signal(LabelPatch)
         Label pixels must be written: at a commit, a removal, undo and redo. Not
         for `Document.record_paint`, whose pixels are there already.
+    labels_painted : Signal(LabelPatch)
+        Label pixels were set by hand, see `Document.record_paint`.
     history_changed : Signal()
         What can be undone or redone changed.
     """
@@ -731,6 +770,7 @@ class DocumentEvents(SignalGroup):
     object_removed = Signal(int)
     active_changed = Signal(object)
     labels_patched = Signal(object)
+    labels_painted = Signal(object)
     history_changed = Signal()
 
 
@@ -756,9 +796,9 @@ class Document:
         self.events = DocumentEvents()
         self._records: dict[int, ObjectRecord] = {}
         self._active: int | None = None
-        self._undo: deque[_Step] = deque(maxlen=history_limit)
-        self._redo: list[_Step] = []
-        self._open: _Step | None = None
+        self._undo: deque[Step] = deque(maxlen=history_limit)
+        self._redo: list[Step] = []
+        self._open: Step | None = None
         self._depth = 0
         self._revisions = itertools.count(1)
         self._highest_id = 0
@@ -856,7 +896,7 @@ class Document:
         """
         with self._lock:
             if self._depth == 0:
-                self._open = _Step(name, (self._active, self._active))
+                self._open = Step(name, (self._active, self._active))
             self._depth += 1
             try:
                 yield
@@ -1243,6 +1283,8 @@ class Document:
         with self.step("paint"):
             assert self._open is not None
             self._open.patches.extend(given)
+            for patch in given:
+                self.events.labels_painted.emit(patch)
 
     def written_patches(self, plane_shape: tuple[int, int]) -> list[LabelPatch]:
         """Return patches that write every committed object into empty labels.
@@ -1328,6 +1370,60 @@ class Document:
         self.events.history_changed.emit()
         return True
 
+    # -- as a whole ---------------------------------------------------------------
+
+    def snapshot(self) -> Snapshot:
+        """Return everything, to be kept elsewhere; quick, nothing large is copied.
+
+        Returns
+        -------
+        Snapshot
+            Without a step that is still open.
+        """
+        with self._lock:
+            return Snapshot(
+                self.objects,
+                self._active,
+                self._highest_id,
+                tuple(_copied(step) for step in self._undo),
+                tuple(_copied(step) for step in self._redo),
+            )
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Become what a snapshot says, history and all; no step of its own.
+
+        Meant for a document that nobody waits for a mask in. Label pixels are not
+        asked for: whoever restores them has them already.
+
+        Parameters
+        ----------
+        snapshot : Snapshot
+            Of this or another document. Where it has more steps than this document
+            keeps, the earliest are dropped.
+        """
+        known = {record.id: record for record in snapshot.records}
+        revisions = [
+            record.revision
+            for step in (*snapshot.undo, *snapshot.redo)
+            for pair in step.records.values()
+            for record in pair
+            if record is not None
+        ]
+        revisions += [record.revision for record in snapshot.records]
+        with self._lock:
+            self.active_id = None
+            # New revisions are later than all that the history holds.
+            first = max(next(self._revisions), *revisions, 0) + 1
+            self._revisions = itertools.count(first)
+            gone = {key: None for key in self._records if key not in known}
+            self._restore({**gone, **known})
+            self._highest_id = max(self._highest_id, snapshot.highest_id)
+            self._undo.clear()
+            self._undo.extend(_copied(step) for step in snapshot.undo)
+            self._redo[:] = [_copied(step) for step in snapshot.redo]
+            self._activate(snapshot.active)
+        self.events.history_changed.emit()
+
     # -- inside -------------------------------------------------------------------
 
     def _write(
@@ -1396,3 +1492,8 @@ class Document:
 
     def _activate(self, object_id: int | None) -> None:
         self.active_id = object_id if object_id in self._records else None
+
+
+def _copied(step: Step) -> Step:
+    # A late mask joins its step in place, see `Document.set_mask`.
+    return Step(step.name, step.active, dict(step.records), list(step.patches))

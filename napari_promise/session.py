@@ -323,7 +323,14 @@ class SegmenterLike(Protocol):
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> Any:
         """Return the embedding that was taken apart into arrays."""
 
-    def segment(self, emb: Any, prompts: Prompts, *, ips: bool = True) -> Any:
+    def segment(
+        self,
+        emb: Any,
+        prompts: Prompts,
+        *,
+        ips: bool = True,
+        multimask: bool | None = None,
+    ) -> Any:
         """Return the mask that answers the prompts."""
 
     def propose(self, emb: Any) -> Prompts:

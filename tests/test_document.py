@@ -704,3 +704,15 @@ def test_events_tell_what_happened_once_each() -> None:
         ("active_changed", None),
         ("history_changed",),
     ]
+
+
+def test_pixels_set_by_hand_are_told_of_plane_by_plane():
+    bench = Bench((2,))
+    told: list[tuple[int, ...]] = []
+    bench.document.events.labels_painted.connect(lambda patch: told.append(patch.plane))
+    patches = [
+        LabelPatch.from_pixels((plane,), [1, 2], [3, 4], [0, 0], [5, 5], SHAPE)
+        for plane in (0, 1)
+    ]
+    bench.document.record_paint(patches)
+    assert told == [(0,), (1,)]

@@ -42,13 +42,13 @@ def test_the_manifest_passes_npe2s_validation_and_every_command_can_be_imported(
     manifest.validate_imports()
 
 
-def test_napari_finds_the_plugin_with_its_dock_and_its_samples() -> None:
+def test_napari_finds_the_plugin_with_its_docks_and_its_samples() -> None:
     manager = PluginManager()
     manager.discover()
     manifest = manager.get_manifest("napari-promise")
     assert manifest.display_name == "ProMISe"
-    (widget,) = manifest.contributions.widgets
-    assert widget.display_name == "ProMISe"
+    widgets = [widget.display_name for widget in manifest.contributions.widgets]
+    assert widgets == ["ProMISe", "ProMISe: annotate folder"]
     samples = {sample.key for sample in manifest.contributions.sample_data}
     assert samples == {"endoscopy", "stack", "retina"}
 

@@ -15,7 +15,10 @@ import numpy.typing as npt
 from napari_promise.data.files import PathLike, save_json, utc_now
 from napari_promise.data.labels import as_labels
 
-__all__ = ["save_coco"]
+__all__ = ["CocoFile", "save_coco"]
+
+#: How an object without a class is called.
+UNNAMED = "object"
 
 
 def save_coco(
@@ -64,57 +67,109 @@ def save_coco(
     ``pycocotools.coco.COCO(path).annToMask(annotation)`` gives exactly
     ``labels == annotation["object_id"]``.
     """
-    array = as_labels(labels)
-    if array.dtype.kind == "i":
-        raise ValueError("COCO holds no negative ids: relabel the objects first.")
-    indices = list(np.ndindex(array.shape[:-2]))
-    names = _plane_names(file_name, indices)
-    classes = {int(k): v or "object" for k, v in (classes or {}).items()}
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    for number, (index, name) in enumerate(zip(indices, names, strict=True), start=1):
-        plane = array[index]
-        image = {
-            "id": number,
-            "file_name": name,
-            "height": plane.shape[0],
-            "width": plane.shape[1],
+    file = CocoFile()
+    file.add(labels, classes=classes, scores=scores, file_name=file_name)
+    return file.save(path, metadata=metadata, overwrite=overwrite)
+
+
+class CocoFile:
+    """Collects the annotations of any number of images for one file."""
+
+    def __init__(self) -> None:
+        self._images: list[dict[str, Any]] = []
+        self._annotations: list[dict[str, Any]] = []
+        self._classes: list[str] = []  # one an annotation
+        self._named: set[str] = set()
+
+    def add(
+        self,
+        labels: npt.ArrayLike,
+        *,
+        classes: Mapping[int, str] | None = None,
+        scores: Mapping[int, float] | None = None,
+        file_name: str | Sequence[str] = "image.png",
+    ) -> None:
+        """Add an image, or one for each plane of a stack.
+
+        Parameters
+        ----------
+        labels, classes, scores, file_name
+            See `save_coco`.
+
+        Raises
+        ------
+        ValueError
+            If there are not as many names as planes, or an id is negative.
+        """
+        array = as_labels(labels)
+        if array.dtype.kind == "i":
+            raise ValueError("COCO holds no negative ids: relabel the objects first.")
+        indices = list(np.ndindex(array.shape[:-2]))
+        names = _plane_names(file_name, indices)
+        classes = {int(k): v or UNNAMED for k, v in (classes or {}).items()}
+        self._named.update(classes.values())
+        for index, name in zip(indices, names, strict=True):
+            plane = array[index]
+            image = {
+                "id": len(self._images) + 1,
+                "file_name": name,
+                "height": plane.shape[0],
+                "width": plane.shape[1],
+            }
+            self._images.append({**image, "plane": list(index)} if index else image)
+            for object_id, window in _objects(plane):
+                annotation = _annotation(plane, object_id, window)
+                annotation.update(
+                    id=len(self._annotations) + 1,
+                    image_id=image["id"],
+                    category_id=0,
+                    object_id=object_id,
+                )
+                if scores and object_id in scores:
+                    annotation["score"] = float(scores[object_id])
+                self._annotations.append(annotation)
+                self._classes.append(classes.get(object_id, UNNAMED))
+
+    def save(
+        self,
+        path: PathLike,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        overwrite: bool = False,
+    ) -> Path:
+        """Write the file, whole or not at all.
+
+        Parameters
+        ----------
+        path, metadata, overwrite
+            See `save_coco`.
+
+        Returns
+        -------
+        pathlib.Path
+        """
+        categories = sorted(self._named.union(self._classes))
+        numbers = {name: number for number, name in enumerate(categories, start=1)}
+        for annotation, name in zip(self._annotations, self._classes, strict=True):
+            annotation["category_id"] = numbers[name]
+        info: dict[str, Any] = {
+            "description": "Segmented with napari-promise",
+            "version": "1.0",
+            "date_created": utc_now(),
         }
-        images.append({**image, "plane": list(index)} if index else image)
-        for object_id, window in _objects(plane):
-            annotation = _annotation(plane, object_id, window)
-            annotation.update(
-                id=len(annotations) + 1,
-                image_id=number,
-                category_id=0,
-                object_id=object_id,
-            )
-            if scores and object_id in scores:
-                annotation["score"] = float(scores[object_id])
-            annotations.append(annotation)
-    present = {classes.get(a["object_id"], "object") for a in annotations}
-    categories = sorted(present | set(classes.values()))
-    for annotation in annotations:
-        name = classes.get(annotation["object_id"], "object")
-        annotation["category_id"] = categories.index(name) + 1
-    info: dict[str, Any] = {
-        "description": "Segmented with napari-promise",
-        "version": "1.0",
-        "date_created": utc_now(),
-    }
-    if metadata is not None:
-        info["provenance"] = dict(metadata)
-    coco = {
-        "info": info,
-        "licenses": [],
-        "images": images,
-        "annotations": annotations,
-        "categories": [
-            {"id": number, "name": name, "supercategory": ""}
-            for number, name in enumerate(categories, start=1)
-        ],
-    }
-    return save_json(path, coco, overwrite=overwrite)
+        if metadata is not None:
+            info["provenance"] = dict(metadata)
+        coco = {
+            "info": info,
+            "licenses": [],
+            "images": self._images,
+            "annotations": self._annotations,
+            "categories": [
+                {"id": number, "name": name, "supercategory": ""}
+                for name, number in numbers.items()
+            ],
+        }
+        return save_json(path, coco, overwrite=overwrite)
 
 
 def _plane_names(

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "MASK_ENDINGS",
     "Pair",
     "find_images",
     "find_pairs",
@@ -48,7 +49,7 @@ IMAGE_SUFFIXES = (
 )
 
 #: What data sets append to an image's stem to name its mask.
-_MASK_ENDINGS = ("_mask", "_masks", "_label", "_labels", "_segmentation", "_gt")
+MASK_ENDINGS = ("_mask", "_masks", "_label", "_labels", "_segmentation", "_gt")
 
 _NAMED_IN_ERRORS = 5
 
@@ -456,10 +457,10 @@ def _matched(
     masks = _by_stem(_images_in(masks_dir))
     images = _images_in(images_dir)
     if images_dir.resolve() == masks_dir.resolve():
-        images = [p for p in images if not stem_of(p).lower().endswith(_MASK_ENDINGS)]
+        images = [p for p in images if not stem_of(p).lower().endswith(MASK_ENDINGS)]
     pairs, alone = [], []
     for stem, image in _by_stem(images).items():
-        names = [stem, *(stem + ending for ending in _MASK_ENDINGS)]
+        names = [stem, *(stem + ending for ending in MASK_ENDINGS)]
         mask = next(
             (masks[name] for name in names if masks.get(name, image) != image), None
         )

@@ -34,6 +34,12 @@ SHORTCUTS: dict[str, Shortcut] = {
     "new": Shortcut(KeyCode.KeyN, "N"),
     "undo": Shortcut(KeyMod.CtrlCmd | KeyCode.KeyZ, f"{_CTRL}Z"),
     "redo": Shortcut(KeyMod.CtrlCmd | KeyMod.Shift | KeyCode.KeyZ, f"{_CTRL}⇧Z"),
+    # Of a folder. X-AnyLabeling's D for the next image; its A is taken by Auto-prompt.
+    "next": Shortcut(KeyCode.KeyD, "D"),
+    "previous": Shortcut(KeyMod.Shift | KeyCode.KeyD, "⇧D"),
+    "weakest": Shortcut(KeyCode.KeyW, "W"),
+    "finish": Shortcut(KeyCode.KeyG, "G"),
+    "skip": Shortcut(KeyCode.KeyK, "K"),
 }
 
 

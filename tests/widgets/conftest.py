@@ -73,7 +73,14 @@ class DiscSegmenter:
         rows, columns = arrays["shape"]
         return DiscEmbedding((int(rows), int(columns)), float(arrays["mean"]))
 
-    def segment(self, emb: DiscEmbedding, prompts: Prompts, *, ips: bool = True) -> Any:
+    def segment(
+        self,
+        emb: DiscEmbedding,
+        prompts: Prompts,
+        *,
+        ips: bool = True,
+        multimask: bool | None = None,
+    ) -> Any:
         rows, columns = np.ogrid[: emb.shape[0], : emb.shape[1]]
         mask = np.zeros(emb.shape, bool)
         if prompts.mask is not None:

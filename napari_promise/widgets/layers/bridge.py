@@ -204,6 +204,42 @@ class LayerBridge:
             self._enter(work)
         self.work_changed.emit()
 
+    def open_work(self, work: Work) -> None:
+        """Put the image of a work into the viewer and go on with it.
+
+        Parameters
+        ----------
+        work : Work
+            Made elsewhere, with its objects and labels; its image need not be in the
+            viewer yet.
+        """
+        if not self._holds(work.image):
+            self._viewer.layers.append(work.image)
+        if not any(known is work for known in self._works):
+            if work not in self._listening:
+                self._connect_work(work)
+            self._works.append(work)
+        self.open(work.image)
+
+    def drop_work(self, work: Work) -> None:
+        """Take a work's layers out of the viewer, its image too, and forget it.
+
+        Parameters
+        ----------
+        work : Work
+            Kept elsewhere; layers that were added by anybody else stay.
+        """
+        if work is self.work:
+            self._leave()
+            self.work_changed.emit()
+        if any(known is work for known in self._works):
+            self._disconnect_work(work)
+            self._works = [known for known in self._works if known is not work]
+        with self._moving_layers:
+            for layer in (*work.layers, work.image):
+                if self._holds(layer):
+                    self._viewer.layers.remove(layer)
+
     def _work_on(self, image: Image) -> Work | None:
         """Work begun on this image, or on a lost one that it can stand in for."""
         for work in self._works:

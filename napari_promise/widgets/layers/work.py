@@ -32,6 +32,10 @@ class Work:
     ----------
     image : Image
         The layer worked on.
+    document : Document, optional
+        Objects that are known already; by default none are.
+    labels : array, shape of the image, optional
+        Labels that belong to them.
 
     Attributes
     ----------
@@ -44,11 +48,16 @@ class Work:
     points : PointPrompts
     """
 
-    def __init__(self, image: Image) -> None:
+    def __init__(
+        self,
+        image: Image,
+        document: Document | None = None,
+        labels: np.ndarray | None = None,
+    ) -> None:
         self.image = image
         self.shape = image_shape(image)
-        self.document = Document()
-        self.result = ResultLabels(image)
+        self.document = Document() if document is None else document
+        self.result = ResultLabels(image, labels)
         self.preview = MaskPreview(image)
         self.boxes = BoxPrompts(image)
         self.points = PointPrompts(image)

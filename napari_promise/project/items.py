@@ -1,0 +1,191 @@
+"""What is known of one image, and what travels in and out of a project."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_promise.document import ObjectRecord, Plane, Region, Source
+from napari_promise.prompts import Prompts
+
+__all__ = ["STATES", "Entry", "Item", "ProposedObject", "State", "Stored"]
+
+#: new: nothing was done; proposed: a model proposed something that nobody looked at;
+#: in work: a person began; done: a person confirmed it; skipped: put aside.
+State = Literal["new", "proposed", "in work", "done", "skipped"]
+STATES: tuple[State, ...] = get_args(State)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image of a project as the table shows it; a stack is one image.
+
+    Attributes
+    ----------
+    key : str
+        Its path relative to the project's source, with slashes; never changes.
+    path : Path
+    group : str or None
+        Patient, sequence or the like.
+    state : State
+    objects : int or None
+        Objects in the labels; where the state is "proposed" proposed ones. None where
+        nobody has counted yet: masks that were there already are first read when
+        their image is opened.
+    confidence : float or None
+        In [0, 1], what the proposal is worth: the Dice to be expected of it where
+        the project has a calibration. None without a proposal.
+    by : str
+        Who saved it last; empty for nobody.
+    when : str
+        When it changed last, ISO 8601 in UTC; empty for never.
+    clicks : int
+        Corrective clicks spent on it so far.
+    untouched : bool or None
+        Done: whether the proposal was accepted as it was; None without a proposal.
+    """
+
+    key: str
+    path: Path
+    group: str | None = None
+    state: State = "new"
+    objects: int | None = 0
+    confidence: float | None = None
+    by: str = ""
+    when: str = ""
+    clicks: int = 0
+    untouched: bool | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the index keeps of an image; see `Item` for the fields they share.
+
+    Attributes
+    ----------
+    raw : float or None
+        The proposal's confidence as the model states it, before calibration.
+    dice : float or None
+        Of the proposal with what a person confirmed, in [0, 1]; None unless both are
+        there.
+    proposed : int or None
+        How many objects are proposed; None without a proposal.
+    saved : bool
+        Whether there is work of a person to be restored.
+    revision : int
+        Counts the changes, so that the later of two entries is known.
+    """
+
+    state: State = "new"
+    objects: int | None = 0
+    raw: float | None = None
+    dice: float | None = None
+    proposed: int | None = None
+    by: str = ""
+    when: str = ""
+    clicks: int = 0
+    untouched: bool | None = None
+    saved: bool = False
+    revision: int = 0
+
+    def replace(self, **changes: Any) -> Entry:
+        """Return a later entry with some fields replaced."""
+        return dataclasses.replace(self, revision=self.revision + 1, **changes)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what differs from an entry of an image that nobody touched."""
+        return {
+            name: value
+            for name, value in vars(self).items()
+            if value != _DEFAULTS[name]
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Entry:
+        """Return the entry that `to_json` wrote.
+
+        Raises
+        ------
+        ValueError
+            If a value is of the wrong kind; unknown fields are passed over.
+        """
+        known = {name: data[name] for name in _DEFAULTS if name in data}
+        for name, value in known.items():
+            if not isinstance(value, _KINDS[name]) or (
+                isinstance(value, bool) and bool not in _KINDS[name]
+            ):
+                raise ValueError(f"{name} is {value!r}.")
+        if known.get("state", "new") not in STATES:
+            raise ValueError(f"the state is {known['state']!r}, none of {STATES}.")
+        return cls(**known)
+
+
+_DEFAULTS = {field.name: field.default for field in dataclasses.fields(Entry)}
+_NONE = type(None)
+_KINDS: dict[str, tuple[type, ...]] = {
+    "state": (str,),
+    "objects": (int, _NONE),
+    "raw": (float, int, _NONE),
+    "dice": (float, int, _NONE),
+    "proposed": (int, _NONE),
+    "by": (str,),
+    "when": (str,),
+    "clicks": (int,),
+    "untouched": (bool, _NONE),
+    "saved": (bool,),
+    "revision": (int,),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class ProposedObject:
+    """One object that a model proposes.
+
+    Attributes
+    ----------
+    prompts : Prompts
+        What the model placed.
+    region : Region or None
+        The mask; None where it is empty.
+    score : float or None
+        The predicted quality.
+    logits : (1, h, w) float32 or None
+        The mask's low-resolution logits.
+    coarse : (1, h, w) float32 or None
+        The auto-prompting module's map.
+    plane : Plane
+    class_name : str
+    sources : tuple of {"auto", "user"} or None
+        One a point; None: all are automatic.
+    """
+
+    prompts: Prompts
+    region: Region | None
+    score: float | None = None
+    logits: NDArray[np.float32] | None = field(default=None, repr=False)
+    coarse: NDArray[np.float32] | None = field(default=None, repr=False)
+    plane: Plane = ()
+    class_name: str = ""
+    sources: tuple[Source, ...] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """What is kept of an image, without a document to put it into.
+
+    Attributes
+    ----------
+    labels : (..., H, W) integer or None
+    objects : tuple of ObjectRecord
+    state : State
+    """
+
+    labels: NDArray[Any] | None
+    objects: tuple[ObjectRecord, ...]
+    state: State
