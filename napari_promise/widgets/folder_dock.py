@@ -7,6 +7,7 @@ undoes as ever; one session, one worker.
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,7 +96,7 @@ class FolderWidget(QWidget):
         self.project: Project | None = None
         self._opening = False
         self._placed = self._was_shown = False
-        self._window: QMainWindow | None = None
+        self._window: Callable[[], QMainWindow | None] | None = None
         self._prefetch: Prefetch | None = None
         self._proposing: Propose | None = None
         self._exporting: threading.Event | None = None
@@ -155,7 +156,7 @@ class FolderWidget(QWidget):
         if event is not None and event.type() == QEvent.Type.ParentChange:
             if self.parent() is None and self._placed:
                 self.close_down()
-                unplace(self._window)
+                unplace(None if self._window is None else self._window())
             self._placed = self.parent() is not None
         return super().event(event)
 
@@ -167,7 +168,9 @@ class FolderWidget(QWidget):
             QTimer.singleShot(0, self._take_place)
 
     def _take_place(self) -> None:
-        self._window = window_of(self)
+        window = window_of(self)
+        # Weakly: napari's window must not be held by what is docked in it.
+        self._window = None if window is None else weakref.ref(window)
         place(self)
 
     def close_down(self) -> None:
