@@ -485,7 +485,9 @@ class _Run:
         """Return what was best so far, with its scores, as it could be written now."""
         scores = {"held out in training": dict(self.scores)}
         info = replace(self.adapter.info, scores=scores)
-        return Adapter(info, self.adapter.apm, self.adapter.ips).eval()
+        # a copy: later passes go on training these, and `score` rounds them
+        apm, ips = copy.deepcopy((self.adapter.apm, self.adapter.ips))
+        return Adapter(info, apm, ips).eval()
 
     def _validate(
         self, task: Task, average: Any, pause: Progress

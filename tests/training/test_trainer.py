@@ -569,3 +569,42 @@ def test_a_run_that_must_give_way_yields_soon_and_ends_alike(
     assert busy[-1].held_out == calm[-1].held_out
     assert [p.row for p in busy if p.row] == [p.row for p in calm if p.row]
     assert any(p.adapter is not None for p in busy[:-1])
+
+
+def test_a_run_that_gives_way_now_and_then_ends_in_the_same_adapter(
+    toy: tuple[Pair, ...], micro_sam: Any, tmp_path: Path
+) -> None:
+    config = _config(toy[:8], apm_epochs=2, ips_epochs=1, cache=tmp_path / "calm")
+    calm = list(train(config, micro_sam))
+    asked = 0
+
+    def now_and_then() -> bool:
+        nonlocal asked
+        asked += 1
+        # somebody who waits for ever would keep the encoder from ever ending
+        return asked < 100 and asked % 3 == 0
+
+    config = replace(config, cache=tmp_path / "busy")
+    busy = list(train(config, micro_sam, give_way=now_and_then))
+    assert len(busy) > len(calm)
+    assert busy[-1].adapter is not None
+    assert calm[-1].adapter is not None
+    assert _equal(busy[-1].adapter, calm[-1].adapter)
+
+
+def test_a_better_pass_hands_out_a_snapshot_that_later_passes_leave_alone(
+    toy: tuple[Pair, ...], micro_sam: Any
+) -> None:
+    """Compared with the mask in use while the run goes on, it must not move."""
+    config = _config(toy[:8], apm_epochs=3, ips_epochs=1)
+    kept: list[tuple[Adapter, dict[str, Any]]] = []
+    for progress in train(config, micro_sam):
+        if progress.adapter is not None and progress.phase != "done":
+            state = progress.adapter.state_dict()
+            kept.append(
+                (progress.adapter, {name: v.clone() for name, v in state.items()})
+            )
+    assert kept
+    for adapter, then in kept:
+        now = adapter.state_dict()
+        assert all(torch.equal(value, now[name]) for name, value in then.items())
