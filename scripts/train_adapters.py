@@ -24,6 +24,7 @@ from napari_promise.model.adapters import (
     BUNDLED,
     check_base,
     load_adapter,
+    read_info,
     save_adapter,
 )
 from napari_promise.model.sam import load_sam
@@ -141,6 +142,11 @@ def fit(name: str, options: argparse.Namespace, folder: Path) -> None:
         "val": pairs_of(name, "val", options.most_measured),
     }
     counts = ", ".join(f"{len(p)} {set_}" for set_, p in parts["train"].items())
+    trained_on = f"train parts: {counts} images"
+    if options.start is not None:
+        earlier = read_info(options.start / name).trained_on
+        trained_on = f"{earlier.partition('; moved to')[0]}; moved to this base with "
+        trained_on += f"{counts} images"
     config = TrainConfig(
         pairs=tuple(p for pairs in parts["train"].values() for p in pairs),
         held_out=tuple(p for pairs in parts["val"].values() for p in pairs),
@@ -157,7 +163,7 @@ def fit(name: str, options: argparse.Namespace, folder: Path) -> None:
         seed=options.seed,
         cache=options.cache,
         class_name=CLASSES[name],
-        trained_on=f"train parts: {counts} images",
+        trained_on=trained_on,
         licence=domain.terms,
         note=f"{domain.note} Not a medical device.",
     )

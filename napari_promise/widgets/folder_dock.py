@@ -83,7 +83,7 @@ class FolderWidget(QWidget):
     retrain_requested : Signal
         Train on these pairs of image and mask files, a tuple of `data.pairs.Pair`:
         on demand, or because enough images are done. With nobody connected the
-        person is told what is missing.
+        training window of the ProMISe dock is opened on them.
     """
 
     retrain_requested = psygnal.Signal(tuple)
@@ -660,13 +660,11 @@ class FolderWidget(QWidget):
         threading.Thread(target=run, name="napari-promise pairs", daemon=True).start()
 
     def _on_pairs(self, pairs: tuple[Any, ...]) -> None:
-        if len(self.retrain_requested):
+        promise = self._neighbour.find()
+        if len(self.retrain_requested) or promise is None or self.project is None:
             self.retrain_requested.emit(pairs)
-        else:
-            show_warning(
-                f"{len(pairs)} images are ready to train on, but nothing in this "
-                "window trains: write them with Export… and run “napari-promise train”."
-            )
+            return
+        promise.training.train_on(pairs, Path(self.project.source).stem)
 
     def _on_retrain_every_set(self, count: int) -> None:
         if self.project is not None:

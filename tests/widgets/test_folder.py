@@ -513,17 +513,15 @@ def test_retraining_comes_by_itself_every_so_many_images(folder: Folder) -> None
     assert folder.project.settings.retrain_every == 2
 
 
-def test_retraining_without_a_trainer_says_what_is_missing(
-    folder: Folder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from napari_promise.widgets import folder_dock
-
-    told: list[str] = []
-    monkeypatch.setattr(folder_dock, "show_warning", told.append)
-    folder.press("G", opens="p2.png")
+def test_retraining_opens_the_training_window_on_what_is_done(folder: Folder) -> None:
+    for number in (2, 3, 4):
+        folder.press("G", opens=f"p{number}.png")
     folder.widget.retrain()
-    folder.until(lambda: bool(told))
-    assert "napari-promise train" in told[0]
+    training = folder.desk.widget.training
+    folder.until(lambda: training.panel.isVisible())
+    folder.until(lambda: "3 images" in training.panel.summary.text())
+    assert "(3 images)" in training.panel.source.currentText()
+    training.panel.close()
 
 
 def test_the_folder_is_exported_in_the_background(
