@@ -927,6 +927,26 @@ def test_an_adapter_is_imported_listed_shown_verified_and_removed(
     assert not (own / "toy").exists()
 
 
+def test_an_adapter_is_exported_as_one_file_renamed_and_imported_again(
+    adapter, own, tmp_path, capsys
+) -> None:
+    run("adapters", "import", adapter)
+    file = tmp_path / "toy.promise-adapter"
+    assert run("adapters", "export", "toy", "-o", file) == 0
+    assert file.is_file()
+    capsys.readouterr()
+    assert run("adapters", "export", "toy", "-o", file) == 2
+    assert "exists already" in one_line(capsys)
+    assert run("adapters", "rename", "toy", "other") == 0
+    assert not (own / "toy").exists()
+    assert (own / "other" / "adapter.json").is_file()
+    assert run("adapters", "import", file) == 0
+    assert (own / "toy" / "adapter.json").is_file()
+    capsys.readouterr()
+    assert run("adapters", "rename", "polyp", "mine") == 2
+    assert "bundled" in one_line(capsys)
+
+
 def test_an_adapter_of_the_same_name_is_replaced_only_when_forced(
     adapter, own, capsys
 ) -> None:

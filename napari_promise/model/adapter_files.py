@@ -14,8 +14,10 @@ import shutil
 import tempfile
 import uuid
 import zipfile
+import zlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from napari_promise.model.adapters import (
     RECORD,
@@ -31,10 +33,13 @@ from napari_promise.model.adapters import (
     user_dir,
     write_whole,
 )
+from napari_promise.model.weights import MODELS, model_file, sha256_of
 
 SUFFIX = ".promise-adapter"
 #: The most that a member may hold, in bytes: the largest adapters have some megabytes.
 LIMITS = {RECORD: 2**20, TENSORS: 512 * 2**20}
+#: The largest number in a record: channels, points and scores stay far below.
+_LARGEST = 65_536
 
 
 def install(adapter: Adapter, *, force: bool = False) -> Path:
@@ -205,7 +210,13 @@ def read_file(path: str | Path) -> Adapter:
         raise ValueError(f"{path} does not exist: check the name.") from error
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror}).") from error
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        RuntimeError,
+        NotImplementedError,
+        EOFError,
+    ) as error:
         raise ValueError(
             f"{path} is no adapter file or damaged ({error}): get it again."
         ) from error
@@ -236,6 +247,7 @@ def _member(file: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> bytes
 def _checked(contents: dict[str, bytes], path: Path) -> Adapter:
     try:
         record = json.loads(contents[RECORD].decode("utf-8"))
+        _check_sizes(record)
         info = AdapterInfo.from_json(record)
         if not isinstance(info.modules, dict) or not isinstance(info.scores, dict):
             raise ValueError("modules and scores must be objects")
@@ -245,6 +257,7 @@ def _checked(contents: dict[str, bytes], path: Path) -> Adapter:
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         line = (str(error).splitlines() or ["?"])[0]
         raise ValueError(f"{path}: {RECORD} is damaged: {line}") from error
+    _check_base(info, path)
     with tempfile.TemporaryDirectory(prefix="promise-import-") as name:
         folder = Path(name)
         for member, content in contents.items():
@@ -253,6 +266,37 @@ def _checked(contents: dict[str, bytes], path: Path) -> Adapter:
             return load_adapter(folder)
         except ValueError as error:
             raise ValueError(str(error).replace(str(folder), str(path))) from error
+
+
+def _check_sizes(value: Any) -> None:
+    """Refuse a record whose numbers would build something enormous."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        if len(value) > 4096:
+            raise ValueError(f"a list of {len(value)} values")
+        for item in value:
+            _check_sizes(item)
+    elif isinstance(value, int | float) and not abs(value) <= _LARGEST:
+        raise ValueError(f"{value} is larger than any number that an adapter has")
+
+
+def _check_base(info: AdapterInfo, path: Path) -> None:
+    """Refuse an adapter for another version of a model that is known by name."""
+    if info.base_model not in MODELS:
+        return
+    kind, _, digest = MODELS[info.base_model].hash.partition(":")
+    if kind != "sha256":
+        here = model_file(info.base_model)
+        if here is None:
+            return
+        digest = sha256_of(here)
+    if digest != info.base_sha256:
+        raise ValueError(
+            f"{path}: {info.name} was trained on {info.base_model} "
+            f"({info.base_sha256[:12]}), this {info.base_model} is {digest[:12]}: get "
+            "the adapter for this version, or train it again."
+        )
 
 
 def _folder_of(source: str | Path) -> Path:
