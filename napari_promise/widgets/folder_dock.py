@@ -488,6 +488,7 @@ class FolderWidget(QWidget):
         session.segmented.connect(self._on_segmented)
         session.failed.connect(self._on_session_failed)
         session.encoded.connect(self._on_encoded)
+        promise.training.kept.connect(self._on_adapter_kept)
 
     def _on_edited(self, _changed: list[int]) -> None:
         work = self.work
@@ -664,7 +665,20 @@ class FolderWidget(QWidget):
         if len(self.retrain_requested) or promise is None or self.project is None:
             self.retrain_requested.emit(pairs)
             return
-        promise.training.train_on(pairs, Path(self.project.source).stem)
+        promise.training.train_on(
+            pairs, Path(self.project.source).stem, self.project.settings.class_name
+        )
+
+    def _on_adapter_kept(self, adapter: str, learnt_from: str) -> None:
+        """Mark in the course of the work where an adapter was trained on it."""
+        project = self.project
+        if project is None or learnt_from != Path(project.source).stem:
+            return
+        try:
+            project.log_trained(adapter)
+        except (ValueError, OSError) as error:
+            show_warning(_strerror(error) or str(error))
+        self._read_effort()
 
     def _on_retrain_every_set(self, count: int) -> None:
         if self.project is not None:

@@ -224,7 +224,7 @@ class TrainPanel(QDialog):
         if given is not None:
             choices.append(Choice(GIVEN, given))
         self.source.show_choices(choices, GIVEN if given is not None else VIEWER)
-        self._pages.setCurrentIndex(2 if given is not None else 0)
+        self._show_page(2 if given is not None else 0)
 
     def show_images(self, images: list[tuple[Any, str]]) -> None:
         """List the labelled images of the viewer, ticked unless they were not before.
@@ -299,8 +299,12 @@ class TrainPanel(QDialog):
 
     def _on_source(self) -> None:
         pages = {VIEWER: 0, FOLDER: 1, GIVEN: 2}
-        self._pages.setCurrentIndex(pages[self.source.value()])
+        self._show_page(pages[self.source.value()])
         self.source_changed.emit()
+
+    def _show_page(self, page: int) -> None:
+        self._pages.setCurrentIndex(page)
+        self._pages.setVisible(page != 2)  # what was given needs no further choice
 
     def _on_stop(self) -> None:
         box = QMessageBox(self)

@@ -60,11 +60,15 @@ class Training(QObject):
     ----------
     adapters_changed : Signal(str)
         An adapter was written: its name.
+    kept : Signal(str, str)
+        A new adapter was kept: its name, and what the pairs that it learnt from were
+        called in `train_on`; empty for others.
     progress : Signal(str)
         One line on how training stands; empty when it has ended.
     """
 
     adapters_changed = Signal(str)
+    kept = Signal(str, str)
     progress = Signal(str)
 
     def __init__(
@@ -88,7 +92,7 @@ class Training(QObject):
         self.job: TrainingJob | None = None
         self.outcome: Outcome | None = None
         self._order: TrainingOrder | None = None
-        self._trained_on = ""
+        self._trained_on = self._learnt_from = ""
         self.train_function: Callable[..., Iterator[Any]] | None = None
         self._settle = QTimer(self)
         self._settle.setSingleShot(True)
@@ -119,7 +123,9 @@ class Training(QObject):
         self.panel.show()
         self.panel.raise_()
 
-    def train_on(self, pairs: Sequence[Any], name: str | None = None) -> None:
+    def train_on(
+        self, pairs: Sequence[Any], name: str | None = None, class_name: str = ""
+    ) -> None:
         """Open the window on pairs of files that another part of the program has.
 
         Parameters
@@ -127,7 +133,11 @@ class Training(QObject):
         pairs : sequence of ImagePair
         name : str, optional
             What they are called.
+        class_name : str
+            What is labelled in them, if that is known.
         """
+        if class_name and self.job is None and self.outcome is None:
+            self.panel.class_name.setText(class_name)
         self._given = PairsSource(training.as_pairs(pairs), name or "given images")
         self.panel.show_sources(f"{self._given.name} ({len(pairs)} images)")
         self.show()
@@ -247,6 +257,8 @@ class Training(QObject):
             Path(start) if start else None,
         )
         self._trained_on = self._session.settings.model
+        given = self._given if source is self._given else None
+        self._learnt_from = "" if given is None else given.name
         self.job = TrainingJob(
             source,
             self._order,
@@ -359,6 +371,7 @@ class Training(QObject):
             settings.adapter = name
         self.panel.status.setText(f"Saved and in use: {name}.")
         self.adapters_changed.emit(name)
+        self.kept.emit(name, self._learnt_from)
 
     def _on_not_kept(self, line: str) -> None:
         self.panel.keep.setEnabled(True)

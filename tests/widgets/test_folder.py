@@ -514,6 +514,7 @@ def test_retraining_comes_by_itself_every_so_many_images(folder: Folder) -> None
 
 
 def test_retraining_opens_the_training_window_on_what_is_done(folder: Folder) -> None:
+    folder.project.settings.class_name = "nodule"
     for number in (2, 3, 4):
         folder.press("G", opens=f"p{number}.png")
     folder.widget.retrain()
@@ -521,6 +522,11 @@ def test_retraining_opens_the_training_window_on_what_is_done(folder: Folder) ->
     folder.until(lambda: training.panel.isVisible())
     folder.until(lambda: "3 images" in training.panel.summary.text())
     assert "(3 images)" in training.panel.source.currentText()
+    assert training.panel.naming().class_name == "nodule"
+    training.kept.emit("mine", "elsewhere")
+    assert folder.project.effort().since_trained == 3
+    training.kept.emit("mine", Path(folder.project.source).stem)
+    assert folder.project.effort().since_trained == 0
     training.panel.close()
 
 
