@@ -15,6 +15,7 @@ Knows no model and no worker.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -142,7 +143,8 @@ class LayerBridge:
 
     def close(self) -> None:
         """Let go of the viewer; the layers stay in it."""
-        self._contrast.stop()
+        with contextlib.suppress(RuntimeError):  # gone with Qt, at the program's end
+            self._contrast.stop()
         for disconnect in (*self._image_disconnects, *self._disconnects):
             disconnect()
         self._image_disconnects.clear()
