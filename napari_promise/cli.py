@@ -1232,7 +1232,7 @@ def adapters_remove(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Remove one of the user's own adapters, after asking."""
-    import shutil
+    from napari_promise.model.adapter_files import remove
 
     with _arguments():
         item = _installed(name)
@@ -1247,8 +1247,7 @@ def adapters_remove(
             raise typer.Exit(
                 _fail(f"{name} was kept: confirm, or add --yes.", 1)
             ) from None
-    shutil.rmtree(item.path)
-    print(f"removed: {item.path}")
+    print(f"removed: {remove(item.info.name)}")
 
 
 def _installed(name: str) -> InstalledAdapter:
