@@ -113,8 +113,13 @@ def make_folder(make_desk: Any, images: Path) -> Iterator[Callable[..., Folder]]
 
 @pytest.fixture
 def folder(make_folder: Callable[..., Folder]) -> Folder:
-    """The six pictures, open, with the first one on display."""
+    """The six pictures, open, with the first one in the viewer.
+
+    The window is shown, for clicks and keys; its canvas is not drawn, which without a
+    graphics card took most of the time of these tests.
+    """
     folder = make_folder(show=True)
+    folder.desk.viewer.window._qt_viewer.canvas.native.hide()
     folder.open()
     return folder
 

@@ -16,7 +16,7 @@ Knows no model and no worker.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +36,7 @@ from napari_promise.widgets.layers.geometry import (
     plane_on_display,
     point_dims_at,
 )
-from napari_promise.widgets.layers.guard import Guard
+from napari_promise.widgets.layers.guard import Guard, Together
 from napari_promise.widgets.layers.resample import plane_mask
 from napari_promise.widgets.layers.source import LayerSource
 from napari_promise.widgets.layers.strokes import Stroke
@@ -90,6 +90,8 @@ class LayerBridge:
         Something the user should be told.
     layers_changed : Signal
         Our layers came or went; shortcuts have to be bound anew.
+    together : Together
+        Around a change of several layers, so that napari builds its scene once.
     """
 
     images_changed = Signal()
@@ -111,6 +113,7 @@ class LayerBridge:
         self.include = True
         self._works: list[Work] = []
         self._moving_layers = Guard()
+        self.together = Together(viewer.layers)
         self._editing = Guard()
         self._shown: dict[int, ObjectRecord] = {}
         self._glimpse: _Glimpse | None = None
@@ -231,14 +234,18 @@ class LayerBridge:
         work : Work
             Kept elsewhere; layers that were added by anybody else stay.
         """
-        if work is self.work:
-            self._leave()
-            self.work_changed.emit()
-        if any(known is work for known in self._works):
-            self._disconnect_work(work)
-            self._works = [known for known in self._works if known is not work]
-        with self._moving_layers:
-            for layer in (*work.layers, work.image):
+        with self.together:
+            if work is self.work:
+                self._leave()
+                self.work_changed.emit()
+            if any(known is work for known in self._works):
+                self._disconnect_work(work)
+                self._works = [known for known in self._works if known is not work]
+            self._take_out((*work.layers, work.image))
+
+    def _take_out(self, layers: Iterable[Layer]) -> None:
+        with self._moving_layers, self.together:
+            for layer in layers:
                 if self._holds(layer):
                     self._viewer.layers.remove(layer)
 
@@ -262,10 +269,7 @@ class LayerBridge:
             disconnect()
         self._image_disconnects.clear()
         self._contrast.stop()
-        with self._moving_layers:
-            for layer in work.prompt_layers:
-                if self._holds(layer):
-                    self._viewer.layers.remove(layer)
+        self._take_out(work.prompt_layers)
         self._shown.clear()
 
     def _enter(self, work: Work) -> None:
