@@ -480,6 +480,10 @@ class Session:
         Another adapter is in use: its `AdapterInfo`, or None.
     cache_measured : Signal(int, object)
         Bytes of embeddings in memory and on disk; None where none are kept on disk.
+    encode_seconds : float or None
+        What the plane took that was encoded last on the model in use.
+    embedding_bytes : int or None
+        Size of an embedding of that model.
     """
 
     segmented = Signal(SegmentResult)
@@ -514,6 +518,8 @@ class Session:
         self._loader = loader
         self._document = Document()
         self._status = Status(since=time.monotonic())
+        self.encode_seconds: float | None = None
+        self.embedding_bytes: int | None = None
         self._drag = 1
         self._direction = 1
         self._tokens = itertools.count(1)
@@ -1222,6 +1228,7 @@ class Session:
             raise RuntimeError("cancelled")
         with self._wake:
             self._segmenter = segmenter
+            self.encode_seconds = self.embedding_bytes = None
             self._loaded_as = (model, device)
             self._encode_wanted = self._image is not None
         self._embeddings.clear()
@@ -1349,9 +1356,11 @@ class Session:
                 )
 
         report()
+        began = time.monotonic()
         embedding: EmbeddingLike = self._segmenter.encode(
             rgb, progress=report, cancel=task.stop.is_set
         )
+        self.encode_seconds = time.monotonic() - began
         # A call that could not be stopped was not in vain: the result is kept.
         self._unsaved[self._key(digest)] = (embedding, {"image": source.name})
         return embedding
@@ -1359,7 +1368,9 @@ class Session:
     def _save_embedding(self, task: _Task) -> None:
         key, (embedding, meta) = next(iter(self._unsaved.items()))
         try:
-            self._cache.put(key, embedding.to_arrays(), meta)
+            arrays = embedding.to_arrays()
+            self.embedding_bytes = sum(array.nbytes for array in arrays.values())
+            self._cache.put(key, arrays, meta)
         finally:
             self._unsaved.pop(key, None)
 

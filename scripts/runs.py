@@ -150,8 +150,8 @@ def measured(
     for name, pairs in pairs_of(domain, "test", most).items():
         reports = evaluate_all(pairs, segmenter, prompts, metrics=True)
         result[name] = {report.prompts: told(report) for report in reports}
-        for prompts, found in result[name].items():
-            print(name, prompts, *_headline(found["summary"]), flush=True)
+        for way, found in result[name].items():
+            print(name, way, *_headline(found["summary"]), flush=True)
     return result
 
 

@@ -1,19 +1,23 @@
-"""What two adapters find by themselves on one image, side by side.
+"""What two adapters find by themselves: on one image side by side, on many in figures.
 
-Knows no window. Runs on the session's worker, on the embedding that is there.
+Knows no window. Runs on the session's worker; `CompareJob` uses the embedding that is
+there.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_promise.document import Plane
+from napari_promise.jobs.training import Found, TrainingSource
 from napari_promise.session import ImageSource, Workbench
 
 #: The longest side of the pictures that are shown.
@@ -102,7 +106,7 @@ class CompareJob:
         emb, _digest = bench.embedding(source, self._plane)
         pixels = source.plane_pixels(self._plane)
         rgb = to_rgb8(pixels, source.contrast_limits, source.rgb)
-        found = [self._ask(bench, emb, adapter) for adapter in self._adapters]
+        found = [_ask(bench, emb, adapter) for adapter in self._adapters]
         every = max(1, -(-max(rgb.shape[:2]) // _SIDE))
         empty = np.zeros(rgb.shape[:2], bool)
         looks, masks = [], []
@@ -119,9 +123,7 @@ class CompareJob:
                     note,
                 )
             )
-        total = int(masks[0].sum() + masks[1].sum())
-        both = int((masks[0] & masks[1]).sum())
-        dice = 2 * both / total if total else 1.0
+        dice = _dice(masks[0], masks[1])
         picture = np.ascontiguousarray(rgb[::every, ::every])
         comparison = Comparison(picture, looks[0], looks[1], dice)
         bench.deliver(lambda: self._then(comparison))
@@ -135,18 +137,158 @@ class CompareJob:
     def close(self) -> None:
         """See `session.Job`."""
 
-    @staticmethod
-    def _ask(bench: Workbench, emb: Any, adapter: Any) -> tuple[Any, Any, str]:
-        if adapter is None:
-            return None, None, "no adapter: stock SAM finds nothing by itself"
-        # a copy: nobody else must see another adapter in use, not for a moment
-        segmenter = copy.copy(bench.segmenter)
-        segmenter.adapter = adapter
-        try:
-            prompts = segmenter.propose(emb)
-        except ValueError as error:
-            return None, None, str(error)
-        if not (prompts.labels == 1).any():
-            return None, prompts, "found nothing"
-        region = segmenter.segment(emb, prompts).region
-        return None if region is None else region.mask, prompts, ""
+
+@dataclass(frozen=True)
+class Tally:
+    """How two adapters did on labelled images, so far.
+
+    Attributes
+    ----------
+    names : tuple of str
+        The first and the second adapter.
+    source : str
+        What the images are called.
+    dices : tuple of tuple of float
+        Of each image, of the first and of the second; automatic, and the labels of an
+        image taken as one.
+    left_out : int
+        Images that could not be read.
+    finished : bool
+    """
+
+    names: tuple[str, str]
+    source: str
+    dices: tuple[tuple[float, float], ...] = ()
+    left_out: int = 0
+    finished: bool = False
+
+    def told(self) -> str:
+        """Say it in a line."""
+        if not self.dices:
+            return f"No labelled image in {self.source}." if self.finished else "…"
+        first, second = np.mean(self.dices, 0)
+        ahead = sum(b - a > 0.01 for a, b in self.dices)
+        behind = sum(a - b > 0.01 for a, b in self.dices)
+        number = len(self.dices)
+        line = (
+            f"{number} labelled image{'s' * (number > 1)} of {self._source()}, "
+            "automatic Dice: "
+            f"{self.names[0]} {first:.3f}, {self.names[1]} {second:.3f}. "
+            f"{self.names[1]} is better on {ahead}, worse on {behind}."
+        )
+        if self.left_out:
+            line += f" {self.left_out} could not be read."
+        return line if self.finished else f"{line} Going on…"
+
+    def _source(self) -> str:
+        return self.source if len(self.source) <= 40 else f"{self.source[:39]}…"
+
+
+class TallyJob:
+    """Ask two adapters about many labelled images, see `session.Job`.
+
+    Parameters
+    ----------
+    source : TrainingSource
+    adapters, names : tuple
+        As for `CompareJob`.
+    tell : callable
+        Told a `Tally` after each image, in the window's thread.
+    failed : callable
+        Told one line.
+    """
+
+    def __init__(
+        self,
+        source: TrainingSource,
+        adapters: tuple[Any, Any],
+        names: tuple[str, str],
+        tell: Callable[[Tally], None],
+        failed: Callable[[str], None],
+    ) -> None:
+        self._source, self._adapters, self._names = source, adapters, names
+        self._tell, self._failed = tell, failed
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._images: Iterator[Found | None] | None = None
+        self._waiting: Found | None = None
+        self._dices: list[tuple[float, float]] = []
+        self._left_out = 0
+        self.stopped = False
+
+    def step(self, bench: Workbench) -> bool:
+        """See `session.Job`: one image a step."""
+        if self._images is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="promise-compare-")
+            self._images = iter(self._source.images(Path(self._folder.name)))
+        if self._waiting is None and not self.stopped:
+            found = next(self._images, self)
+            if found is self:
+                self.stopped = True
+            elif isinstance(found, Found):
+                self._waiting = found
+        if self._waiting is not None:
+            if bench.must_give_way():
+                return True
+            try:
+                self._look_at(bench, self._waiting)
+            except (ValueError, OSError):
+                if bench.must_give_way():
+                    return True  # it was stopped, not refused: it comes again
+                self._left_out += 1
+            self._waiting = None
+        told = Tally(
+            self._names,
+            self._source.name,
+            tuple(self._dices),
+            self._left_out,
+            finished=self.stopped,
+        )
+        bench.deliver(lambda: self._tell(told))
+        return not self.stopped
+
+    def _look_at(self, bench: Workbench, found: Found) -> None:
+        from napari_promise.data import pairs as files
+
+        if found.pair is None:
+            return
+        rgb = files.read_image(found.pair.image)
+        truth = files.read_mask(found.pair.mask) > 0
+        emb = bench.segmenter.encode(rgb, cancel=bench.must_give_way)
+        masks = [_ask(bench, emb, adapter)[0] for adapter in self._adapters]
+        first, second = (
+            _dice(np.zeros_like(truth) if mask is None else mask, truth)
+            for mask in masks
+        )
+        self._dices.append((first, second))
+
+    def fail(self, bench: Workbench, error: Exception) -> None:
+        """See `session.Job`."""
+        line = (str(error).splitlines() or [type(error).__name__])[0]
+        bench.deliver(lambda: self._failed(line))
+
+    def close(self) -> None:
+        """See `session.Job`."""
+        if self._folder is not None:
+            self._folder.cleanup()
+
+
+def _dice(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
+    """Return the Dice of two masks; 1 where both are empty."""
+    total = int(first.sum()) + int(second.sum())
+    return 2 * int((first & second).sum()) / total if total else 1.0
+
+
+def _ask(bench: Workbench, emb: Any, adapter: Any) -> tuple[Any, Any, str]:
+    if adapter is None:
+        return None, None, "no adapter: stock SAM finds nothing by itself"
+    # a copy: nobody else must see another adapter in use, not for a moment
+    segmenter = copy.copy(bench.segmenter)
+    segmenter.adapter = adapter
+    try:
+        prompts = segmenter.propose(emb)
+    except ValueError as error:
+        return None, None, str(error)
+    if not (prompts.labels == 1).any():
+        return None, prompts, "found nothing"
+    region = segmenter.segment(emb, prompts).region
+    return None if region is None else region.mask, prompts, ""

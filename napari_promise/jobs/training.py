@@ -35,6 +35,7 @@ from napari_promise.training.recipe import recipe_for
 __all__ = [
     "FolderSource",
     "Found",
+    "LaterSource",
     "LabelledImage",
     "Outcome",
     "PairsSource",
@@ -68,11 +69,14 @@ class Found:
         The image in words; planes of a stack are named.
     pair : Pair or None
         Its files; None where they were not to be written.
+    group : str or None
+        Patient, sequence or stack that it is of.
     """
 
     objects: int
     where: str
     pair: Pair | None = None
+    group: str | None = None
 
 
 class TrainingSource(Protocol):
@@ -151,7 +155,7 @@ class ViewerSource:
                     stem = "-".join(map(str, (number, *index)))
                     mask = np.isin(labels, ids)
                     pair = _write(folder / stem, item.image, index, mask, group)
-                yield Found(len(ids), where, pair)
+                yield Found(len(ids), where, pair, group)
 
 
 @dataclass(frozen=True)
@@ -183,6 +187,25 @@ class FolderSource:
 
 
 @dataclass(frozen=True)
+class LaterSource:
+    """Pairs that take a while to get: asked for where that stops nobody.
+
+    Attributes
+    ----------
+    name : str
+    pairs : callable
+        Returns a tuple of `Pair`; may raise ValueError or OSError.
+    """
+
+    name: str
+    pairs: Callable[[], Sequence[Pair]]
+
+    def images(self, folder: Path | None) -> Iterator[Found | None]:
+        """See `TrainingSource`."""
+        yield from PairsSource(tuple(self.pairs()), self.name).images(folder)
+
+
+@dataclass(frozen=True)
 class PairsSource:
     """Pairs of files, of an annotation project say."""
 
@@ -196,7 +219,7 @@ class PairsSource:
             if folder is None:
                 ids = np.unique(files.read_mask(pair.mask))
                 objects = int((ids != 0).sum())
-            yield Found(objects, pair.image.name, pair)
+            yield Found(objects, pair.image.name, pair, pair.group)
 
 
 def _write(
@@ -224,12 +247,15 @@ class Survey:
     images, objects, unlabelled : int
     names : tuple of str
         Of the labelled images, planes told apart.
+    groups : int
+        Patients, sequences or stacks that the images are of; 0 where nothing says so.
     """
 
     images: int
     objects: int
     unlabelled: int
     names: tuple[str, ...]
+    groups: int = 0
 
 
 def survey(source: TrainingSource) -> Survey:
@@ -247,6 +273,7 @@ def survey(source: TrainingSource) -> Survey:
         sum(each.objects for each in labelled),
         len(found) - len(labelled),
         tuple(each.where for each in labelled),
+        len({each.group for each in labelled if each.group is not None}),
     )
 
 

@@ -66,7 +66,8 @@ class AdaptersDialog(QDialog):
         After a confirmation.
     export_requested : Signal(str, Path)
     import_requested : Signal(Path)
-    compare_requested : Signal(str, str)
+    compare_requested, tally_requested : Signal(str, str)
+        On the image on display, and on all labelled images.
     """
 
     rename_requested = Signal(str, str)
@@ -74,11 +75,12 @@ class AdaptersDialog(QDialog):
     export_requested = Signal(str, Path)
     import_requested = Signal(Path)
     compare_requested = Signal(str, str)
+    tally_requested = Signal(str, str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setWindowTitle("Adapters")
-        self.resize(620, 340)
+        self.resize(660, 360)
         self._rows: tuple[AdapterRow, ...] = ()
         self.table = QTableWidget(0, len(_COLUMNS))
         self.table.setHorizontalHeaderLabels(_COLUMNS)
@@ -97,13 +99,22 @@ class AdaptersDialog(QDialog):
         self.export = _button("Export…", "Write it as one file, to pass on.")
         self.take = _button("Import…", "Take in a file; it is checked, never executed.")
         self.compare = _button(
-            "Compare two", "Show what both find on the image on display."
+            "Compare here", "Show what both find on the image on display."
+        )
+        self.tally = _button(
+            "Compare on all",
+            "Measure both on the labelled images: those of the open folder that are "
+            "done, else what the training window has chosen. An adapter does better "
+            "on images that it learnt from.",
         )
         self.status = QLabel()
         self.status.setWordWrap(True)
         buttons = QHBoxLayout()
-        for button in (self.rename, self.delete, self.export, self.take, self.compare):
+        for button in (self.rename, self.delete, self.export, self.take):
             buttons.addWidget(button)
+        buttons.addStretch(1)
+        buttons.addWidget(self.compare)
+        buttons.addWidget(self.tally)
         layout = QVBoxLayout(self)
         layout.addWidget(self.table, 1)
         layout.addLayout(buttons)
@@ -115,6 +126,9 @@ class AdaptersDialog(QDialog):
         self.take.clicked.connect(self._on_import)
         self.compare.clicked.connect(
             lambda: self.compare_requested.emit(*[r.name for r in self.selected()])
+        )
+        self.tally.clicked.connect(
+            lambda: self.tally_requested.emit(*[r.name for r in self.selected()])
         )
         self._show_available()
 
@@ -150,7 +164,8 @@ class AdaptersDialog(QDialog):
         self.rename.setEnabled(own)
         self.delete.setEnabled(own)
         self.export.setEnabled(len(chosen) == 1)
-        self.compare.setEnabled(len(chosen) == 2)
+        for button in (self.compare, self.tally):
+            button.setEnabled(len(chosen) == 2)
 
     def _on_rename(self) -> None:
         (row,) = self.selected()

@@ -31,6 +31,7 @@ from qtpy.QtWidgets import (
 
 from napari_promise.jobs.prefetching import Prefetch
 from napari_promise.jobs.proposing import Propose, ProposeProgress
+from napari_promise.jobs.training import LaterSource
 from napari_promise.project import Effort, Project, State, export_project
 from napari_promise.widgets.dispatch import GuiDispatcher
 from napari_promise.widgets.dock import PromiseWidget
@@ -299,6 +300,7 @@ class FolderWidget(QWidget):
         self._neighbour.ensure()
         self._show_settings()
         self._asked_to_train = 0
+        self._offer_folder()
         self._read_effort()
         self._show_project()
         for note in project.notes:
@@ -319,8 +321,19 @@ class FolderWidget(QWidget):
         self.project = None
         self.table.model.show_project(None)
         self._closing.end_project(layers=True)
+        self._offer_folder()
         self._show_project()
         return True
+
+    def _offer_folder(self) -> None:
+        """Let the training window know what adapters can be compared on."""
+        promise, project = self._neighbour.find(), self.project
+        if promise is None:
+            return
+        promise.training.folder = None
+        if project is not None:
+            name = Path(project.source).stem
+            promise.training.folder = LaterSource(name, project.training_pairs)
 
     def refresh(self) -> None:
         """Look again which images there are, in the background."""
@@ -489,6 +502,7 @@ class FolderWidget(QWidget):
         session.failed.connect(self._on_session_failed)
         session.encoded.connect(self._on_encoded)
         promise.training.kept.connect(self._on_adapter_kept)
+        self._offer_folder()
 
     def _on_edited(self, _changed: list[int]) -> None:
         work = self.work
@@ -640,8 +654,14 @@ class FolderWidget(QWidget):
         if self._exporting is not None:
             self._exporting.set()
 
-    def retrain(self) -> None:
-        """Ask for a training on what is done; the pairs come as `retrain_requested`."""
+    def retrain(self, *, by_itself: bool = False) -> None:
+        """Ask for a training on what is done; the pairs come as `retrain_requested`.
+
+        Parameters
+        ----------
+        by_itself : bool
+            Nobody pressed a button: train at once, and leave the window closed.
+        """
         project = self.project
         if project is None:
             return
@@ -656,17 +676,20 @@ class FolderWidget(QWidget):
                 line = _strerror(error) or str(error)
                 self._dispatch(lambda: show_error(line))
             else:
-                self._dispatch(lambda: self._on_pairs(pairs))
+                self._dispatch(lambda: self._on_pairs(pairs, by_itself))
 
         threading.Thread(target=run, name="napari-promise pairs", daemon=True).start()
 
-    def _on_pairs(self, pairs: tuple[Any, ...]) -> None:
+    def _on_pairs(self, pairs: tuple[Any, ...], by_itself: bool) -> None:
         promise = self._neighbour.find()
         if len(self.retrain_requested) or promise is None or self.project is None:
             self.retrain_requested.emit(pairs)
             return
         promise.training.train_on(
-            pairs, Path(self.project.source).stem, self.project.settings.class_name
+            pairs,
+            Path(self.project.source).stem,
+            self.project.settings.class_name,
+            start=by_itself,
         )
 
     def _on_adapter_kept(self, adapter: str, learnt_from: str) -> None:
@@ -712,7 +735,7 @@ class FolderWidget(QWidget):
         trained = max([number for number, _name in effort.trained], default=0)
         since = len(effort.finished) - max(trained, self._asked_to_train)
         if every and since >= every:
-            self.retrain()
+            self.retrain(by_itself=True)
 
     def show_calibration(self) -> None:
         """Show what the confidence of proposals was worth so far."""

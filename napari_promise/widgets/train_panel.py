@@ -31,6 +31,7 @@ from napari_promise.widgets.model_panel import Choice, ChoiceBox
 from napari_promise.widgets.train_views import CurvesView, LookView
 
 VIEWER, FOLDER, GIVEN = "viewer", "folder", "given"
+DEFAULT_NAME = "my-adapter"
 _PHASES = {
     "prepare": "reading the labelled images",
     "embed": "encoding the views, once",
@@ -98,7 +99,7 @@ class TrainPanel(QDialog):
         self.start_from = ChoiceBox(
             "Begin anew, or teach an adapter that is there already the new images."
         )
-        self.name = QLineEdit("my-adapter")
+        self.name = QLineEdit(DEFAULT_NAME)
         self.name.setToolTip(
             "Name of the adapter: letters, digits, “-”, “_” and “.”. One that is there "
             "is never replaced without asking."
@@ -185,7 +186,7 @@ class TrainPanel(QDialog):
 
         self.source.chosen.connect(lambda _value: self._on_source())
         self.wanted.chosen.connect(lambda _value: self.source_changed.emit())
-        self.start_from.chosen.connect(lambda _value: self.source_changed.emit())
+        self.start_from.chosen.connect(self._on_start_chosen)
         for row in (self.images_dir, self.masks_dir):
             row.changed.connect(self.source_changed)
         self.group.editingFinished.connect(self.source_changed)
@@ -300,6 +301,12 @@ class TrainPanel(QDialog):
     def _on_source(self) -> None:
         pages = {VIEWER: 0, FOLDER: 1, GIVEN: 2}
         self._show_page(pages[self.source.value()])
+        self.source_changed.emit()
+
+    def _on_start_chosen(self, value: Any) -> None:
+        """Keep the name of an adapter that is taught more, unless another was written."""
+        if value and self.name.text().strip() in ("", DEFAULT_NAME):
+            self.name.setText(Path(str(value)).name)
         self.source_changed.emit()
 
     def _show_page(self, page: int) -> None:

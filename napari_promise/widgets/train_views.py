@@ -163,6 +163,8 @@ class LookView(QWidget):
                 left = room.left() + (room.width() - size[0]) / 2
                 painter.drawImage(QRectF(left, room.top(), *size), picture)
                 note = f": {look.note}" if look.note else f" · {look.area} px"
+                if side and not look.note and not self.comparison.old.note:
+                    note += f" · Dice with the other {self.comparison.dice:.2f}"
                 painter.setPen(text)
                 flags = Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignVCenter
                 words = painter.fontMetrics().elidedText(

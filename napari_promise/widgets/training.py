@@ -5,6 +5,7 @@ Knows no torch and reads no pixel: the worker and other threads do.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QWidget
 
 from napari_promise.jobs import training
-from napari_promise.jobs.comparing import CompareJob
+from napari_promise.jobs.comparing import CompareJob, Tally, TallyJob
 from napari_promise.jobs.training import (
     FolderSource,
     LabelledImage,
@@ -39,8 +40,8 @@ from napari_promise.widgets.train_panel import FOLDER, GIVEN, TrainPanel
 _SETTLES_MS = 200
 #: Seconds to encode an image, until that was measured here: a small model on a CPU.
 _ENCODE_GUESS = 0.3
-#: Megabytes of a view on disk.
-_VIEW_MB = 6.0
+#: Bytes of a view on disk, until an embedding was written here.
+_VIEW_GUESS = 2e6
 
 
 class Training(QObject):
@@ -65,6 +66,8 @@ class Training(QObject):
         called in `train_on`; empty for others.
     progress : Signal(str)
         One line on how training stands; empty when it has ended.
+    folder : TrainingSource or None
+        What is done in the folder that is being annotated.
     """
 
     adapters_changed = Signal(str)
@@ -93,6 +96,8 @@ class Training(QObject):
         self.outcome: Outcome | None = None
         self._order: TrainingOrder | None = None
         self._trained_on = self._learnt_from = ""
+        self._by_itself = self._tallying = False
+        self.folder: TrainingSource | None = None
         self.train_function: Callable[..., Iterator[Any]] | None = None
         self._settle = QTimer(self)
         self._settle.setSingleShot(True)
@@ -124,7 +129,12 @@ class Training(QObject):
         self.panel.raise_()
 
     def train_on(
-        self, pairs: Sequence[Any], name: str | None = None, class_name: str = ""
+        self,
+        pairs: Sequence[Any],
+        name: str | None = None,
+        class_name: str = "",
+        *,
+        start: bool = False,
     ) -> None:
         """Open the window on pairs of files that another part of the program has.
 
@@ -135,12 +145,24 @@ class Training(QObject):
             What they are called.
         class_name : str
             What is labelled in them, if that is known.
+        start : bool
+            Train at once, with the window left closed until there is something to
+            decide; the person is busy.
         """
+        if start and (self.job is not None or self.outcome is not None):
+            waits = "is being trained" if self.outcome is None else "waits for a word"
+            self._tell(f"Not trained again yet: the adapter before {waits}.")
+            return
         if class_name and self.job is None and self.outcome is None:
             self.panel.class_name.setText(class_name)
         self._given = PairsSource(training.as_pairs(pairs), name or "given images")
         self.panel.show_sources(f"{self._given.name} ({len(pairs)} images)")
-        self.show()
+        if not start:
+            self.show()
+            return
+        self._by_itself = True
+        self.panel.name.setText(_name_for(self._given.name, len(pairs)))
+        self.refresh()
 
     def show_adapters(self, entries: Sequence[Any]) -> None:
         """Take over which adapters there are."""
@@ -214,6 +236,7 @@ class Training(QObject):
 
     def _show_no_survey(self, number: int, line: str) -> None:
         if number == self._survey:
+            self._by_itself = False
             self.panel.show_summary(line, ready=False)
 
     def _show_survey(self, number: int, found: training.Survey) -> None:
@@ -223,16 +246,20 @@ class Training(QObject):
         try:
             changes = recipe.recipe_for(found.images, continuing=continuing)
         except ValueError as error:
+            self._by_itself = False
             self.panel.show_summary(str(error), ready=False)
             return
         held_out = recipe.held_out_of(found.images)
         views = changes.get("views", 2) * (found.images - held_out) + held_out
-        seconds = recipe.expected_seconds(found.images, changes, _ENCODE_GUESS)
-        by = "by group" if self.panel.group.text().strip() else "by image"
+        seconds = recipe.expected_seconds(
+            found.images, changes, self._session.encode_seconds or _ENCODE_GUESS
+        )
+        megabytes = views * (self._session.embedding_bytes or _VIEW_GUESS) / 1e6
+        by = f"by group, of {found.groups}" if found.groups > 1 else "by image"
         lines = [
             f"{found.images} images, {found.objects} objects on "
             f"{self._session.settings.model}; {held_out} held out ({by}). "
-            f"About {_spoken(seconds)}, {views * _VIEW_MB / 1000:.1f} GB of cache."
+            f"At most {_spoken(seconds)} and {_sized(megabytes)} of cache."
         ]
         if found.unlabelled:
             shown = "; ".join(found.names[:6]) + ("…" if found.images > 6 else "")
@@ -240,6 +267,8 @@ class Training(QObject):
         if warning := recipe.warning_for(found.images):
             lines.append(warning)
         self.panel.show_summary("\n".join(lines), ready=True)
+        if self._by_itself:
+            self.start()
 
     # -- training -----------------------------------------------------------------
 
@@ -287,6 +316,7 @@ class Training(QObject):
 
     def _on_ended(self, outcome: Outcome | None) -> None:
         self.job, self.outcome = None, outcome
+        by_itself, self._by_itself = self._by_itself, False
         self.progress.emit("")
         self.panel.show_state("idle" if outcome is None else "ended")
         if outcome is None:
@@ -309,7 +339,13 @@ class Training(QObject):
             "Keep it?"
         )
         self.compare()
-        self.panel.show()
+        if by_itself:
+            self._tell(
+                f"An adapter was trained on {self._learnt_from}: open “Train my "
+                "adapter…” to look at it, and keep or discard it."
+            )
+        else:
+            self.panel.show()
 
     def compare(self) -> None:
         """Show the old and the new adapter on the image on display."""
@@ -415,6 +451,7 @@ class Training(QObject):
                 lambda path: self._change_files("import_file", path)
             )
             dialog.compare_requested.connect(self._compare_two)
+            dialog.tally_requested.connect(self._tally)
             self._dialog = dialog
         return self._dialog
 
@@ -470,6 +507,33 @@ class Training(QObject):
             first=True,
         )
 
+    def _tally(self, first: str, second: str) -> None:
+        """Measure two adapters on the labelled images."""
+        source = self.folder or self.source()
+        if source is None:
+            self.dialog.status.setText(
+                "Nothing is labelled: finish images of a folder, or choose images "
+                "with masks in the training window."
+            )
+            return
+        if self._tallying:
+            self.dialog.status.setText("Two adapters are being measured: wait.")
+            return
+        self._tallying = True
+        self.dialog.status.setText("Measuring…")
+        names = (first, second)
+        self._session.start_job(
+            TallyJob(source, names, names, self._on_tally, self._on_no_tally)
+        )
+
+    def _on_tally(self, tally: Tally) -> None:
+        self._tallying = not tally.finished
+        self.dialog.status.setText(tally.told())
+
+    def _on_no_tally(self, line: str) -> None:
+        self._tallying = False
+        self.dialog.status.setText(line)
+
     def _in_background(
         self,
         work: Callable[[], Any],
@@ -488,6 +552,18 @@ class Training(QObject):
                 self._dispatch(lambda: then(result))
 
         threading.Thread(target=run, name="napari-promise files", daemon=True).start()
+
+
+def _name_for(source: str, images: int) -> str:
+    """Return an adapter's name from that of its images and their number."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", source).strip("-._") or "folder"
+    return f"{plain[:40]}-{images}"
+
+
+def _sized(megabytes: float) -> str:
+    if megabytes < 950:
+        return f"{max(1, round(megabytes))} MB"
+    return f"{megabytes / 1000:.1f} GB"
 
 
 def _spoken(seconds: float) -> str:

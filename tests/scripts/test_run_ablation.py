@@ -57,6 +57,16 @@ def test_a_run_is_measured_in_every_way_and_told_with_its_costs(
     assert str(tmp_path) not in json.dumps(record)
 
 
+def test_every_set_of_a_domain_is_measured_in_every_way(
+    skin: None, tmp_path: Path
+) -> None:
+    words = ["--variant", "ips", "--points", "3", "--results", str(tmp_path), *SMALL]
+    run_ablation.main(["--domain", "polyp", *words])
+    (record,) = runs.read_all(tmp_path)
+    assert list(record["test"]) == ["kvasir-seg", "cvc-clinicdb"]
+    assert all(list(ways) == ["gt:3", "click:1"] for ways in record["test"].values())
+
+
 def test_few_labels_choose_among_themselves(skin: None, tmp_path: Path) -> None:
     words = ("--variant", "ips", "--labels", "3", "--option", "zero_init=false")
     (record,) = _run(tmp_path / "out", *words)

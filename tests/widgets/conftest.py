@@ -28,7 +28,6 @@ def old_objects_are_no_garbage() -> None:
     napari makes one whenever a layer is removed; among torch's and its own modules
     that is most of the time of a test.
     """
-    import napari._qt.qt_main_window
     import torch  # noqa: F401
 
     gc.collect()

@@ -535,6 +535,49 @@ def test_retraining_opens_the_training_window_on_what_is_done(folder: Folder) ->
     training.panel.close()
 
 
+def test_retraining_by_itself_leaves_the_window_closed_until_it_is_done(
+    folder: Folder,
+) -> None:
+    from napari_promise.training.trainer import Progress
+
+    said: list[str] = []
+    training = folder.desk.widget.training
+    training._tell = said.append
+    sizes: list[int] = []
+
+    def train(config: Any, sam: Any, *, give_way: Any) -> Iterator[Any]:
+        sizes.append(len(config.pairs))
+        yield Progress("prepare", 1, 1)
+
+    training.train_function = train
+    folder.widget.jobs.every.setValue(2)
+    for number in (2, 3):
+        folder.desk.click(30, 40)
+        folder.press("G", opens=f"p{number}.png")
+    folder.until(lambda: sizes == [2])
+    folder.until(lambda: training.job is None)
+    assert not training.panel.isVisible()
+    assert training.panel.naming().name == "pictures-2"
+    # one that waits for a word is not trained over
+    training.outcome = object()
+    training.train_on((), start=True)
+    assert "waits for a word" in said[-1]
+    training.outcome = None
+
+
+def test_what_is_done_is_offered_to_compare_adapters_on(folder: Folder) -> None:
+    training = folder.desk.widget.training
+    folder.desk.click(30, 40)
+    folder.press("G", opens="p2.png")
+    training._tally("discs", "others")
+    folder.until(
+        lambda: "1 labelled image of pictures" in training.dialog.status.text()
+    )
+    folder.until(lambda: not training._tallying)
+    folder.widget.close_project()
+    assert training.folder is None
+
+
 def test_the_folder_is_exported_in_the_background(
     folder: Folder, tmp_path: Path
 ) -> None:

@@ -235,3 +235,52 @@ def test_a_wrong_file_is_refused_in_one_line(desk, tmp_path) -> None:
     training.dialog.import_requested.emit(path)
     desk.until(lambda: "get it again" in training.dialog.status.text())
     assert _own() == []
+
+
+def test_two_adapters_are_measured_on_what_is_labelled(labelled) -> None:
+    training = labelled.widget.training
+    training._tally("discs", "others")
+    labelled.until(lambda: not training._tallying)
+    said = training.dialog.status.text()
+    assert said.startswith("5 labelled images of image 4, image 3")
+    assert "discs 0." in said
+    assert said.endswith("others is better on 0, worse on 0.")
+
+
+def test_measuring_without_labelled_images_says_what_to_do(desk) -> None:
+    training = desk.widget.training
+    training.refresh()
+    training._tally("discs", "others")
+    assert "Nothing is labelled" in training.dialog.status.text()
+
+
+def test_an_adapter_that_is_taught_more_keeps_its_name(labelled) -> None:
+    panel = labelled.widget.training.panel
+    panel.start_from.chosen.emit("/somewhere/mine")
+    assert panel.naming().name == "mine"
+    panel.name.setText("another")
+    panel.start_from.chosen.emit("/somewhere/mine")
+    assert panel.naming().name == "another"
+
+
+def test_another_model_may_be_chosen_while_it_trains(labelled, trainer) -> None:
+    _run(labelled, trainer, 1)
+    session, training = labelled.widget.session, labelled.widget.training
+    session.settings.model = "vit_b"
+    labelled.until(lambda: session.status.state == "ready")
+    trainer.go.release(2)
+    labelled.until(lambda: training.outcome is not None)
+    training.panel.keep.click()
+    labelled.until(lambda: training.outcome is None)
+    assert _own() == ["my-adapter"]
+    # it belongs to the model that it was trained on, and is not used on another
+    assert session.settings.adapter != "my-adapter"
+
+
+def test_the_summary_uses_what_encoding_took_here(labelled) -> None:
+    training = labelled.widget.training
+    labelled.widget.session.encode_seconds = 36.0
+    labelled.widget.session.embedding_bytes = 10**9
+    training.refresh()
+    labelled.until(lambda: "GB of cache" in training.panel.summary.text())
+    assert " h and " in training.panel.summary.text()

@@ -53,6 +53,9 @@ if TYPE_CHECKING:
 #: What SAM sees follows the contrast limits once they rest this long.
 CONTRAST_SETTLES_MS = 600
 
+#: Labels with more pixels are not looked through in the window's thread.
+_LOOKED_THROUGH = 2**22
+
 
 class LayerBridge:
     """Layers of the image worked on, in a viewer.
@@ -379,7 +382,7 @@ class LayerBridge:
         for image in self.images():
             work = next((w for w in self._works if w.image is image), None)
             own = None if work is None else work.result.layer
-            if own is not None and self._holds(own) and np.any(own.data):
+            if own is not None and self._holds(own) and _may_hold_labels(work, own):
                 found.append((image, own, work))
                 continue
             alike = [
@@ -906,3 +909,10 @@ def _ignoring_event(handler: Callable[[], Any]) -> Callable[[Any], None]:
         handler()
 
     return call
+
+
+def _may_hold_labels(work: Work | None, labels: Labels) -> bool:
+    """Whether it is worth asking somebody with more time what is labelled."""
+    if work is not None and any(record.committed for record in work.document.objects):
+        return True
+    return bool(labels.data.size > _LOOKED_THROUGH or np.any(labels.data))
