@@ -738,6 +738,7 @@ def train(
     """
     from napari_promise.model.adapters import AdapterInfo
     from napari_promise.training.config import TrainConfig
+    from napari_promise.training.recipe import recipe_for
 
     given: dict[str, Any] = {
         "apm_epochs": epochs,
@@ -757,8 +758,10 @@ def train(
             raise ValueError(f"--output {output} is a file: give a folder.")
         name = name or output.resolve().name
         AdapterInfo(name, model, "")  # refuses a name that cannot be a folder's
+        found = tuple(_pairs(images, masks, pairs, group, skip_unpaired))
+        fitting = recipe_for(len(found)) if len(found) > 1 else {}
         config = TrainConfig(
-            pairs=tuple(_pairs(images, masks, pairs, group, skip_unpaired)),
+            pairs=found,
             name=name,
             output=output,
             model=_model(model),
@@ -773,7 +776,7 @@ def train(
             cache=cache,
             keep_cache=keep_cache,
             licence=licence,
-            **{key: value for key, value in given.items() if value is not None},
+            **fitting | {k: value for k, value in given.items() if value is not None},
         )
     _train(config, output)
 

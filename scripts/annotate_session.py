@@ -8,8 +8,9 @@ images in the same order:
 
 scratch   frozen SAM alone, no adapter
 adapter   the bundled adapter ``polyp``, everything proposed at the beginning
-learning  no adapter to begin with; one is trained on what is done every ten images,
-          and everything that waits is proposed for again
+learning  no adapter to begin with; the dock trains one on what is done every ten
+          images (*every 10*), it is kept, and everything that waits is proposed for
+          again
 
 The images are of the part ``val`` of kvasir-seg (see `datasets`): ``polyp`` was not
 trained on them, though the choice of its best pass looked at them. The person waits
@@ -17,17 +18,17 @@ while an adapter is trained; somebody who does not would have some images more w
 
     python -m scripts.annotate_session --images 40
 
-writes ``results/annotate_session.json`` and ``docs/images/annotate-clicks.png``.
-Knows the docks, and masks that are true; `train` is its only way to a trainer.
+writes ``docs/images/annotate-clicks.json`` and ``.png``.
+Knows the docks, and masks that are true.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -50,10 +51,6 @@ TITLES = {
     "learning": "no adapter at first, trained every 10 images",
 }
 PICTURE = Path("docs/images/annotate-clicks.png")
-
-#: Trains on pairs of image and mask and returns the adapter's folder:
-#: ``train(pairs, name, folder)``.
-Train = Callable[[Sequence[Any], str, Path], Path]
 
 
 @dataclass
@@ -87,39 +84,6 @@ class Course:
     seconds: float = 0.0
 
 
-def train(pairs: Sequence[Any], name: str, folder: Path) -> Path:
-    """Train an adapter with the trainer of the command line, and little patience.
-
-    Parameters
-    ----------
-    pairs : sequence of data.pairs.Pair
-    name : str
-    folder : Path
-
-    Returns
-    -------
-    Path
-        The adapter's folder.
-    """
-    from napari_promise.training.config import TrainConfig
-    from napari_promise.training.trainer import train as steps
-
-    config = TrainConfig(
-        tuple(pairs),
-        name=name,
-        output=folder,
-        held_out_share=0.2,
-        views=4,
-        apm_epochs=30,
-        ips=False,
-        patience=8,
-        cache=folder.parent / "views",
-    )
-    for progress in steps(config):
-        del progress
-    return folder
-
-
 class Person:
     """Works through a folder in a window of its own.
 
@@ -129,8 +93,6 @@ class Person:
     pairs : sequence of datasets.Pair
     work : Path
         A folder for the images and what is kept of them.
-    trainer : callable
-        See `train`.
     every : int
         After how many images the arm ``learning`` trains.
     """
@@ -140,7 +102,6 @@ class Person:
         arm: str,
         pairs: Sequence[datasets.Pair],
         work: Path,
-        trainer: Train = train,
         every: int = EVERY,
     ) -> None:
         import napari
@@ -152,17 +113,16 @@ class Person:
         from napari_promise.widgets.folder_dock import FolderWidget
 
         self.course = Course(arm)
-        self._trainer = trainer
+        self._learns = arm == "learning"
         self._every = every
-        self._work = work
+        self._learnt = 0
+        os.environ["NAPARI_PROMISE_ADAPTERS"] = str(work / "adapters")
         self._source = work / "images"
         self._source.mkdir(parents=True)
         self._truths = {pair.image.name: pair.target for pair in pairs}
         for pair in pairs:
             shutil.copy(pair.image, self._source)
         self._failures: list[str] = []
-        self._training: tuple[int, int] | None = None
-        self._trained: Path | None = None
         self.viewer = napari.Viewer(title=f"ProMISe: {arm}")
         window = self.viewer.window._qt_window
         window.resize(*demo.WINDOW)
@@ -179,7 +139,6 @@ class Person:
         self.viewer.window.add_dock_widget(
             self.folder, name="ProMISe: annotate folder", area="right"
         )
-        self.folder.retrain_requested.connect(self._on_retrain_requested)
 
     def close(self) -> None:
         """Close docks and window."""
@@ -194,7 +153,7 @@ class Person:
         self._until(lambda: self._key() is not None, "opening the folder")
         project = self.folder.project
         assert project is not None
-        if self.course.arm == "learning":
+        if self._learns:
             project.settings.retrain_every = self._every
         if self.session.settings.adapter:
             self._propose()
@@ -205,8 +164,9 @@ class Person:
             self._annotate(key)
             last = number == len(project.keys)
             self._finish(key, last)
-            if self.course.arm == "learning" and number % self._every == 0 and not last:
+            if number == self._learnt + self._every and self._learns and not last:
                 self._learn(number)
+                self._learnt = number
             print(
                 f"{self.course.arm} {number}: {self.course.clicks[-1]} clicks, "
                 f"IoU {self.course.first_iou[-1]:.2f} → {self.course.iou[-1]:.2f}",
@@ -297,38 +257,23 @@ class Person:
             lambda: self.folder.jobs.propose.isEnabled(), "proposing", patience=3600
         )
 
-    def _on_retrain_requested(self, pairs: tuple[Any, ...]) -> None:
-        done = len(self.course.images)
-        folder = self._work / f"adapter-{done}"
-        self._training = (done, len(pairs))
-
-        def run() -> None:
-            try:
-                self._trained = self._trainer(pairs, f"learnt-{done}", folder)
-            except Exception as error:
-                self._failures.append(f"training failed: {error}")
-
-        threading.Thread(target=run, daemon=True).start()
-
     def _learn(self, number: int) -> None:
-        """Wait for the adapter that was asked for, switch to it, propose again."""
+        """Wait for the adapter that the dock trains, keep it, propose again."""
+        training = self.promise.training
+        self._until(lambda: training.job is not None, "beginning to train")
         began = time.monotonic()
-        self._until(lambda: self._trained is not None, "training", patience=3600)
-        assert self._trained is not None
-        assert self._training is not None
+        self._until(lambda: training.job is None, "training", patience=3600)
+        if training.outcome is None:
+            raise RuntimeError(f"training: {training.panel.summary.text()}")
+        seconds = time.monotonic() - began
+        scores = training.outcome.adapter.info.scores
         self.course.trained.append(
-            {
-                "after": number,
-                "images": self._training[1],
-                "seconds": round(time.monotonic() - began, 1),
-            }
+            {"after": number, "seconds": round(seconds, 1), "scores": scores}
         )
-        adapter, self._trained, self._training = str(self._trained), None, None
-        self.session.settings.adapter = adapter
+        name = training.panel.naming().name
+        training.panel.keep.click()
+        self._until(lambda: self.session.settings.adapter == name, "keeping it")
         self._until(lambda: self.session.adapter_info is not None, "the adapter")
-        project = self.folder.project
-        assert project is not None
-        project.log_trained(Path(adapter).name)
         self._propose()
         self._until(lambda: self._is_ready(self._key()), "going on")
 
@@ -448,7 +393,6 @@ def _median(values: Sequence[float]) -> float | None:
 def run(
     arms: Sequence[str],
     images: int,
-    trainer: Train = train,
     *,
     every: int = EVERY,
     shots: Path | None = None,
@@ -459,7 +403,6 @@ def run(
     ----------
     arms : sequence of str
     images : int
-    trainer : callable
     every : int
         After how many images the arm ``learning`` trains.
     shots : Path, optional
@@ -473,7 +416,7 @@ def run(
     courses = []
     for arm in arms:
         with tempfile.TemporaryDirectory(prefix="annotate-") as work:
-            person = Person(arm, pairs, Path(work), trainer, every)
+            person = Person(arm, pairs, Path(work), every)
             try:
                 courses.append(person.annotate())
                 if shots is not None:
@@ -493,7 +436,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--every", type=int, default=EVERY, help="images a training")
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS)
     parser.add_argument(
-        "--out", type=Path, default=Path("results/annotate_session.json")
+        "--out", type=Path, default=Path("docs/images/annotate-clicks.json")
     )
     parser.add_argument("--picture", type=Path, default=PICTURE)
     parser.add_argument("--shots", type=Path, help="folder for pictures of the window")

@@ -41,7 +41,13 @@ Made by `make results` from the records in `results/`; do not edit.
 - In brackets: 95 % intervals, 2000 bootstrap resamples of whole groups.
 """
 
-_BRIEF = {"frozen": "frozen SAM", "apm": "APM", "ips": "IPS", "apm+ips": "APM + IPS"}
+_BRIEF = {
+    "frozen": "frozen SAM",
+    "apm": "APM",
+    "ips": "IPS",
+    "apm+ips": "APM + IPS",
+    "bundled": "bundled adapter",
+}
 
 
 def page(records: Sequence[Record], reading: str = "") -> str:
@@ -243,7 +249,9 @@ def rival(records: Sequence[Record]) -> tuple[Sequence[str], Rows]:
                         _cell(net, name, "auto", "automatic_dice"),
                         f"{net['seconds']['all']:.0f}",
                         f"{_variant(record)}, P = {record['points']}",
-                        f"{record['seconds']['all']:.0f}",
+                        f"{record['seconds']['all']:.0f}"
+                        if "seconds" in record
+                        else "–",
                         _cell(record, name, "auto", "automatic_dice"),
                         _cell(record, name, "auto+click:1", "corrected_dice"),
                     )

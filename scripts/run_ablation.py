@@ -5,8 +5,10 @@
 Several domains, variants, numbers of points and of labels are combined; each run
 becomes one file in ``results/``, and a run whose file is there is not made again.
 Checkpoints are chosen on the val parts (with few labels, on a share of these labels),
-the test parts are only measured. ``frozen`` is stock SAM with each way of prompting
-from the truth, and with the best of its four masks.
+the test parts are only measured; few labels are trained on as the dock and the command
+line would (`training.recipe`). ``frozen`` is stock SAM with each way of prompting from
+the truth, and with the best of its four masks; ``bundled`` is the adapter of that name
+in the package.
 """
 
 from __future__ import annotations
@@ -21,8 +23,11 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
+from PIL import Image
 
+from napari_promise.data.pairs import read_mask
 from napari_promise.document import Region
 from napari_promise.model import promise
 from napari_promise.model.adapters import Adapter, load_adapter
@@ -30,11 +35,12 @@ from napari_promise.model.sam import Embedding, load_sam
 from napari_promise.prompts import Prompts, round_logits
 from napari_promise.segmenter import Segmentation
 from napari_promise.training.config import TrainConfig
-from napari_promise.training.evaluate import evaluate
+from napari_promise.training.evaluate import dice, evaluate
+from napari_promise.training.recipe import recipe_for
 from napari_promise.training.trainer import train
 from scripts import runs
 
-VARIANTS = ("frozen", "apm", "ips", "apm+ips")
+VARIANTS = ("frozen", "apm", "ips", "apm+ips", "bundled")
 MASKS = 4  # mask tokens of SAM: the single mask, and the three of an ambiguous click
 
 
@@ -64,12 +70,13 @@ class FixedMask(runs.CachedSegmenter):
 def ways(variant: str, points: int, noc: bool) -> list[str]:
     """Prompts by which a variant is measured."""
     found = [f"gt:{points}", "click:1"]
-    if variant.startswith("apm"):
+    automatic = variant.startswith("apm") or variant == "bundled"
+    if automatic:
         found = ["auto", "auto+click:1", *found]
     if variant == "frozen":
         found.append("box")
     if noc:
-        found += ["noc", "auto+noc"] if variant.startswith("apm") else ["noc"]
+        found += ["noc", "auto+noc"] if automatic else ["noc"]
     return found
 
 
@@ -104,6 +111,57 @@ def run_frozen(options: argparse.Namespace, domain: str, points: int) -> dict[st
             plain, domain, ways("frozen", points, options.noc), options.most
         ),
         "best_mask": best_mask(segmenter, domain, points, options.most),
+        "constant_mask": constant_mask(domain, options.most),
+    }
+
+
+def constant_mask(domain: str, most: int | None) -> dict[str, Any]:
+    """Measure the mask that fits all training images best, without looking at any.
+
+    The mean of all training masks, cut where that is best for them: what automatic
+    scores have to be compared with.
+    """
+    result = {}
+    train = [
+        p for pairs in runs.pairs_of(domain, "train", most).values() for p in pairs
+    ]
+    masks = np.stack([_small(read_mask(p.mask) > 0) for p in train])
+    mean = masks.mean(0)
+    cuts = np.quantile(mean, np.linspace(0.5, 0.99, 50))
+    drawn = max((mean >= cut for cut in cuts), key=lambda m: _mean_dice(m, masks))
+    for name, pairs in runs.pairs_of(domain, "test", most).items():
+        truths = [read_mask(pair.mask) > 0 for pair in pairs]
+        dices = [dice(_fitted(drawn, t.shape), t) for t in truths if t.any()]
+        result[name] = round(float(np.mean(dices)), 4)
+    return result
+
+
+def _small(mask: np.ndarray) -> np.ndarray:
+    picture = Image.fromarray(mask.astype(np.uint8) * 255)
+    return np.asarray(picture.resize((96, 96), Image.Resampling.BOX)) / 255.0
+
+
+def _fitted(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    picture = Image.fromarray(mask.astype(np.uint8) * 255)
+    resized = picture.resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
+    return np.asarray(resized) > 127
+
+
+def _mean_dice(mask: np.ndarray, truths: np.ndarray) -> float:
+    both = 2 * (mask * truths).sum((1, 2))
+    return float((both / (mask.sum() + truths.sum((1, 2)))).mean())
+
+
+def run_bundled(
+    options: argparse.Namespace, domain: str, points: int
+) -> dict[str, Any]:
+    """Measure the adapter that is in the package."""
+    sam = load_sam(options.model)
+    segmenter = runs.CachedSegmenter(sam, load_adapter(domain, sam))
+    prompts = ways("bundled", points, options.noc)
+    return {
+        "base": _base(segmenter),
+        "test": runs.measured(segmenter, domain, prompts, options.most),
     }
 
 
@@ -124,7 +182,8 @@ def run_adapter(
     """
     sam = load_sam(options.model)
     training, held_out = runs.labelled(domain, labels, options.seed)
-    given = {
+    given = {} if labels is None else recipe_for(labels)
+    given |= {
         name: getattr(options, name)
         for name in ("views", "apm_epochs", "ips_epochs", "ips_images", "cache")
         if getattr(options, name) is not None
@@ -227,7 +286,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--domain", nargs="+", choices=list(runs.DOMAINS), default=["polyp"])
-    add("--variant", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    add("--variant", nargs="+", choices=VARIANTS, default=list(VARIANTS[:4]))
     add("--apm", nargs="+", default=["heatmap"], help="heatmap, resnet, cross")
     add("--points", nargs="+", type=int, default=[16])
     add("--labels", nargs="+", default=["all"], help="numbers of images, or all")
@@ -259,7 +318,8 @@ def main(arguments: list[str] | None = None) -> None:
         options.domain, options.variant, options.points
     ):
         for apm in options.apm if variant.startswith("apm") else [""]:
-            for labels in counts if variant != "frozen" else [None]:
+            untrained = variant in ("frozen", "bundled")
+            for labels in [None] if untrained else counts:
                 planned.append((domain, variant, apm, points, labels))
     for at, (domain, variant, apm, points, labels) in enumerate(planned, start=1):
         name = variant.replace("apm", f"apm-{apm}")
@@ -281,6 +341,8 @@ def main(arguments: list[str] | None = None) -> None:
             continue
         if variant == "frozen":
             found = run_frozen(options, domain, points)
+        elif variant == "bundled":
+            found = run_bundled(options, domain, points)
         else:
             found = run_adapter(options, domain, variant, apm, points, labels)
         record = runs.base_record(

@@ -134,6 +134,23 @@ def measure(segmenter: Segmenter, name: str, most: int | None = None) -> dict[st
     return result
 
 
+def take(name: str, kept: Path, sam: Any, folder: Path) -> None:
+    """Write an adapter that `run_ablation --keep` kept under its own name."""
+    domain, adapter = DOMAINS[name], load_adapter(kept, sam)
+    counts = {set_: len(p) for set_, p in pairs_of(name, "train").items()}
+    adapter.info = replace(
+        adapter.info,
+        name=name,
+        class_name=CLASSES[name],
+        trained_on="train parts: "
+        + ", ".join(f"{count} {set_}" for set_, count in counts.items())
+        + " images",
+        licence=domain.terms,
+        note=f"{domain.note} Not a medical device.",
+    )
+    save_adapter(adapter, folder)
+
+
 def fit(name: str, options: argparse.Namespace, folder: Path) -> None:
     """Train the adapter `name` and write it into `folder`."""
     domain = DOMAINS[name]
@@ -213,12 +230,21 @@ def main() -> None:
     )
     parser.add_argument("--cache", type=Path, help="folder for embeddings")
     parser.add_argument("--measure-only", action="store_true")
+    parser.add_argument(
+        "--take",
+        type=Path,
+        help="instead of training, the folder of an adapter that run_ablation kept",
+    )
     options = parser.parse_args()
+    if options.take is not None and len(options.names) > 1:
+        parser.error("--take gives one adapter: name one")
     sam = load_sam(options.model)
     for name in options.names:
         started = time.monotonic()
         folder = options.out / name
-        if not options.measure_only:
+        if options.take is not None:
+            take(name, options.take, sam, folder)
+        elif not options.measure_only:
             fit(name, options, folder)
         adapter = load_adapter(folder, sam)
         check_base(adapter.info, sam)

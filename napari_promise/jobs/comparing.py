@@ -280,7 +280,7 @@ def _dice(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
 
 def _ask(bench: Workbench, emb: Any, adapter: Any) -> tuple[Any, Any, str]:
     if adapter is None:
-        return None, None, "no adapter: stock SAM finds nothing by itself"
+        return None, None, "no adapter, nothing is found by itself"
     # a copy: nobody else must see another adapter in use, not for a moment
     segmenter = copy.copy(bench.segmenter)
     segmenter.adapter = adapter

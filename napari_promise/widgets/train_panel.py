@@ -304,7 +304,7 @@ class TrainPanel(QDialog):
         self.source_changed.emit()
 
     def _on_start_chosen(self, value: Any) -> None:
-        """Keep the name of an adapter that is taught more, unless another was written."""
+        """Keep the name of an adapter that is taught more, unless one was written."""
         if value and self.name.text().strip() in ("", DEFAULT_NAME):
             self.name.setText(Path(str(value)).name)
         self.source_changed.emit()

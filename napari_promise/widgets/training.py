@@ -333,6 +333,7 @@ class Training(QObject):
         ]
         self.panel.curves.show_rows(outcome.rows)
         self.panel.progress.setValue(1000)
+        self.panel.summary.setText(f"Learnt from {self._learnt_from or 'the viewer'}.")
         self.panel.status.setText(
             f"{'Stopped' if outcome.stopped else 'Done'} after "
             f"{_spoken(outcome.seconds)}. Held-out Dice: {', '.join(said) or '–'}. "
@@ -358,7 +359,7 @@ class Training(QObject):
             self.panel.look.show_comparison(None)
             return
         current = self._session.settings.adapter or None
-        names = (f"now: {current or 'no adapter'}", "new")
+        names = (f"now: {current}" if current else "now", "new")
         self._session.start_job(
             CompareJob(
                 source,

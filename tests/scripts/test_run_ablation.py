@@ -155,3 +155,44 @@ def _tensor(array: np.ndarray) -> Any:
     import torch
 
     return torch.tensor(array, dtype=torch.float32)[None]
+
+
+def test_what_a_run_kept_can_be_shipped(
+    skin: None, tmp_path: Path, micro_sam: Any
+) -> None:
+    from napari_promise.model.adapters import load_adapter
+    from scripts import train_adapters
+
+    kept = tmp_path / "kept"
+    _run(tmp_path / "out", "--variant", "apm+ips", "--points", "3", "--keep", str(kept))
+    (folder,) = kept.iterdir()
+    train_adapters.take("skin", folder, micro_sam, tmp_path / "skin")
+    info = load_adapter(tmp_path / "skin", micro_sam).info
+    assert (info.name, info.class_name) == ("skin", "skin lesion")
+    assert info.trained_on == "train parts: 5 ph2 images"
+    assert "PH2" in info.licence
+
+
+def test_frozen_sam_stands_beside_a_mask_that_looks_at_nothing(
+    skin: None, tmp_path: Path
+) -> None:
+    (record,) = _run(tmp_path / "out", "--variant", "frozen", "--points", "3")
+    constant = record["constant_mask"]["ph2"]
+    assert 0.3 < constant < 1  # discs of one size near the middle
+
+
+def test_few_labels_are_trained_on_as_the_dock_would(
+    skin: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    sound = run_ablation.train
+
+    def spy(config: Any, sam: Any) -> Any:
+        asked.append(config)
+        return sound(config, sam)
+
+    monkeypatch.setattr(run_ablation, "train", spy)
+    _run(tmp_path / "out", "--variant", "ips", "--points", "3", "--labels", "4")
+    (config,) = asked
+    assert config.patience == 8  # of the recipe
+    assert config.views == 1  # what was said goes first
