@@ -23,7 +23,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 BEAT_MS = 5
-PATIENCE = 600.0
+PATIENCE = 120.0
 
 
 class Desk:
@@ -89,12 +89,13 @@ class Desk:
         self.rest(seconds)
         return 1e3 * float(np.diff([*self._beats, time.monotonic()]).max())
 
-    def is_ready(self, key: str) -> bool:
-        """Whether this image is on display and can be clicked into."""
+    def is_ready(self, key: str | None = None) -> bool:
+        """Whether this image, or any, is on display and can be clicked into."""
         work = self.folder.work
         return (
             work is not None
-            and work.key == work.wanted == key
+            and work.key is not None
+            and work.key == work.wanted == (key or work.key)
             and self.promise.bridge.work is work.work
             and self.session.status.state == "ready"
         )
@@ -111,7 +112,7 @@ def measure(folder: Path, work: Path) -> dict[str, Any]:
     desk.until(lambda: desk.folder.table.model.rowCount() > 0)
     rows_s = time.monotonic() - began
     model, view = desk.folder.table.model, desk.folder.table.view
-    desk.until(lambda: desk.is_ready(model.order[0]))
+    desk.until(desk.is_ready)
     found: dict[str, Any] = {
         "images": model.rowCount(),
         "rows_s": rows_s,

@@ -481,7 +481,7 @@ class Session:
     cache_measured : Signal(int, object)
         Bytes of embeddings in memory and on disk; None where none are kept on disk.
     encode_seconds : float or None
-        What the plane took that was encoded last on the model in use.
+        What a plane took on the model in use, at best: the first one warms up.
     embedding_bytes : int or None
         Size of an embedding of that model.
     """
@@ -1360,7 +1360,8 @@ class Session:
         embedding: EmbeddingLike = self._segmenter.encode(
             rgb, progress=report, cancel=task.stop.is_set
         )
-        self.encode_seconds = time.monotonic() - began
+        seconds = time.monotonic() - began
+        self.encode_seconds = min(seconds, self.encode_seconds or seconds)
         # A call that could not be stopped was not in vain: the result is kept.
         self._unsaved[self._key(digest)] = (embedding, {"image": source.name})
         return embedding

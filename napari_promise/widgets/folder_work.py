@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
 #: Pixels of layers that may lie about; with all that napari makes of them, 20 times it.
 _DROPPED_BYTES = 16 * 2**20
+#: However small they are: what a layer leaves on the graphics side is megabytes.
+_DROPPED_IMAGES = 16
 
 
 class Neighbour(Protocol):
@@ -450,19 +452,22 @@ class _Garbage:
 
     napari collects garbage for every layer that is removed, and an image has five: with
     torch loaded that took most of the time from one image to the next. Here what is
-    there before is left out meanwhile, and once so many pixels were dropped everything
-    is looked at, once. Windows' drivers are what napari does it for; there it is left
-    to.
+    there before is left out meanwhile, and once so many pixels or images were dropped
+    everything is looked at, once. Windows' drivers are what napari does it for; there
+    it is left to.
     """
 
     def __init__(self) -> None:
-        self._dropped = 0
+        self._dropped = self._images = 0
 
     def will_drop(self, work: Work) -> None:
         """Take note of layers that go, and collect what went before."""
         self._dropped += work.image.data.nbytes + work.result.layer.data.nbytes
-        if self._dropped > _DROPPED_BYTES and sys.platform != "win32":
-            self._dropped = 0
+        self._images += 1
+        if sys.platform == "win32":
+            return
+        if self._dropped > _DROPPED_BYTES or self._images >= _DROPPED_IMAGES:
+            self._dropped = self._images = 0
             gc.collect()
 
     @contextmanager

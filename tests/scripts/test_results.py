@@ -123,10 +123,12 @@ def test_one_adapter_for_all_stands_beside_one_for_each() -> None:
 def test_the_gain_of_few_labels_is_a_share_of_that_of_all() -> None:
     few = _record("apm+ips", labels=10, ips_kept=False)
     few["test"]["ph2"]["auto"] = _told(automatic_dice=0.65)
-    header, rows = results.labels([few, _record("apm+ips")])
+    frozen = _record("frozen") | {"constant_mask": {"ph2": 0.5}}
+    header, rows = results.labels([frozen, few, _record("apm+ips")])
     assert [row[2] for row in rows] == ["10", "all"]
     at = header.index("automatic") + 1
     assert [row[at] for row in rows] == ["50 %", "100 %"]  # from .5 to .8
+    assert [row[at - 2] for row in rows] == ["0.500", "0.500"]
     assert results.labels([few])[1] == []
 
 
