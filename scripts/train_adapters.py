@@ -68,7 +68,8 @@ DOMAINS = {
     ),
     "nuclei": Domain(
         "CC0, as BBBC038 (dsb2018), on which it was trained.",
-        "Fluorescence, H&E and bright field; all nuclei as one class, not one by one.",
+        "Fluorescence, H&E and bright field; all nuclei of an image as one object. To "
+        "click nuclei one by one, switch IPS off.",
     ),
     "medical": Domain(
         f"{RESEARCH} Kvasir-SEG, CVC-ClinicDB and PH2; BUSI is CC BY 4.0.",

@@ -15,8 +15,9 @@ def sam():
     return load_sam("promise-tiny")
 
 
-def test_polyps_skin_and_breast_lesions_have_an_adapter() -> None:
-    assert {item.info.name for item in BUNDLED} >= {"polyp", "skin", "breast-us"}
+def test_polyps_skin_breast_lesions_and_nuclei_have_an_adapter() -> None:
+    names = {item.info.name for item in BUNDLED}
+    assert names >= {"polyp", "skin", "breast-us", "nuclei"}
 
 
 @pytest.mark.parametrize("item", BUNDLED, ids=lambda item: item.info.name)
