@@ -39,6 +39,7 @@ import numpy as np
 
 from napari_promise import demo
 from napari_promise.data.files import save_json, utc_now, whole_file
+from napari_promise.training.metrics import iou
 from scripts import datasets
 
 ENOUGH, MOST = 0.85, 10
@@ -115,7 +116,6 @@ class Person:
         self.course = Course(arm)
         self._learns = arm == "learning"
         self._every = every
-        self._learnt = 0
         os.environ["NAPARI_PROMISE_ADAPTERS"] = str(work / "adapters")
         self._source = work / "images"
         self._source.mkdir(parents=True)
@@ -164,9 +164,8 @@ class Person:
             self._annotate(key)
             last = number == len(project.keys)
             self._finish(key, last)
-            if number == self._learnt + self._every and self._learns and not last:
+            if self._learns and number % self._every == 0 and not last:
                 self._learn(number)
-                self._learnt = number
             print(
                 f"{self.course.arm} {number}: {self.course.clicks[-1]} clicks, "
                 f"IoU {self.course.first_iou[-1]:.2f} → {self.course.iou[-1]:.2f}",
@@ -290,12 +289,6 @@ class Person:
             if time.monotonic() > end:
                 raise RuntimeError(f"{doing} took more than {patience:.0f} s")
             time.sleep(0.002)
-
-
-def iou(mask: np.ndarray, truth: np.ndarray) -> float:
-    """Return intersection over union; 1 of two empty masks."""
-    union = int(np.count_nonzero(mask | truth))
-    return int(np.count_nonzero(mask & truth)) / union if union else 1.0
 
 
 def running(values: Sequence[float]) -> list[float]:

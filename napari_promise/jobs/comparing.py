@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from napari_promise.document import Plane
 from napari_promise.jobs.training import Found, TrainingSource
 from napari_promise.session import ImageSource, Workbench
+from napari_promise.training.metrics import dice
 
 #: The longest side of the pictures that are shown.
 _SIDE = 900
@@ -123,9 +124,8 @@ class CompareJob:
                     note,
                 )
             )
-        dice = _dice(masks[0], masks[1])
         picture = np.ascontiguousarray(rgb[::every, ::every])
-        comparison = Comparison(picture, looks[0], looks[1], dice)
+        comparison = Comparison(picture, looks[0], looks[1], dice(*masks))
         bench.deliver(lambda: self._then(comparison))
         return False
 
@@ -213,53 +213,43 @@ class TallyJob:
         self._waiting: Found | None = None
         self._dices: list[tuple[float, float]] = []
         self._left_out = 0
-        self.stopped = False
 
     def step(self, bench: Workbench) -> bool:
         """See `session.Job`: one image a step."""
         if self._images is None:
             self._folder = tempfile.TemporaryDirectory(prefix="promise-compare-")
             self._images = iter(self._source.images(Path(self._folder.name)))
-        if self._waiting is None and not self.stopped:
-            found = next(self._images, self)
-            if found is self:
-                self.stopped = True
-            elif isinstance(found, Found):
-                self._waiting = found
+        finished = False
+        if self._waiting is None:
+            try:
+                self._waiting = next(self._images)
+            except StopIteration:
+                finished = True
         if self._waiting is not None:
             if bench.must_give_way():
                 return True
             try:
-                self._look_at(bench, self._waiting)
+                emb, truth = _read(bench, self._waiting)
             except (ValueError, OSError):
                 if bench.must_give_way():
                     return True  # it was stopped, not refused: it comes again
                 self._left_out += 1
+            else:
+                first, second = (
+                    _found_dice(bench, emb, adapter, truth)
+                    for adapter in self._adapters
+                )
+                self._dices.append((first, second))
             self._waiting = None
         told = Tally(
             self._names,
             self._source.name,
             tuple(self._dices),
             self._left_out,
-            finished=self.stopped,
+            finished=finished,
         )
         bench.deliver(lambda: self._tell(told))
-        return not self.stopped
-
-    def _look_at(self, bench: Workbench, found: Found) -> None:
-        from napari_promise.data import pairs as files
-
-        if found.pair is None:
-            return
-        rgb = files.read_image(found.pair.image)
-        truth = files.read_mask(found.pair.mask) > 0
-        emb = bench.segmenter.encode(rgb, cancel=bench.must_give_way)
-        masks = [_ask(bench, emb, adapter)[0] for adapter in self._adapters]
-        first, second = (
-            _dice(np.zeros_like(truth) if mask is None else mask, truth)
-            for mask in masks
-        )
-        self._dices.append((first, second))
+        return not finished
 
     def fail(self, bench: Workbench, error: Exception) -> None:
         """See `session.Job`."""
@@ -272,10 +262,23 @@ class TallyJob:
             self._folder.cleanup()
 
 
-def _dice(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
-    """Return the Dice of two masks; 1 where both are empty."""
-    total = int(first.sum()) + int(second.sum())
-    return 2 * int((first & second).sum()) / total if total else 1.0
+def _read(bench: Workbench, found: Found) -> tuple[Any, NDArray[np.bool_]]:
+    """Return an image's embedding, and its labels taken as one object."""
+    from napari_promise.data import pairs as files
+
+    assert found.pair is not None  # it was asked to be written
+    rgb = files.read_image(found.pair.image)
+    truth = files.read_mask(found.pair.mask) > 0
+    if truth.shape != rgb.shape[:2]:
+        raise ValueError(f"{found.pair.mask}: not of the image's rows and columns")
+    return bench.segmenter.encode(rgb, cancel=bench.must_give_way), truth
+
+
+def _found_dice(
+    bench: Workbench, emb: Any, adapter: Any, truth: NDArray[np.bool_]
+) -> float:
+    mask = _ask(bench, emb, adapter)[0]
+    return dice(np.zeros_like(truth) if mask is None else mask, truth)
 
 
 def _ask(bench: Workbench, emb: Any, adapter: Any) -> tuple[Any, Any, str]:

@@ -69,7 +69,7 @@ def model_choices(current: str) -> list[Choice]:
         elif entry.available:
             state = "downloaded"
         else:
-            state = f"download, {_size(info.size)}"
+            state = f"download, {size(info.size)}"
         tooltip = "<br>".join(
             html.escape(text)
             for text in (info.title, f"Licence: {info.licence}", f"From: {info.source}")
@@ -157,5 +157,6 @@ def read_adapters(then: Callable[[list[AdapterEntry]], None]) -> threading.Threa
     return thread
 
 
-def _size(count: int) -> str:
+def size(count: float) -> str:
+    """Return a number of bytes in words."""
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

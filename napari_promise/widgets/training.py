@@ -29,6 +29,7 @@ from napari_promise.jobs.training import (
 )
 from napari_promise.session import Session
 from napari_promise.training import recipe
+from napari_promise.widgets import catalogue
 from napari_promise.widgets.adapters_dialog import AdapterRow, AdaptersDialog
 from napari_promise.widgets.layers.bridge import LayerBridge
 from napari_promise.widgets.layers.labelled import LabelsSource
@@ -254,12 +255,12 @@ class Training(QObject):
         seconds = recipe.expected_seconds(
             found.images, changes, self._session.encode_seconds or _ENCODE_GUESS
         )
-        megabytes = views * (self._session.embedding_bytes or _VIEW_GUESS) / 1e6
+        room = views * (self._session.embedding_bytes or _VIEW_GUESS)
         by = f"by group, of {found.groups}" if found.groups > 1 else "by image"
         lines = [
             f"{found.images} images, {found.objects} objects on "
             f"{self._session.settings.model}; {held_out} held out ({by}). "
-            f"At most {_spoken(seconds)} and {_sized(megabytes)} of cache."
+            f"At most {_spoken(seconds)} and {catalogue.size(room)} of cache."
         ]
         if found.unlabelled:
             shown = "; ".join(found.names[:6]) + ("…" if found.images > 6 else "")
@@ -315,6 +316,7 @@ class Training(QObject):
             self.panel.summary.setText(update.message)
 
     def _on_ended(self, outcome: Outcome | None) -> None:
+        source = "" if self.job is None else self.job.source.name
         self.job, self.outcome = None, outcome
         by_itself, self._by_itself = self._by_itself, False
         self.progress.emit("")
@@ -333,7 +335,7 @@ class Training(QObject):
         ]
         self.panel.curves.show_rows(outcome.rows)
         self.panel.progress.setValue(1000)
-        self.panel.summary.setText(f"Learnt from {self._learnt_from or 'the viewer'}.")
+        self.panel.summary.setText(f"Learnt from {source}.")
         self.panel.status.setText(
             f"{'Stopped' if outcome.stopped else 'Done'} after "
             f"{_spoken(outcome.seconds)}. Held-out Dice: {', '.join(said) or '–'}. "
@@ -559,12 +561,6 @@ def _name_for(source: str, images: int) -> str:
     """Return an adapter's name from that of its images and their number."""
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", source).strip("-._") or "folder"
     return f"{plain[:40]}-{images}"
-
-
-def _sized(megabytes: float) -> str:
-    if megabytes < 950:
-        return f"{max(1, round(megabytes))} MB"
-    return f"{megabytes / 1000:.1f} GB"
 
 
 def _spoken(seconds: float) -> str:

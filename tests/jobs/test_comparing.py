@@ -57,6 +57,20 @@ def source(tmp_path: Path) -> PairsSource:
     return PairsSource(tuple(pairs), "pictures")
 
 
+def test_an_adapter_that_is_refused_is_no_fault_of_the_images(
+    source: PairsSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Segmenter, adapter: Any) -> None:
+        if adapter is not None:
+            raise ValueError("it belongs to another model")
+
+    monkeypatch.setattr(Segmenter, "adapter", property(lambda self: None, refuse))
+    job = TallyJob(source, ("a", "b"), ("a", "b"), lambda _: None, lambda _: None)
+    with pytest.raises(ValueError, match="another model"):
+        job.step(Bench())  # type: ignore[arg-type]
+    job.close()
+
+
 def _run(source: PairsSource) -> Tally:
     told: list[Tally] = []
     names = ("good", "bad")
