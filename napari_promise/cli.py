@@ -170,8 +170,9 @@ class _Request:
 
     objects: tuple[SavedObject, ...]  # empty: the adapter proposes
     contrast_limits: tuple[float, float] | None
-    ips: bool
     replayed: PromptsFile | None = None
+    ips: bool = True
+    local: bool = True
 
 
 @app.command()
@@ -217,6 +218,14 @@ def segment(
     ips: Annotated[
         bool, typer.Option("--ips/--no-ips", help="Use the adapter's pattern shift.")
     ] = True,
+    local: Annotated[
+        bool,
+        typer.Option(
+            "--local/--no-local",
+            help="With an adapter, let corrections of replayed prompts change the mask "
+            "only where they point, as in the window.",
+        ),
+    ] = True,
     device: DeviceOption = "auto",
     cache: Annotated[
         bool,
@@ -234,7 +243,8 @@ def segment(
     from rich.markup import escape
 
     with _arguments():
-        request = _request(points, box, prompts, contrast_limits, ips, adapter)
+        request = _request(points, box, prompts, contrast_limits, adapter)
+        request = replace(request, ips=ips, local=local)
         jobs = _jobs(images, output, format_)
     waiting = [job for job in jobs if force or not job.labels.exists()]
     skipped = len(jobs) - len(waiting)
@@ -242,7 +252,7 @@ def segment(
     if waiting:
         segmenter = _segmenter(model, adapter, device, bool(request.objects))
         if request.replayed is not None:
-            changed = _differences(request.replayed, segmenter, ips)
+            changed = _differences(request, request.replayed, segmenter)
             if changed:
                 _say(f"{prompts}: {changed}, so masks may differ from those saved.")
         embeddings = _embeddings() if cache else None
@@ -274,7 +284,6 @@ def _request(
     boxes: list[str] | None,
     replay: Path | None,
     contrast_limits: str | None,
-    ips: bool,
     adapter: str | None,
 ) -> _Request:
     from napari_promise.data.export import SavedObject, load_prompts
@@ -315,7 +324,7 @@ def _request(
             "nothing says what to segment: give --points, --box or --prompts, or an "
             "--adapter that proposes points."
         )
-    return _Request(objects, limits, ips, replayed)
+    return _Request(objects, limits, replayed)
 
 
 def _image_of(replayed: PromptsFile) -> dict[str, Any]:
@@ -323,7 +332,7 @@ def _image_of(replayed: PromptsFile) -> dict[str, Any]:
     return {**(replayed.provenance.get("image") or {}), **replayed.image}
 
 
-def _differences(replayed: PromptsFile, segmenter: Segmenter, ips: bool) -> str:
+def _differences(request: _Request, replayed: PromptsFile, segmenter: Segmenter) -> str:
     """Say what is not as it was when the prompts were saved: masks may differ then."""
     then = replayed.provenance
     adapter, settings = then.get("adapter") or {}, then.get("settings") or {}
@@ -336,7 +345,8 @@ def _differences(replayed: PromptsFile, segmenter: Segmenter, ips: bool) -> str:
         ),
     ]
     if adapter and segmenter.adapter_info is not None:
-        pairs.append(("IPS", settings.get("ips"), ips))
+        pairs.append(("IPS", settings.get("ips"), request.ips))
+        pairs.append(("local corrections", settings.get("local"), request.local))
     return ", ".join(
         f"{what} {before} then and {now} now"
         for what, before, now in pairs
@@ -510,7 +520,9 @@ def _segment(
             if not _has_target(record.prompts):
                 done.append(record)
                 continue
-            result = segmenter.segment(embedding, record.prompts, ips=request.ips)
+            result = segmenter.segment(
+                embedding, record.prompts, ips=request.ips, local=request.local
+            )
             target = labels[index]
             target[result.mask & (target == 0)] = record.id
             done.append(replace(record, score=result.score))
@@ -529,6 +541,7 @@ def _segment(
         adapter=segmenter.adapter_info,
         adapter_sha256=segmenter.adapter_sha256,
         ips=request.ips and segmenter.adapter_info is not None,
+        local=request.local and segmenter.adapter_info is not None,
     )
     export.save_prompts(
         job.prompts, done, image=image, metadata=record_of_making, overwrite=True

@@ -443,28 +443,31 @@ def feedback(
     corrective click. One stays, as the first click of a session would: the first
     to include that lies on the mask, which a module that orders its points puts
     deepest in the object. Without it, later clicks would shrink the mask to what
-    lies around them. What the user placed is always sent.
+    lies around them. What the user placed is always sent, and what was added since
+    the mask was drawn is marked.
 
-    After a point was moved, deleted or flipped, or a box or mask changed, the mask
-    would hold on to what was taken back, so everything restarts: all points, and
-    the auto-prompting module's map where there is one.
+    Where only what was added last was moved or flipped, its correction is redone, from
+    the mask that it corrected. After any other point was moved, deleted or flipped, or
+    a box or mask changed, the mask would hold on to what was taken back, so everything
+    restarts: all points, and the auto-prompting module's map where there is one.
 
     Parameters
     ----------
     record : ObjectRecord
         The object before the edit.
     prompts : Prompts
-        The prompts after it; their logits and answered points are not looked at.
+        The prompts after it; their logits, and which points are answered or added,
+        are not looked at.
     sources : sequence of {"auto", "user"}
         Who placed each point of `prompts`.
 
     Returns
     -------
     Prompts
-        The same prompts, with `logits` and `answered` set.
+        The same prompts, with `logits`, `answered` and `added` set.
     """
     earlier = record.answered
-    prompts = prompts.replace(logits=None, answered=None)
+    prompts = prompts.replace(logits=None, answered=None, added=None)
     if prompts.is_empty or (earlier is None and prompts.mask is not None):
         return prompts
     if earlier is None:
@@ -475,21 +478,27 @@ def feedback(
         and np.array_equal(prompts.mask, earlier.mask)
     )
     there, before = _point_counts(prompts), _point_counts(earlier)
-    kept = same_mask and np.array_equal(prompts.boxes, earlier.boxes)
-    kept = kept and all(there[point] >= count for point, count in before.items())
-    if kept and len(prompts.points) == len(earlier.points):
+    automatic = np.array([source == "auto" for source in sources], bool)
+    same = same_mask and np.array_equal(prompts.boxes, earlier.boxes)
+    old = before if earlier.added is None else _point_counts(earlier, ~earlier.added)
+    if same and old <= there and len(prompts.points) == len(earlier.points):
         left_out = before - _point_counts(earlier.to_send())
         return prompts.replace(
-            logits=earlier.logits, answered=_automatic_among(left_out, prompts, sources)
+            logits=earlier.logits,
+            answered=_among(left_out, prompts, automatic),
+            added=~_among(old, prompts),
         )
-    if kept and record.region is not None and record.logits is not None:
-        answered = answered_points(
-            _automatic_among(before, prompts, sources),
-            prompts.labels,
-            record.region.covers(prompts.points),
-        )
-        return prompts.replace(logits=record.logits, answered=answered)
-    return prompts.replace(logits=None if prompts.mask is not None else record.coarse)
+    if not (same and before <= there) or record.region is None or record.logits is None:
+        coarse = None if prompts.mask is not None else record.coarse
+        return prompts.replace(logits=coarse)
+    answered = answered_points(
+        _among(before, prompts, automatic),
+        prompts.labels,
+        record.region.covers(prompts.points),
+    )
+    return prompts.replace(
+        logits=record.logits, answered=answered, added=~_among(before, prompts)
+    )
 
 
 def answered_points(
@@ -528,20 +537,23 @@ def _point_keys(prompts: Prompts) -> list[_PointKey]:
     ]
 
 
-def _point_counts(prompts: Prompts) -> Counter[_PointKey]:
-    return Counter(_point_keys(prompts))
+def _point_counts(
+    prompts: Prompts, chosen: NDArray[np.bool_] | None = None
+) -> Counter[_PointKey]:
+    keys = _point_keys(prompts)
+    return Counter(keys if chosen is None else itertools.compress(keys, chosen))
 
 
-def _automatic_among(
-    known: Counter[_PointKey], prompts: Prompts, sources: Sequence[Source]
+def _among(
+    known: Counter[_PointKey],
+    prompts: Prompts,
+    eligible: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.bool_]:
-    """Tell which points are automatic and among the known ones, each counted once."""
+    """Tell which of the eligible points are among the known, each counted once."""
     left = known.copy()
     found = np.zeros(len(prompts.points), bool)
-    for index, (key, source) in enumerate(
-        zip(_point_keys(prompts), sources, strict=True)
-    ):
-        if source == "auto" and left[key] > 0:
+    for index, key in enumerate(_point_keys(prompts)):
+        if (eligible is None or eligible[index]) and left[key] > 0:
             left[key] -= 1
             found[index] = True
     return found
@@ -1088,7 +1100,7 @@ class Document:
         changes: dict[str, Any] = {}
         if points is not None:
             changes |= {"points": points, "labels": labels}
-            changes |= {"scores": None, "answered": None}
+            changes |= {"scores": None, "answered": None, "added": None}
         else:
             sources = record.sources
         if boxes is not None:

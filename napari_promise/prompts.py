@@ -71,12 +71,15 @@ class Prompts:
         The points that `logits`, an earlier result's, answer already: they belong
         to the object but are not sent to the model again, see `to_send`. None
         where there are none.
+    added : (N,) bool or None
+        The points that were added since `logits`, an earlier result's, were drawn: what
+        a correction asks for. None where there are none.
 
     Raises
     ------
     ValueError
         If shapes do not fit together, a value is out of its range, or points are
-        answered without logits that answer them.
+        answered by, or added to, logits that are not there.
 
     Examples
     --------
@@ -92,6 +95,7 @@ class Prompts:
     logits: NDArray[np.float32] | None = None
     scores: NDArray[np.float64] | None = None
     answered: NDArray[np.bool_] | None = None
+    added: NDArray[np.bool_] | None = None
 
     if TYPE_CHECKING:  # lists are as welcome as arrays
 
@@ -104,6 +108,7 @@ class Prompts:
             logits: ArrayLike | None = ...,
             scores: ArrayLike | None = ...,
             answered: ArrayLike | None = ...,
+            added: ArrayLike | None = ...,
         ) -> None: ...
 
     def __post_init__(self) -> None:
@@ -150,24 +155,25 @@ class Prompts:
                     "per point or none at all."
                 )
             set_(self, "scores", _frozen(scores))
-        if self.answered is not None:
-            set_(self, "answered", self._checked_answered(self.answered))
+        for name in ("answered", "added"):
+            if getattr(self, name) is not None:
+                set_(self, name, self._checked(name, getattr(self, name)))
 
-    def _checked_answered(self, flags: ArrayLike) -> NDArray[np.bool_] | None:
-        answered = np.array(flags, bool).reshape(-1)
-        if len(answered) != len(self.points):
+    def _checked(self, name: str, flags: ArrayLike) -> NDArray[np.bool_] | None:
+        checked = np.array(flags, bool).reshape(-1)
+        if len(checked) != len(self.points):
             raise ValueError(
-                f"{len(answered)} answered flags for {len(self.points)} points; give "
+                f"{len(checked)} {name} flags for {len(self.points)} points; give "
                 "one per point or none at all."
             )
-        if not answered.any():
+        if not checked.any():
             return None
         if self.logits is None:
             raise ValueError(
-                "points are answered but there are no logits; pass the logits of the "
-                "result that answers them, or answered=None."
+                f"points are {name} but there are no logits; pass the logits of the "
+                f"result that they belong to, or {name}=None."
             )
-        return _frozen(answered)
+        return _frozen(checked)
 
     @property
     def is_empty(self) -> bool:
@@ -210,6 +216,7 @@ class Prompts:
             labels=self.labels[left],
             scores=None if self.scores is None else self.scores[left],
             answered=None,
+            added=None if self.added is None else self.added[left],
         )
 
     def points_xy(self) -> NDArray[np.float64]:
@@ -262,6 +269,8 @@ class Prompts:
             data["scores"] = [None if np.isnan(s) else s for s in self.scores.tolist()]
         if self.answered is not None:
             data["answered"] = self.answered.tolist()
+        if self.added is not None:
+            data["added"] = self.added.tolist()
         if self.mask is not None:
             data["mask"] = {
                 "shape": list(self.mask.shape),
@@ -313,6 +322,7 @@ class Prompts:
                 logits=logits,
                 scores=scores,
                 answered=data.get("answered"),
+                added=data.get("added"),
             )
         except (
             KeyError,

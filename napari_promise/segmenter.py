@@ -27,6 +27,7 @@ from napari_promise.model.adapters import (
     load_adapter,
     tensor_bytes,
 )
+from napari_promise.model.local_correction import corrected_locally
 from napari_promise.model.sam import (
     Embedding,
     encode_image,
@@ -248,6 +249,7 @@ class Segmenter:
         *,
         ips: bool = True,
         multimask: bool | None = None,
+        local: bool = True,
     ) -> Segmentation:
         """Return the mask that answers the prompts.
 
@@ -267,6 +269,10 @@ class Segmenter:
             Choose among three masks by predicted quality, or take the single one.
             Left out, three are drawn where one click alone leaves open what is
             meant.
+        local : bool
+            With an adapter, let added points change the mask only where they point,
+            see `model.local_correction`. Off, or without an adapter, the answer is
+            what the decoder draws.
 
         Returns
         -------
@@ -287,7 +293,7 @@ class Segmenter:
             )
         return oom_fallback(
             lambda: self._segment(
-                emb.to(self.device), prompts.to_send(), ips, multimask
+                emb.to(self.device), prompts.to_send(), ips, multimask, local
             ),
             self._modules(),
             self._notify,
@@ -353,7 +359,12 @@ class Segmenter:
         )
 
     def _segment(
-        self, emb: Embedding, prompts: Prompts, ips: bool, multimask: bool | None
+        self,
+        emb: Embedding,
+        prompts: Prompts,
+        ips: bool,
+        multimask: bool | None,
+        local: bool,
     ) -> Segmentation:
         device = emb.image.device
         first = promise.takes_first(self._adapter, ips)
@@ -385,6 +396,8 @@ class Segmenter:
             best = chosen if best is None else torch.maximum(best, chosen)
             scores.append(float(iou[0, index]))
         assert best is not None
+        if local and self._adapter is not None and prompts.added is not None:
+            best = _corrected(best, prompts, emb)
         bbox, crop = promise.upsample(best, emb)
         height, width = emb.original_size
         region = None
@@ -411,6 +424,21 @@ class Segmenter:
 
     def _modules(self) -> list[torch.nn.Module]:
         return [self.sam] if self._adapter is None else [self.sam, self._adapter]
+
+
+def _corrected(answer: torch.Tensor, prompts: Prompts, emb: Embedding) -> torch.Tensor:
+    """Let the added points change the mask before only where they point."""
+    before, added = prompts.logits, prompts.added
+    assert before is not None
+    assert added is not None
+    if before.shape[1:] != answer.shape:
+        return answer  # of another model: there is no telling what it would keep
+    used = np.array(emb.input_size) / max(emb.input_size) * len(answer)
+    cells = ((prompts.points[added] + 0.5) / emb.original_size * used).astype(int)
+    cells = cells.clip(0, len(answer) - 1)
+    clicks = zip(*cells.T.tolist(), prompts.labels[added].tolist(), strict=True)
+    merged = corrected_locally(before[0], answer.float().cpu().numpy(), clicks)
+    return torch.from_numpy(merged).to(answer.device)
 
 
 def mask_to_logits(

@@ -244,6 +244,8 @@ class Settings:
         An adapter's name or folder; empty for stock SAM.
     ips : bool
         Whether the adapter's pattern shifting is used.
+    local : bool
+        Whether, with an adapter, added points change the mask only where they point.
     live : bool
         Whether an edit of prompts is answered at once.
     overlap : {"keep", "overwrite"}
@@ -260,6 +262,7 @@ class Settings:
     device: str = "auto"
     adapter: str = ""
     ips: bool = True
+    local: bool = True
     live: bool = True
     overlap: Overlap = "keep"
     disk_cache: bool = True
@@ -330,6 +333,7 @@ class SegmenterLike(Protocol):
         *,
         ips: bool = True,
         multimask: bool | None = None,
+        local: bool = True,
     ) -> Any:
         """Return the mask that answers the prompts."""
 
@@ -419,6 +423,7 @@ class _Request:
     revision: int
     prompts: Prompts
     ips: bool
+    local: bool
     again: bool = False
     propose: bool = False
     glimpse: int = 0  # the drag it belongs to
@@ -626,6 +631,7 @@ class Session:
             adapter=self.adapter_info,
             adapter_sha256=getattr(segmenter, "adapter_sha256", None),
             ips=self.settings.ips,
+            local=self.settings.local,
             image=described,
             overlap=self.settings.overlap,
         )
@@ -725,6 +731,7 @@ class Session:
                 record.revision,
                 record.prompts,
                 self.settings.ips,
+                self.settings.local,
                 again,
             )
             waiting = self._requests.get(key)
@@ -770,6 +777,7 @@ class Session:
                 record.revision,
                 asked,
                 self.settings.ips,
+                self.settings.local,
                 again=True,
                 glimpse=self._drag,
             )
@@ -813,6 +821,7 @@ class Session:
                 0 if record is None else record.revision,
                 Prompts(),
                 self.settings.ips,
+                self.settings.local,
                 propose=True,
             )
             self._want_model()
@@ -952,7 +961,7 @@ class Session:
                 self._adapter_wanted = other and self._segmenter is not None
             self._stop_task_for_others(replaced=name)
             self._wake.notify()
-        if name == "ips":
+        if name in ("ips", "local"):
             self._segment_active_again()
         elif name == "live" and self.settings.live:
             for record in self._document.objects:
@@ -1387,7 +1396,9 @@ class Session:
         assert request.object_id is not None
         if not _is_current(request):
             return
-        result = self._segmenter.segment(embedding, request.prompts, ips=request.ips)
+        result = self._segmenter.segment(
+            embedding, request.prompts, ips=request.ips, local=request.local
+        )
         answered = self._on_glimpsed if request.glimpse else self._on_segmented
         self._deliver(lambda: answered(request, result))
         if self._status.state == "error":
@@ -1621,5 +1632,6 @@ def _asks_the_same(request: _Request, other: _Request | None) -> bool:
         and other.object_id == request.object_id
         and other.revision == request.revision
         and other.ips == request.ips
+        and other.local == request.local
         and not other.glimpse
     )

@@ -264,6 +264,8 @@ def test_a_replay_says_when_model_or_adapter_is_another(
     assert "adapter toy then and none now" in one_line(capsys)
     assert run(*replay, tmp_path / "no-ips", "--adapter", adapter, "--no-ips") == 0
     assert "IPS True then and False now" in one_line(capsys)
+    assert run(*replay, tmp_path / "whole", "--adapter", adapter, "--no-local") == 0
+    assert "local corrections True then and False now" in one_line(capsys)
 
 
 def test_a_replay_on_another_image_is_done_and_said(

@@ -380,12 +380,12 @@ def test_every_click_of_the_user_is_sent_with_the_last_mask(answers) -> None:
 @pytest.mark.parametrize(
     ("points", "labels"),
     [
-        ([(5, 5), (6, 9), (15, 15), (1, 2)], [1, 1, 0, 1]),
+        ([(5, 5), (6, 10), (15, 15), (1, 1)], [1, 1, 0, 1]),
         ([(5, 5), (6, 9), (15, 15)], [1, 1, 0]),
-        ([(5, 5), (6, 9), (15, 15), (1, 1)], [1, 1, 0, 0]),
+        ([(5, 5), (6, 9), (15, 15), (1, 1)], [1, 0, 0, 1]),
         ([(5, 5), (15, 15), (1, 1)], [1, 0, 1]),
     ],
-    ids=["moved", "deleted", "flipped", "automatic deleted"],
+    ids=["automatic moved", "deleted", "automatic flipped", "automatic deleted"],
 )
 def test_after_a_point_is_changed_all_points_are_sent_again(points, labels) -> None:
     bench = Bench()
@@ -397,6 +397,37 @@ def test_after_a_point_is_changed_all_points_are_sent_again(points, labels) -> N
     assert prompts.to_send() is prompts
     assert prompts.points.tolist() == [list(point) for point in points]
     np.testing.assert_array_equal(prompts.logits, FOUND.logits)
+
+
+@pytest.mark.parametrize(
+    ("point", "label"), [((1, 2), 1), ((1, 1), 0)], ids=["moved", "flipped"]
+)
+def test_changing_what_was_added_last_redoes_its_correction(point, label) -> None:
+    bench = Bench()
+    object_id = auto_prompted(bench)
+    bench.click(object_id, (1.0, 1.0))
+    bench.answer(object_id, rectangle(0, 0, 8, 8), 6)
+    bench.document.edit_prompts(
+        object_id, points=[(5, 5), (6, 9), (15, 15), point], labels=[1, 1, 0, label]
+    )
+    prompts = bench.document.get(object_id).prompts
+    assert prompts.to_send().points.tolist() == [[5, 5], list(point)]
+    assert prompts.added.tolist() == [False, False, False, True]
+    np.testing.assert_array_equal(prompts.logits, logits(5))
+
+
+def test_what_was_added_since_the_mask_was_drawn_is_marked() -> None:
+    bench = Bench()
+    object_id = auto_prompted(bench)
+    for at in ((1.0, 1.0), (2.0, 2.0)):  # faster than the answers come
+        bench.click(object_id, at)
+    added = bench.document.get(object_id).prompts.added
+    assert added.tolist() == [False, False, False, True, True]
+    bench.answer(object_id, rectangle(0, 0, 8, 8), 6)
+    assert bench.document.get(object_id).prompts.added is not None
+    bench.click(object_id, (3.0, 3.0))
+    added = bench.document.get(object_id).prompts.added
+    assert added.tolist() == [False] * 5 + [True]
 
 
 def test_an_automatic_point_that_the_user_moved_is_sent_with_every_correction() -> None:

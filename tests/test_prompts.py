@@ -38,6 +38,8 @@ def test_flipping_to_xy_swaps_rows_and_columns() -> None:
         ({"points": [(1, 2)], "scores": [0.1, 0.2]}, "2 scores for 1 points"),
         ({"points": [(1, 2)], "answered": []}, "0 answered flags for 1 points"),
         ({"points": [(1, 2)], "answered": [True]}, "no logits"),
+        ({"points": [(1, 2)], "added": [True, True]}, "2 added flags for 1 points"),
+        ({"points": [(1, 2)], "added": [True]}, "points are added .* no logits"),
     ],
 )
 def test_bad_prompts_are_refused_with_the_remedy(arguments, message) -> None:
@@ -73,6 +75,7 @@ def test_answered_points_are_kept_but_not_sent() -> None:
         logits=np.ones((1, 4, 4)),
         scores=[0.5, 0.25, np.nan],
         answered=[True, False, True],
+        added=[False, True, False],
     )
     sent = prompts.to_send()
     assert sent == Prompts(
@@ -81,10 +84,13 @@ def test_answered_points_are_kept_but_not_sent() -> None:
         boxes=[(0, 0, 9, 9)],
         logits=np.ones((1, 4, 4)),
         scores=[0.25],
+        added=[True],
     )
     assert sent.to_send() is sent
     assert prompts != prompts.replace(answered=None)
-    assert prompts.replace(answered=[False] * 3) == prompts.replace(answered=None)
+    for name in ("answered", "added"):
+        nothing = prompts.replace(**{name: None})
+        assert prompts.replace(**{name: [False] * 3}) == nothing != prompts
 
 
 def test_logits_are_rounded_to_float16_before_anybody_uses_them() -> None:
@@ -107,11 +113,12 @@ def test_prompts_survive_json_exactly() -> None:
         logits=rng.normal(0, 20, (1, 16, 16)),
         scores=[0.25, np.nan, 0.75],
         answered=[True, False, False],
+        added=[False, False, True],
     )
     saved = json.loads(json.dumps(prompts.to_json()))
     assert Prompts.from_json(saved) == prompts
-    del saved["answered"]
-    assert Prompts.from_json(saved) == prompts.replace(answered=None)
+    del saved["answered"], saved["added"]  # as files of earlier versions
+    assert Prompts.from_json(saved) == prompts.replace(answered=None, added=None)
     assert Prompts.from_json(json.loads(json.dumps(Prompts().to_json()))) == Prompts()
 
 

@@ -15,7 +15,7 @@ import torch
 from napari_promise.model.adapters import Adapter, AdapterInfo
 from napari_promise.model.pattern_shift import PatternEmbedding
 from napari_promise.model.sam import Embedding, build_sam, freeze
-from napari_promise.prompts import Prompts
+from napari_promise.prompts import Prompts, round_logits
 from napari_promise.segmenter import Segmenter, mask_to_logits
 
 SHAPE = (90, 120)
@@ -184,6 +184,47 @@ def test_an_adapter_changes_the_answer_and_without_ips_it_does_not(segmenter) ->
     assert not np.array_equal(on.logits, plain.logits)
     adapted.adapter = None
     np.testing.assert_array_equal(adapted.segment(emb, prompts).logits, plain.logits)
+
+
+def test_with_an_adapter_an_added_point_changes_only_its_piece_of_the_mask(
+    segmenter, monkeypatch
+) -> None:
+    emb, adapted = embedding(), with_ips(segmenter)
+    first = adapted.segment(emb, Prompts(points=[(40, 60)]))
+    more = Prompts(
+        points=[(40, 60), (20, 30)],
+        labels=[1, 0],
+        logits=first.logits,
+        added=[False, True],
+    )
+    whole = adapted.segment(emb, more, local=False)
+    asked = []
+
+    def merged(before, after, clicks):
+        asked.append((before, after, list(clicks)))
+        return before
+
+    monkeypatch.setattr("napari_promise.segmenter.corrected_locally", merged)
+    found = adapted.segment(emb, more)
+    assert found.region == first.region, "what was merged becomes the mask"
+    np.testing.assert_array_equal(found.logits, first.logits)
+    ((before, after, clicks),) = asked
+    np.testing.assert_array_equal(before, first.logits[0])
+    np.testing.assert_array_equal(round_logits(after), whole.logits[0])
+    # 90 x 120 pixels lie on 192 x 256 cells
+    assert clicks == [(int(20.5 * 256 / 120), int(30.5 * 256 / 120), 0)]
+    adapted.segment(emb, more.replace(added=None))
+    assert len(asked) == 1, "nothing was added"
+
+
+def test_without_an_adapter_every_answer_is_stock_and_whole(segmenter) -> None:
+    emb = embedding()
+    first = segmenter.segment(emb, Prompts(points=[(40, 60)]))
+    more = Prompts(points=[(40, 60), (20, 30)], labels=[1, 0], logits=first.logits)
+    whole = segmenter.segment(emb, more)
+    found = segmenter.segment(emb, more.replace(added=[False, True]))
+    np.testing.assert_array_equal(found.logits, whole.logits)
+    assert found.region == whole.region
 
 
 def test_several_boxes_are_one_object_of_several_parts(segmenter) -> None:

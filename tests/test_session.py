@@ -91,7 +91,7 @@ class StandIn:
         self.restored += 1
         return Embedded(arrays["image"])
 
-    def segment(self, emb, prompts, *, ips=True):
+    def segment(self, emb, prompts, *, ips=True, local=True):
         self.segmented.append(prompts)
         self.segmenting.pass_through()
         if self.broken:
@@ -425,9 +425,9 @@ def test_a_click_on_a_plane_that_was_left_is_answered_from_that_plane(make) -> N
     bench = make()
     seen = []
     plain = bench.model.segment
-    bench.model.segment = lambda emb, prompts, *, ips=True: (
+    bench.model.segment = lambda emb, prompts, **options: (
         seen.append(int(emb.values[0])),
-        plain(emb, prompts, ips=ips),
+        plain(emb, prompts, **options),
     )[1]
     bench.model.encoding.hold()
     bench.open(10, 20, 30, plane=(0,), wait=False)

@@ -231,13 +231,17 @@ class _Encoder:
         scores = None
         if prompts.scores is not None:
             scores = [None if math.isnan(s) else s for s in prompts.scores.tolist()]
-        answered = prompts.answered
+        flags = {
+            name: None if found is None else found.tolist()
+            for name in ("answered", "added")
+            for found in (getattr(prompts, name),)
+        }
         return {
             "points": prompts.points.tolist(),
             "labels": prompts.labels.tolist(),
             "boxes": prompts.boxes.tolist(),
             "scores": scores,
-            "answered": None if answered is None else answered.tolist(),
+            **flags,
             "mask": self._array(prompts.mask),
             "logits": self._array(prompts.logits),
         }
@@ -352,6 +356,7 @@ class _Decoder:
             logits=_at(self._arrays, row["logits"]),
             scores=scores,
             answered=row["answered"],
+            added=row.get("added"),
         )
 
     def _region(self, row: Mapping[str, Any]) -> Region:

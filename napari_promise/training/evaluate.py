@@ -50,7 +50,9 @@ class Segments(Protocol):
     def encode(self, image: Any) -> Any:
         """Embed an image."""
 
-    def segment(self, emb: Any, prompts: Prompts, *, ips: bool = True) -> Drawn:
+    def segment(
+        self, emb: Any, prompts: Prompts, *, ips: bool = True, local: bool = True
+    ) -> Drawn:
         """Draw the mask of one object."""
 
     def propose(self, emb: Any) -> Prompts:
@@ -78,6 +80,9 @@ class PromptPlan:
         The object's bounding box.
     noc : bool
         Number of clicks: at most `MOST_CLICKS`, until the IoU is high enough.
+    local : bool
+        Whether clicks change the mask only where they point, as in the window with an
+        adapter; else the decoder's whole answer is taken.
     """
 
     automatic: bool = False
@@ -85,13 +90,14 @@ class PromptPlan:
     points: int = 0
     box: bool = False
     noc: bool = False
+    local: bool = False
 
     @classmethod
     def parse(cls, text: str) -> PromptPlan:
         """Read one way of prompting.
 
         ``auto``, ``auto+click:K``, ``auto+noc``, ``click:K``, ``gt:P``, ``box`` or
-        ``noc``.
+        ``noc``; after those with clicks ``+local``, for corrections that stay local.
 
         Raises
         ------
@@ -102,12 +108,13 @@ class PromptPlan:
             r"(?P<auto>auto)(\+click:(?P<more>[1-9]\d*)|\+(?P<then>noc))?"
             r"|click:(?P<clicks>[1-9]\d*)|gt:(?P<points>[1-9]\d*)|(?P<box>box)"
             r"|(?P<noc>noc)",
-            text,
+            text.removesuffix("+local"),
         )
-        if not found:
+        local = text.endswith("+local")
+        if not found or (local and "click" not in text and "noc" not in text):
             raise ValueError(
                 f"prompts {text!r} are unknown: use auto, auto+click:K, auto+noc, "
-                "click:K, gt:P, box or noc"
+                "click:K, gt:P, box or noc, after clicks also +local"
             )
         noc = bool(found["noc"] or found["then"])
         return cls(
@@ -116,6 +123,7 @@ class PromptPlan:
             points=int(found["points"] or 0),
             box=bool(found["box"]),
             noc=noc,
+            local=local,
         )
 
     @property
@@ -795,7 +803,7 @@ def _draw(
     def answer() -> None:
         nonlocal mask, logits
         record = document.get(object_id)
-        drawn = segmenter.segment(emb, record.prompts, ips=ips)
+        drawn = segmenter.segment(emb, record.prompts, ips=ips, local=plan.local)
         mask, logits = drawn.mask, drawn.logits
         region = Region.from_mask(mask)
         document.set_mask(

@@ -21,6 +21,7 @@ from napari_promise.document import answered_points
 from napari_promise.model import promise
 from napari_promise.model.auto_prompt import HeatmapAPM
 from napari_promise.model.batched_decode import decode_images
+from napari_promise.model.local_correction import corrected_locally
 from napari_promise.model.pattern_shift import PatternEmbedding
 from napari_promise.model.point_prompters import PointAPM
 from napari_promise.model.sam import Embedding
@@ -32,7 +33,8 @@ from napari_promise.training.losses import mask_loss, point_loss, signed_distanc
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
 
-CORRECTED = 0.4  # share of the IPS's views whose prompts hold a corrective click
+#: Shares of the IPS's views that are shown with 0, 1, 2, ... corrective clicks.
+ROUNDS = (0.35, 0.2, 0.15, 0.1, 0.08, 0.06, 0.06)
 FROM_MAP = 0.65  # share whose points come from the prompter, where it draws a map
 
 
@@ -239,30 +241,48 @@ class ShiftTask:
         """Read a view and draw its prompts, sometimes with a simulated correction."""
         emb = self.store.embedding(at, self.sam.device)
         target, inside = self.store.target_and_inside(at, self.grid)
-        points, labels, logits, automatic = self._prompts(emb, target[0], rng)
+        points, labels, logits, proposed = self._prompts(emb, target[0], rng)
         view = _Prompted(emb, target, inside, points, labels, logits)
-        if rng.random() >= CORRECTED:
-            return view
-        with torch.no_grad():  # one correction of what is drawn now
-            drawn = self._token_one([view])
-        mask = (drawn[0, 0] > 0).cpu().numpy() & (inside[0] > 0).numpy()
-        click = next_click(mask, target[0].numpy() >= 0.5)
+        automatic = np.full(len(labels), proposed)
+        for clicks in range(int(rng.choice(len(ROUNDS), p=ROUNDS))):
+            corrected = self._corrected(view, automatic, clicks)
+            if corrected is None:
+                break
+            view, automatic = corrected
+        return view
+
+    @torch.no_grad()
+    def _corrected(
+        self, view: _Prompted, automatic: NDArray[np.bool_], clicks: int
+    ) -> tuple[_Prompted, NDArray[np.bool_]] | None:
+        """Click once where what is drawn now is most wrong; None where it is right.
+
+        The last one of `clicks` earlier ones corrected the mask locally, see
+        `model.local_correction`.
+        """
+        drawn = self._token_one([view])
+        scale = max(view.emb.input_size) / self.grid
+        if clicks and view.logits is not None:
+            x, y = (int((at + 0.5) / scale) for at in view.points[-1])
+            before, after = (t[0, 0].cpu().numpy() for t in (view.logits, drawn))
+            merged = corrected_locally(before, after, [(y, x, int(view.labels[-1]))])
+            drawn = torch.from_numpy(merged).to(drawn.device)[None, None]
+        mask = (drawn[0, 0] > 0).cpu().numpy() & (view.inside[0] > 0).numpy()
+        click = next_click(mask, view.target[0].numpy() >= 0.5)
         if click is None:
-            return view
+            return None
         row, column = click[0]
-        scale = max(emb.input_size) / self.grid
         clicked = [[(column + 0.5) * scale, (row + 0.5) * scale]]
         # what is sent with the mask is what the user's click will send with it
-        cells = ((points + 0.5) / scale).astype(int).clip(0, self.grid - 1)
-        answered = answered_points(
-            np.full(len(labels), automatic), labels, mask[cells[:, 1], cells[:, 0]]
-        )
-        return replace(
+        cells = ((view.points + 0.5) / scale).astype(int).clip(0, self.grid - 1)
+        kept = ~answered_points(automatic, view.labels, mask[cells[:, 1], cells[:, 0]])
+        corrected = replace(
             view,
-            points=np.concatenate([points[~answered], clicked]),
-            labels=np.append(labels[~answered], click[1]),
+            points=np.concatenate([view.points[kept], clicked]),
+            labels=np.append(view.labels[kept], click[1]),
             logits=drawn.half().float(),
         )
+        return corrected, np.append(automatic[kept], False)
 
     def _prompts(
         self, emb: Embedding, target: torch.Tensor, rng: np.random.Generator

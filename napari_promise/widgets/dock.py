@@ -188,6 +188,7 @@ class PromiseWidget(QWidget):
         prompt.mask_requested.connect(actions.take_mask)
         prompt.clear_requested.connect(actions.clear)
         prompt.live_toggled.connect(lambda on: setattr(settings, "live", on))
+        prompt.local_toggled.connect(lambda on: setattr(settings, "local", on))
         prompt.segment_requested.connect(actions.segment)
         prompt.undo_requested.connect(actions.undo)
         prompt.redo_requested.connect(actions.redo)
@@ -309,6 +310,7 @@ class PromiseWidget(QWidget):
             settings.adapter,
         )
         self.model_panel.show_ips(settings.ips, available=self._adapter_has("ips"))
+        self.prompt_panel.show_local(settings.local, available=bool(settings.adapter))
         self._show_available()
 
     def _adapter_has(self, part: Literal["apm", "ips"]) -> bool:

@@ -39,7 +39,7 @@ class PromptPanel(QWidget):
     commit_requested, new_requested : Signal
     include_chosen : Signal(bool)
         What the next point says.
-    box_toggled, live_toggled : Signal(bool)
+    box_toggled, live_toggled, local_toggled : Signal(bool)
     """
 
     auto_requested = Signal()
@@ -49,6 +49,7 @@ class PromptPanel(QWidget):
     mask_requested = Signal()
     clear_requested = Signal()
     live_toggled = Signal(bool)
+    local_toggled = Signal(bool)
     segment_requested = Signal()
     undo_requested = Signal()
     redo_requested = Signal()
@@ -102,6 +103,13 @@ class PromptPanel(QWidget):
             "Segment again after every edit. Off, edits wait for “Segment”."
         )
         self.live.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        self.local = QCheckBox("local")
+        self.local.setToolTip(
+            "With an adapter: a further click changes the mask only where it points, "
+            "unless the answer is another mask altogether. Off, every click redraws "
+            "the whole mask."
+        )
+        self.local.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.segment = KeyButton(
             "Segment",
             key["segment"].shown,
@@ -136,8 +144,8 @@ class PromptPanel(QWidget):
         for index, stretch in enumerate((2, 3, 2)):
             prompts.setStretch(index, stretch)
         layout.addLayout(prompts)
-        segment = _row(self.live, self.segment)
-        segment.setStretch(1, 1)
+        segment = _row(self.live, self.local, self.segment)
+        segment.setStretch(2, 1)
         layout.addLayout(segment)
         for pair in ((self.undo, self.redo), (self.commit, self.new)):
             row = _row(*pair)
@@ -155,6 +163,7 @@ class PromptPanel(QWidget):
         self.mask.clicked.connect(self.mask_requested)
         self.clear.clicked.connect(self.clear_requested)
         self.live.toggled.connect(self._on_live_toggled)
+        self.local.toggled.connect(self.local_toggled)
         self.segment.clicked.connect(self.segment_requested)
         self.undo.clicked.connect(self.undo_requested)
         self.redo.clicked.connect(self.redo_requested)
@@ -179,6 +188,13 @@ class PromptPanel(QWidget):
         self.live.setChecked(live)
         self.live.blockSignals(False)
         self.segment.setEnabled(not live)
+
+    def show_local(self, on: bool, available: bool) -> None:
+        """Show whether corrections stay local, and whether there is an adapter."""
+        self.local.blockSignals(True)
+        self.local.setChecked(on and available)
+        self.local.blockSignals(False)
+        self.local.setEnabled(available)
 
     def show_history(self, undo: str, redo: str) -> None:
         """Show what would be undone and redone; empty strings for nothing."""

@@ -45,14 +45,21 @@ class PaintsDiscs:
             self.adapter_info = SimpleNamespace(name="toy")
         self.proposal = proposal
         self.seen: list[Prompts] = []
+        self.locally: list[bool] = []
 
     def encode(self, image: np.ndarray) -> tuple[int, ...]:
         return image.shape[:2]
 
     def segment(
-        self, emb: tuple[int, ...], prompts: Prompts, *, ips: bool = True
+        self,
+        emb: tuple[int, ...],
+        prompts: Prompts,
+        *,
+        ips: bool = True,
+        local: bool = True,
     ) -> Answer:
         self.seen.append(prompts)
+        self.locally.append(local)
         mask = np.zeros(emb, dtype=bool)
         rows, columns = np.mgrid[: emb[0], : emb[1]]
         for r0, c0, r1, c1 in prompts.boxes:
@@ -109,7 +116,8 @@ def test_automatic_and_prompted_scores_have_columns_of_their_own(
 
 @pytest.mark.parametrize(
     "text",
-    ["", "click", "click:0", "gt:-1", "automatic", "box:2", "noc:3", "auto+noc+noc"],
+    ["", "click", "click:0", "gt:-1", "automatic", "box:2", "noc:3", "auto+noc+noc"]
+    + ["+local", "auto+local", "gt:3+local", "noc+local+local"],
 )
 def test_unknown_prompts_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="use auto, auto"):
@@ -280,6 +288,12 @@ def test_clicks_are_counted_until_the_iou_is_reached_the_first_time() -> None:
     assert clicks_needed([], 0.85) is None
 
 
+def test_corrections_stay_local_where_the_plan_says_so(two_discs: Pair) -> None:
+    segmenter = PaintsDiscs()
+    evaluate_all([two_discs], segmenter, ["click:1", "click:1+local"])
+    assert segmenter.locally == [False] * 2 + [True] * 2
+
+
 def test_nobody_clicks_on_once_both_ious_are_reached(two_discs: Pair) -> None:
     segmenter = PaintsDiscs()
     (report,) = evaluate_all([two_discs], segmenter, ["noc"])
@@ -293,7 +307,12 @@ class PaintsTheSameAlways(PaintsDiscs):
     """Whatever is clicked."""
 
     def segment(
-        self, emb: tuple[int, ...], prompts: Prompts, *, ips: bool = True
+        self,
+        emb: tuple[int, ...],
+        prompts: Prompts,
+        *,
+        ips: bool = True,
+        local: bool = True,
     ) -> Answer:
         self.seen.append(prompts)
         mask = np.zeros(emb, dtype=bool)

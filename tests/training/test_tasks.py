@@ -28,7 +28,7 @@ def shift(monkeypatch):
     drawn = torch.full((1, 1, GRID, GRID), -5.0)
     drawn[..., 4:28, 4:14] = 5.0
     monkeypatch.setattr(task, "_token_one", lambda views: drawn)
-    monkeypatch.setattr(tasks, "CORRECTED", 1.0)
+    monkeypatch.setattr(tasks, "ROUNDS", (0.0, 1.0))
     points = np.array([[50.0, 30.0], [20.0, 30.0], [12.0, 12.0], [60.0, 60.0]])
     labels = np.array([1, 1, 1, 0])
 
@@ -37,6 +37,7 @@ def shift(monkeypatch):
         monkeypatch.setattr(task, "_prompts", lambda *_: given)
         return task._prompted(0, np.random.default_rng(0))
 
+    arrange.task = task
     return arrange
 
 
@@ -49,6 +50,29 @@ def test_a_correction_is_taught_with_what_a_click_sends(shift):
     assert 14 <= column < 28
     assert 4 <= row < 28
     assert view.logits is not None
+
+
+def test_a_later_correction_is_taught_on_a_mask_that_was_corrected_locally(
+    shift, monkeypatch
+):
+    task = shift.task
+
+    def square(*columns: tuple[int, int, float]) -> torch.Tensor:
+        drawn = torch.full((1, 1, GRID, GRID), -5.0)
+        for first, last, height in columns:
+            drawn[..., 4:28, first:last] = height
+        return drawn
+
+    # the click at the right brings two columns there, and one is lost at the left
+    answers = [square((4, 25, 5.0)), square((5, 27, 7.0))]
+    monkeypatch.setattr(task, "_token_one", lambda views: answers.pop(0))
+    monkeypatch.setattr(tasks, "ROUNDS", (0.0, 0.0, 1.0))
+    view = shift(automatic=False)
+    assert not answers
+    assert view.labels.tolist() == [1, 1, 1, 0, 1, 1]
+    assert view.logits[0, 0, 10, 26] == 7
+    assert view.logits[0, 0, 10, 4] == 5, "what was right is still there"
+    assert int(view.points[-1][0] / 2) == 27, "only the last column is missing"
 
 
 def test_points_from_the_truth_are_a_users_and_are_all_sent_again(shift):

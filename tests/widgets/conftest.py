@@ -65,6 +65,7 @@ class DiscSegmenter:
         self.encoded = 0
         self.delay = 0.0
         self.failure: str | None = None
+        self.asked: list[SimpleNamespace] = []
 
     @property
     def adapter_info(self) -> Any:
@@ -94,7 +95,9 @@ class DiscSegmenter:
         *,
         ips: bool = True,
         multimask: bool | None = None,
+        local: bool = True,
     ) -> Any:
+        self.asked.append(SimpleNamespace(prompts=prompts, ips=ips, local=local))
         rows, columns = np.ogrid[: emb.shape[0], : emb.shape[1]]
         mask = np.zeros(emb.shape, bool)
         if prompts.mask is not None:

@@ -233,6 +233,22 @@ def test_without_live_segment_answers_a_switch_of_ips(desk) -> None:
     desk.until(lambda: document.active.score != before)
 
 
+def test_the_box_local_decides_how_the_next_click_is_answered(desk) -> None:
+    local = desk.widget.prompt_panel.local
+    assert local.isChecked()
+    assert local.isEnabled()
+    desk.click(30, 40)
+    desk.click(50, 60)
+    model = desk.model
+    assert model.asked[-1].local
+    assert model.asked[-1].prompts.added.tolist() == [False, True]
+    local.click()
+    desk.until(lambda: not model.asked[-1].local)
+    desk.widget.session.settings.adapter = ""
+    desk.until(lambda: not local.isEnabled())
+    assert not local.isChecked()
+
+
 def test_undo_five_times_gives_the_earlier_masks_back_exactly(desk) -> None:
     masks = []
     for position, include in (
