@@ -156,6 +156,48 @@ def clicks(records: Sequence[Record]) -> tuple[Sequence[str], Rows]:
     return header, rows
 
 
+def local(records: Sequence[Record]) -> tuple[Sequence[str], Rows]:
+    """Clicks needed where a correction changes the mask only where it points."""
+    header = ("set", "variant", "IoU", "frozen SAM, from scratch", "from scratch")
+    header += ("from scratch, frozen decoder", "after automatic prompts", "never")
+    header += ("after automatic prompts, frozen decoder", "share of frozen SAM's")
+    rows = []
+    for record, name in _tests(_full(records), joint=True):
+        if "auto+noc+local" not in record["test"][name]:
+            continue
+        for figure, wanted in (("noc85", ".85"), ("noc90", ".90")):
+            scratch, after = f"gt_prompted_{figure}", f"corrected_{figure}"
+            rows.append(
+                (
+                    name,
+                    _variant(record),
+                    wanted,
+                    _cell(record, name, "noc", f"frozen_{scratch}"),
+                    _cell(record, name, "noc+local", scratch),
+                    _cell(record, name, "noc+local", f"frozen_{scratch}"),
+                    _cell(record, name, "auto+noc+local", after),
+                    _cell(record, name, "auto+noc+local", f"{after}_failures"),
+                    _cell(record, name, "auto+noc+local", f"frozen_{after}"),
+                    _clicks_left(record, [name], figure),
+                )
+            )
+            if name == record["sets"][-1] and len(record["sets"]) > 1:
+                together = _clicks_left(record, record["sets"], figure)
+                rows.append(("together", _variant(record), wanted, *"–" * 6, together))
+    return header, rows
+
+
+def _clicks_left(record: Record, names: Sequence[str], figure: str) -> str:
+    """Clicks after automatic prompts as a share of frozen SAM's from scratch."""
+    left = stock = 0.0
+    for name in names:
+        after = record["test"][name]["auto+noc+local"]["summary"]
+        scratch = record["test"][name]["noc"]["summary"]
+        left += after["objects"] * after[f"corrected_{figure}"]
+        stock += scratch["objects"] * scratch[f"frozen_gt_prompted_{figure}"]
+    return f"{100 * left / stock:.0f} %" if stock else "–"
+
+
 def joint(records: Sequence[Record]) -> tuple[Sequence[str], Rows]:
     """One adapter for all domains beside one for each."""
     header = ("set", "P", "variant", "one domain", "all domains")
@@ -360,6 +402,15 @@ TABLES: tuple[
         "prompts are no clicks, and measure all objects of an image as one.",
         f"{_RUN} --domain polyp skin --variant apm+ips --noc",
         clicks,
+    ),
+    (
+        "Corrections that stay local",
+        "Clicks as above, but as the window answers them with an adapter: a further "
+        "click changes the mask only where it points, unless the answer is another "
+        "mask altogether (`napari_promise/model/local_correction.py`). Beside them "
+        "frozen SAM from scratch, whose every answer is whole: the share is of that.",
+        f"{_RUN} --domain polyp skin --variant bundled --noc",
+        local,
     ),
     (
         "One domain against all",

@@ -76,7 +76,8 @@ def ways(variant: str, points: int, noc: bool) -> list[str]:
     if variant == "frozen":
         found.append("box")
     if noc:
-        found += ["noc", "auto+noc"] if automatic else ["noc"]
+        found += ["noc", "noc+local"] if variant != "frozen" else ["noc"]
+        found += ["auto+noc", "auto+noc+local"] if automatic else []
     return found
 
 

@@ -171,3 +171,26 @@ def test_a_command_is_kept_without_the_folders_of_one_computer(monkeypatch) -> N
     assert runs.command() == (
         "python -m scripts.run_ablation --domain skin --points 3 5"
     )
+
+
+def test_clicks_left_are_a_share_of_frozen_sams_alone_and_all_sets_together() -> None:
+    def test(objects: int, stock: float, left: float) -> dict[str, Any]:
+        scratch = {"objects": objects} | {
+            f"frozen_gt_prompted_{noc}": stock for noc in ("noc85", "noc90")
+        }
+        after = {"objects": objects} | {
+            f"corrected_{noc}": left for noc in ("noc85", "noc90")
+        }
+        return {"noc": _told(**scratch), "auto+noc+local": _told(**after)}
+
+    tests = {"a": test(100, 10.0, 4.0), "b": test(300, 8.0, 6.0)}
+    record = _record("apm+ips", "polyp", sets=["a", "b"], test=tests)
+    _, rows = results.local([record, _record("apm+ips")])
+    shares = [(row[0], row[2], row[-1]) for row in rows]
+    assert shares[:3] == [
+        ("a", ".85", "40 %"),
+        ("a", ".90", "40 %"),
+        ("b", ".85", "75 %"),
+    ]
+    assert ("together", ".85", "65 %") in shares  # (400 + 1800) / (1000 + 2400)
+    assert len(rows) == 6, "runs that did not measure it have no row"
