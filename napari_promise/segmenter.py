@@ -436,7 +436,12 @@ def _corrected(answer: torch.Tensor, prompts: Prompts, emb: Embedding) -> torch.
     used = np.array(emb.input_size) / max(emb.input_size) * len(answer)
     cells = ((prompts.points[added] + 0.5) / emb.original_size * used).astype(int)
     cells = cells.clip(0, len(answer) - 1)
-    clicks = zip(*cells.T.tolist(), prompts.labels[added].tolist(), strict=True)
+    clicks = [
+        (row, column, label)
+        for (row, column), label in zip(
+            cells.tolist(), prompts.labels[added].tolist(), strict=True
+        )
+    ]
     merged = corrected_locally(before[0], answer.float().cpu().numpy(), clicks)
     return torch.from_numpy(merged).to(answer.device)
 

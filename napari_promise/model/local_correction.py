@@ -4,7 +4,8 @@ A decoder redraws the whole mask after each click, and what was right elsewhere 
 change with it. Where a new answer is much like the mask before, only the piece that the
 click asked for is taken from it; where it is another mask altogether, the click meant
 something else, and all of it is taken. Interactive methods call this progressive
-merging [1]_. The module knows no models, prompts or images.
+merging [1]_. A decoder may also pass over a click: then a small piece around it is
+changed all the same. The module knows no models, prompts or images.
 
 References
 ----------
@@ -14,7 +15,7 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +23,14 @@ from scipy import ndimage
 
 ALIKE = 0.8  # IoU from which a new answer corrects the mask before
 REACH = 2  # cells: how far from a click its piece may begin, and how far it is blended
+LEAST = 4  # cells around a click that the decoder passed over, at most changed for it
+SURE = 2.0  # logit given to them
 
 
 def corrected_locally(
     before: NDArray[np.float32],
     after: NDArray[np.float32],
-    clicks: Iterable[tuple[int, int, int]],
+    clicks: Sequence[tuple[int, int, int]],
 ) -> NDArray[np.float32]:
     """Take from a new answer what the clicks asked for, and keep the rest.
 
@@ -35,15 +38,28 @@ def corrected_locally(
     ----------
     before, after : (h, w) float32
         Logits of the mask that was clicked on, and of the answer.
-    clicks : iterable of (row, column, label)
+    clicks : sequence of (row, column, label)
         Cells of the clicks that were added, 1 include and 0 exclude.
 
     Returns
     -------
     (h, w) float32
-        `before` with the pieces of `after` at the clicks; `after` itself where the two
-        masks overlap by an IoU below `ALIKE`, or where nothing changed at a click.
+        `before` with the pieces of `after` at the clicks; all of `after` where the two
+        masks overlap by an IoU below `ALIKE`, or where nothing changed at a click. The
+        cell of every click is on the side that its label says.
     """
+    found = _merged(before, after, clicks)
+    for click in clicks:
+        found = _obeyed(found, after, click)
+    return found
+
+
+def _merged(
+    before: NDArray[np.float32],
+    after: NDArray[np.float32],
+    clicks: Sequence[tuple[int, int, int]],
+) -> NDArray[np.float32]:
+    """Keep `before` but for the pieces at the clicks, where the masks are alike."""
     old, new = before > 0, after > 0
     either = np.count_nonzero(old | new)
     if not either or np.count_nonzero(old & new) < ALIKE * either:
@@ -53,10 +69,29 @@ def corrected_locally(
         pieces, _ = ndimage.label(new & ~old if label == 1 else old & ~new)
         piece = pieces[row, column]
         if not piece:
-            top, left = max(0, row - REACH), max(0, column - REACH)
-            near = pieces[top : row + REACH + 1, left : column + REACH + 1]
+            near = pieces[_around(row, REACH), _around(column, REACH)]
             piece = near.max(initial=0)
         if not piece:
             return after
         taken |= pieces == piece
     return np.where(ndimage.binary_dilation(taken, iterations=REACH), after, before)
+
+
+def _obeyed(
+    found: NDArray[np.float32], after: NDArray[np.float32], click: tuple[int, int, int]
+) -> NDArray[np.float32]:
+    """Change the cells around a click that was passed over, the likeliest of them."""
+    row, column, label = click
+    sign = 1 if label == 1 else -1
+    if found[row, column] * sign > 0:
+        return found
+    rows, columns = np.ogrid[: found.shape[0], : found.shape[1]]
+    wrong = (rows - row) ** 2 + (columns - column) ** 2 <= LEAST**2
+    wrong &= found * sign <= 0
+    likely, _ = ndimage.label(wrong & (after * sign >= after[row, column] * sign))
+    piece = ndimage.binary_dilation(likely == likely[row, column]) & wrong
+    return np.where(piece, np.float32(sign * SURE), found)
+
+
+def _around(at: int, reach: int) -> slice:
+    return slice(max(0, at - reach), at + reach + 1)

@@ -22,6 +22,7 @@ KINDS = {
     "map": (140, 86, 75),
     "automatic": (214, 39, 40),
     "corrected": (31, 119, 180),
+    "refined": (23, 190, 207),
     "gt_prompted": (44, 160, 44),
 }
 COLUMNS = ("epoch", "phase", "loss", *KINDS, *(f"frozen_{k}" for k in (*KINDS,)[1:]))

@@ -75,7 +75,9 @@ if TYPE_CHECKING:
 
 SCORED_IN_TRAINING = 40  # held-out images looked at after each pass
 #: What early stopping and the choice of modules look at.
-KINDS = ("automatic", "corrected", "gt_prompted")
+KINDS = ("automatic", "refined", "gt_prompted")
+#: Clicks after automatic prompts that make a mask ``refined``.
+CLICKS = 3
 #: Share of the time that writing the state may take.
 SAVING = 0.05
 
@@ -94,7 +96,8 @@ class Progress:
         Mean of the pass so far.
     held_out : dict
         Latest held-out Dice: ``map``, ``automatic``, ``corrected`` (one click more),
-        ``gt_prompted``, and each but the first again with ``frozen_`` before it.
+        ``refined`` (`CLICKS` more), ``gt_prompted``, and each but the first again with
+        ``frozen_`` before it. Clicks correct locally, as in the window.
     eta : float or None
         Seconds to the end of the run, if no phase stops early; None while nothing is
         known.
@@ -663,7 +666,7 @@ class _Run:
         chosen = np.linspace(0, store.count - 1, count).round().astype(int)
         plans = [f"gt:{self.config.points}"]
         if adapter.apm is not None:
-            plans.append("auto+click:1")
+            plans.append(f"auto+click:{CLICKS}+local")
         result: dict[str, float] = {}
         for text in plans:
             plan = PromptPlan.parse(text)
@@ -742,14 +745,19 @@ def _figures(plan: str, scores: Sequence[Score]) -> dict[str, float]:
     """Mean Dice under the names of `Progress.held_out`."""
     result: dict[str, float] = {}
     summary = EvaluationReport(plan, None, None, tuple(scores)).summary
-    for name in ("gt_prompted", "corrected"):
-        for kind in ("", "frozen_"):
-            if f"{kind}{name}_dice" in summary:
-                result[kind + name] = summary[f"{kind}{name}_dice"]
-    if PromptPlan.parse(plan).automatic and scores:
-        result["automatic"] = summary["dice_by_step"][0]
-        if "frozen_dice_by_step" in summary:
-            result["frozen_automatic"] = summary["frozen_dice_by_step"][0]
+    for kind in ("", "frozen_"):
+        if f"{kind}gt_prompted_dice" in summary:
+            result[f"{kind}gt_prompted"] = summary[f"{kind}gt_prompted_dice"]
+        steps = summary.get(f"{kind}dice_by_step")
+        if steps:
+            # where nobody had to click, the last score stays
+            steps = [*steps, *steps[-1:] * (CLICKS + 1 - len(steps))]
+            for name, clicks in (
+                ("automatic", 0),
+                ("corrected", 1),
+                ("refined", CLICKS),
+            ):
+                result[kind + name] = steps[clicks]
     if "positives_on_object" in summary:
         result["positives_on_object"] = summary["positives_on_object"]
     return result

@@ -45,20 +45,47 @@ def test_every_click_gets_its_piece() -> None:
     [
         (BEFORE, logits((2, 2, 38, 38)), (5, 5, 1)),
         (logits(), logits((10, 10, 30, 30)), (20, 20, 1)),
-        (BEFORE, logits((10, 10, 30, 32)), (2, 2, 1)),
-        (BEFORE, logits((10, 10, 30, 32)), (20, 31, 0)),
-        (logits(), logits(), (20, 20, 1)),
+        (logits(), logits(), (20, 20, 0)),
     ],
-    ids=["another mask", "nothing before", "not at the click", "not asked", "empty"],
+    ids=["another mask", "nothing before", "empty"],
 )
 def test_otherwise_the_whole_answer_is_taken(before, after, click) -> None:
     assert corrected_locally(before, after, [click]) is after
 
 
+@pytest.mark.parametrize(
+    ("after", "click"),
+    [
+        (logits((10, 10, 30, 32)), (3, 3, 1)),
+        (logits((10, 10, 30, 32)), (20, 20, 0)),
+        (logits((2, 2, 38, 38)), (5, 5, 0)),
+        (logits(), (0, 39, 1)),
+    ],
+    ids=["beside the mask", "on the mask", "another mask", "nothing left"],
+)
+def test_a_click_that_was_passed_over_is_obeyed_around_itself(after, click) -> None:
+    found = corrected_locally(BEFORE, after, [click])
+    row, column, label = click
+    assert (found[row, column] > 0) == (label == 1)
+    rows, columns = np.nonzero(found != after)
+    assert 1 < len(rows) <= 49
+    assert np.hypot(rows - row, columns - column).max() <= 4
+
+
+def test_obeying_prefers_the_likeliest_cells() -> None:
+    after = BEFORE.copy()
+    after[4, 5:9] = -1  # nearly taken by the decoder, and only that
+    found = corrected_locally(BEFORE, after, [(4, 6, 1)])
+    assert (found[4, 5:9] > 0).all()
+    assert not found[7, 6] > 0
+
+
 def test_a_click_a_little_beside_its_piece_still_takes_it() -> None:
     after = logits((10, 10, 30, 32), (30, 18, 32, 22))
-    found = corrected_locally(BEFORE, after, [(20, 33, 1)])
-    np.testing.assert_array_equal(found > 0, logits((10, 10, 30, 32)) > 0)
+    found = corrected_locally(BEFORE, after, [(20, 33, 1)]) > 0
+    assert found[10:30, 10:32].all()
+    assert found[20, 33]
+    assert not found[30:].any(), "what changed elsewhere is left as it was"
 
 
 def test_the_corner_of_the_grid_is_no_exception() -> None:
