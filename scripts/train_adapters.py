@@ -13,7 +13,8 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +47,13 @@ class Domain:
         Under which it may be used: those of its sets.
     note : str
         What it was shown.
+    recipe : mapping
+        Fields of `TrainConfig` that it is trained with, where no option says otherwise.
     """
 
     terms: str
     note: str
+    recipe: Mapping[str, Any] = field(default_factory=dict)
 
 
 RESEARCH = "Research and educational use only, as the terms of"
@@ -57,6 +61,7 @@ DOMAINS = {
     "polyp": Domain(
         f"{RESEARCH} Kvasir-SEG and CVC-ClinicDB, on which it was trained.",
         "Colonoscopy frames, white light.",
+        {"apm_blocks": 3, "apm_epochs": 14, "views": 4, "ips_epochs": 8},
     ),
     "skin": Domain(
         f"{RESEARCH} PH2, on which it was trained.",
@@ -165,18 +170,20 @@ def fit(name: str, options: argparse.Namespace, folder: Path) -> None:
         earlier = read_info(options.start / name).trained_on
         trained_on = f"{earlier.partition('; moved to')[0]}; moved to this base with "
         trained_on += f"{counts} images"
+    recipe: dict[str, Any] = {
+        "views": _views(sum(map(len, parts["train"].values()))),
+        "ips_epochs": 4,
+    }
+    recipe |= domain.recipe
+    for option in ("views", "apm_blocks", "apm_epochs", "apm_rate", "ips_epochs"):
+        if getattr(options, option) is not None:
+            recipe[option] = getattr(options, option)
     config = TrainConfig(
         pairs=tuple(p for pairs in parts["train"].values() for p in pairs),
         held_out=tuple(p for pairs in parts["val"].values() for p in pairs),
         name=name,
         output=folder,
         model=options.model,
-        views=options.views or _views(sum(map(len, parts["train"].values()))),
-        apm_blocks=options.apm_blocks,
-        apm_epochs=options.apm_epochs,
-        apm_rate=options.apm_rate,
-        ips_epochs=options.ips_epochs,
-        ips_images=options.ips_images,
         start=None if options.start is None else options.start / name,
         seed=options.seed,
         cache=options.cache,
@@ -184,6 +191,7 @@ def fit(name: str, options: argparse.Namespace, folder: Path) -> None:
         trained_on=trained_on,
         licence=domain.terms,
         note=f"{domain.note} Not a medical device.",
+        **recipe,
     )
     started = said = time.monotonic()
     for progress in train(config):
@@ -211,16 +219,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=BUNDLED, help="folder of adapters")
     parser.add_argument("--model", default="promise-tiny")
     parser.add_argument("--views", type=int, help="of each image")
-    parser.add_argument("--apm-blocks", type=int, default=TrainConfig.apm_blocks)
-    parser.add_argument("--apm-epochs", type=int, default=TrainConfig.apm_epochs)
+    parser.add_argument("--apm-blocks", type=int)
+    parser.add_argument("--apm-epochs", type=int)
     parser.add_argument(
         "--apm-rate",
         type=float,
         help="with --start and a base whose transformer is the same, 1e-6 for one pass "
         "keeps the prompter as it is",
     )
-    parser.add_argument("--ips-epochs", type=int, default=4)
-    parser.add_argument("--ips-images", type=int, default=300)
+    parser.add_argument("--ips-epochs", type=int)
     parser.add_argument(
         "--start", type=Path, help="folder of earlier adapters to go on from, by name"
     )

@@ -25,10 +25,10 @@ def test_the_table_has_a_row_for_each_pass(tmp_path: Path) -> None:
     write_curves(tmp_path / "new", ROWS)
     lines = (tmp_path / "new" / "curves.csv").read_text().splitlines()
     assert lines[0] == (
-        "epoch,phase,loss,map,automatic,corrected,gt_prompted,"
-        "frozen_automatic,frozen_corrected,frozen_gt_prompted"
+        "epoch,phase,loss,map,automatic,corrected,refined,gt_prompted,"
+        "frozen_automatic,frozen_corrected,frozen_refined,frozen_gt_prompted"
     )
-    assert lines[2] == "2,apm,0.6000,0.7000,,,,,,"
+    assert lines[2] == "2,apm,0.6000,0.7000" + 8 * ","
     assert lines[3] == "1,ips,0.4000,,0.7500,,,0.2000,,"
     assert sorted(p.name for p in (tmp_path / "new").iterdir()) == [
         "curves.csv",
