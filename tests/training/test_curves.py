@@ -29,7 +29,7 @@ def test_the_table_has_a_row_for_each_pass(tmp_path: Path) -> None:
         "frozen_automatic,frozen_corrected,frozen_refined,frozen_gt_prompted"
     )
     assert lines[2] == "2,apm,0.6000,0.7000" + 8 * ","
-    assert lines[3] == "1,ips,0.4000,,0.7500,,,0.2000,,"
+    assert lines[3] == "1,ips,0.4000,,0.7500,,,,0.2000,,,"
     assert sorted(p.name for p in (tmp_path / "new").iterdir()) == [
         "curves.csv",
         "curves.png",
