@@ -862,7 +862,8 @@ def evaluate(
     prompts: Annotated[
         list[str],
         typer.Option(
-            help="auto, auto+click:K, auto+noc, click:K, gt:P, box or noc; several by "
+            help="auto, auto+click:K, auto+noc, click:K, gt:P, box or noc, and after "
+            "clicks +local for corrections as the window makes them; several by "
             "commas, or the option again. noc counts clicks until an IoU of .85 and "
             ".90.",
         ),
@@ -917,6 +918,11 @@ def evaluate(
                 raise ValueError(
                     f"--prompts {text} needs an adapter that proposes points: add "
                     "--adapter."
+                )
+            if plan.local and adapter is None:
+                raise ValueError(
+                    f"--prompts {text}: corrections are local with an adapter only: "
+                    "add --adapter, or leave +local out."
                 )
         page = None if overlays is None else overlays / report.PAGE
         if overlays is not None and overlays.exists() and not overlays.is_dir():

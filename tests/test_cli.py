@@ -190,6 +190,10 @@ def test_the_demo_is_handed_its_options(tmp_path, monkeypatch) -> None:
             "adapter",
         ),
         (
+            ["evaluate", "--images", "IN", "--masks", "IN", "--prompts", "noc+local"],
+            "leave +local out",
+        ),
+        (
             ["evaluate", "--images", "no", "--masks", "IN", "--prompts", "box"],
             "no folder",
         ),
