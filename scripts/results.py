@@ -181,7 +181,7 @@ def local(records: Sequence[Record]) -> tuple[Sequence[str], Rows]:
                     _clicks_left(record, [name], figure),
                 )
             )
-            if name == record["sets"][-1] and len(record["sets"]) > 1:
+            if name == max(record["sets"]) and len(record["sets"]) > 1:
                 together = _clicks_left(record, record["sets"], figure)
                 rows.append(("together", _variant(record), wanted, *"–" * 6, together))
     return header, rows
