@@ -231,17 +231,14 @@ class _Encoder:
         scores = None
         if prompts.scores is not None:
             scores = [None if math.isnan(s) else s for s in prompts.scores.tolist()]
-        flags = {
-            name: None if found is None else found.tolist()
-            for name in ("answered", "added")
-            for found in (getattr(prompts, name),)
-        }
+        answered, added = prompts.answered, prompts.added
         return {
             "points": prompts.points.tolist(),
             "labels": prompts.labels.tolist(),
             "boxes": prompts.boxes.tolist(),
             "scores": scores,
-            **flags,
+            "answered": None if answered is None else answered.tolist(),
+            "added": None if added is None else added.tolist(),
             "mask": self._array(prompts.mask),
             "logits": self._array(prompts.logits),
         }
