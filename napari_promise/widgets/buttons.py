@@ -1,13 +1,22 @@
-"""Buttons that show their shortcut as a key cap. Knows no action and no key binding."""
+"""Buttons that show their shortcut as a key cap, and boxes that are set without a word.
+
+Knows no action and no key binding.
+"""
 
 from __future__ import annotations
 
-from qtpy.QtCore import QSize, Qt
+from qtpy.QtCore import QSignalBlocker, QSize, Qt
 from qtpy.QtGui import QColor, QFontMetrics, QPainter, QPaintEvent, QPalette
-from qtpy.QtWidgets import QPushButton, QRadioButton, QWidget
+from qtpy.QtWidgets import QAbstractButton, QPushButton, QRadioButton, QWidget
 
 _MARGIN = 8
 _GAP = 8
+
+
+def show_checked(button: QAbstractButton, on: bool) -> None:
+    """Show a button checked or not, without telling anybody that it was."""
+    with QSignalBlocker(button):
+        button.setChecked(on)
 
 
 class KeyCap:

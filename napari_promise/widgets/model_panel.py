@@ -25,6 +25,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_promise.widgets.buttons import show_checked
+
 #: Colours of the status dot; the words beside it say the same.
 _DOTS = {
     "idle": "#999999",
@@ -218,9 +220,7 @@ class ModelPanel(QWidget):
 
     def show_ips(self, on: bool, available: bool) -> None:
         """Show whether IPS is on, and whether the adapter has any."""
-        self.ips.blockSignals(True)
-        self.ips.setChecked(on and available)
-        self.ips.blockSignals(False)
+        show_checked(self.ips, on and available)
         self.ips.setEnabled(available)
 
     def show_status(self, state: str, message: str, tooltip: str = "") -> None:

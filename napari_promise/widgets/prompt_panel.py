@@ -15,7 +15,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_promise.widgets.buttons import KeyButton, PolarityButton
+from napari_promise.widgets.buttons import KeyButton, PolarityButton, show_checked
 from napari_promise.widgets.keys import SHORTCUTS
 
 _AUTO = (
@@ -178,22 +178,16 @@ class PromptPanel(QWidget):
 
     def show_box(self, drawing: bool) -> None:
         """Show whether a box is being drawn."""
-        self.box.blockSignals(True)
-        self.box.setChecked(drawing)
-        self.box.blockSignals(False)
+        show_checked(self.box, drawing)
 
     def show_live(self, live: bool) -> None:
         """Show whether edits are answered at once."""
-        self.live.blockSignals(True)
-        self.live.setChecked(live)
-        self.live.blockSignals(False)
+        show_checked(self.live, live)
         self.segment.setEnabled(not live)
 
     def show_local(self, on: bool, available: bool) -> None:
         """Show whether corrections stay local, and whether there is an adapter."""
-        self.local.blockSignals(True)
-        self.local.setChecked(on and available)
-        self.local.blockSignals(False)
+        show_checked(self.local, on and available)
         self.local.setEnabled(available)
 
     def show_history(self, undo: str, redo: str) -> None:
