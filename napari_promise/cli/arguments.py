@@ -1,0 +1,34 @@
+"""The options that commands share, and what becomes of arguments that are wrong."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+
+ModelOption = Annotated[
+    str, typer.Option("--model", "-m", help="A model's name or a checkpoint file.")
+]
+AdapterOption = Annotated[
+    str | None, typer.Option("--adapter", "-a", help="An adapter's name or folder.")
+]
+DeviceOption = Annotated[
+    str, typer.Option("--device", help="auto, cpu, cuda or mps.", show_default=True)
+]
+SkipUnpairedOption = Annotated[
+    bool, typer.Option("--skip-unpaired", help="Leave out images without a mask.")
+]
+ForceOption = Annotated[
+    bool, typer.Option("--force", "-f", help="Do it again, replacing what is there.")
+]
+
+
+@contextlib.contextmanager
+def checked_arguments() -> Iterator[None]:
+    """Turn what a check of arguments raises into exit status 2."""
+    try:
+        yield
+    except (ValueError, FileNotFoundError, NotADirectoryError) as error:
+        raise typer.BadParameter(str(error)) from error

@@ -1,0 +1,92 @@
+"""Which file every image becomes. Reads no more of an image than its header."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+_PLANE_FORMATS = ("png", "tif", "npy", "nii", "nii.gz")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image and the files that it becomes."""
+
+    image: Path
+    labels: Path
+
+    @property
+    def prompts(self) -> Path:
+        """The file of the prompts, beside the labels."""
+        from napari_promise.data.pairs import stem_of
+
+        return self.labels.with_name(stem_of(self.labels) + ".prompts.json")
+
+
+def find_jobs(images: list[Path], output: Path, format_: str | None) -> list[Job]:
+    """Say which file every image becomes; two may not become the same."""
+    from napari_promise.data.export import LABEL_SUFFIXES
+    from napari_promise.data.pairs import find_images, stem_of
+
+    if format_ is not None and format_.lstrip(".") not in _PLANE_FORMATS:
+        raise ValueError(
+            f"--format {format_} is unknown: use one of {', '.join(_PLANE_FORMATS)}."
+        )
+    found = find_images(images)
+    for image in found:
+        if not image.is_file():
+            raise ValueError(f"{image} does not exist: check the name.")
+    if output.name.lower().endswith(tuple(LABEL_SUFFIXES)) and not output.is_dir():
+        if len(found) > 1:
+            raise ValueError(
+                f"--output {output} is one file for {len(found)} images: give a folder."
+            )
+        return [Job(found[0], output)]
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"--output {output} is a file: give a folder.")
+    jobs: dict[Path, Job] = {}
+    for image in found:
+        suffix = f".{(format_ or _format_for(image)).lstrip('.')}"
+        job = Job(image, output / (stem_of(image) + suffix))
+        earlier = jobs.setdefault(job.labels, job)
+        if earlier is not job:
+            raise ValueError(
+                f"{earlier.image} and {image} would both become {job.labels}: segment "
+                "them into different folders."
+            )
+        if job.labels.resolve() == image.resolve():
+            raise ValueError(
+                f"{image} would be replaced by its own result: give another --output."
+            )
+    return list(jobs.values())
+
+
+def _format_for(image: Path) -> str:
+    """Choose a format by what the file holds, reading no more than its header."""
+    if is_nifti(image):
+        return "nii.gz"
+    name = image.name.lower()
+    planes = 1
+    with contextlib.suppress(Exception):  # said when the file is read
+        if name.endswith((".tif", ".tiff")):
+            import tifffile
+
+            with tifffile.TiffFile(image) as file:
+                series = file.series[0]
+                axes = zip(series.axes, series.shape, strict=True)
+                # S are the samples of a colour, wherever they are stored.
+                shape = tuple(length for axis, length in axes if axis != "S")
+                planes = math.prod(shape[:-2])
+        elif name.endswith(".npy"):
+            import numpy as np
+
+            shape = np.load(image, mmap_mode="r").shape
+            planes = math.prod(shape[: -3 if shape[-1] in (3, 4) else -2])
+    return "png" if planes == 1 else "tif"
+
+
+def is_nifti(path: Path) -> bool:
+    """Tell from its name whether a file is NIfTI."""
+    return path.name.lower().endswith((".nii", ".nii.gz"))

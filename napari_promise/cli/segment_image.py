@@ -1,0 +1,167 @@
+"""One image segmented, plane by plane: its labels, prompts and provenance as files."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from napari_promise.cli.segment_files import Job, is_nifti
+from napari_promise.cli.segment_request import Request, are_other_pixels, objects_on
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from napari_promise.data.embeddings import EmbeddingCache
+    from napari_promise.data.export import SavedObject
+    from napari_promise.prompts import Prompts
+    from napari_promise.segmenter import Segmenter
+
+
+def segment_image(
+    job: Job,
+    request: Request,
+    segmenter: Segmenter,
+    embeddings: EmbeddingCache | None,
+    force: bool,
+) -> str:
+    """Segment one image and write its files; return what is worth telling."""
+    import numpy as np
+
+    from napari_promise.data import export, planes
+    from napari_promise.data.pairs import read_image
+
+    pixels = read_image(job.image)
+    rgb = pixels.ndim > 2 and pixels.shape[-1] in (3, 4) and not is_nifti(job.image)
+    shape = pixels.shape[:-1] if rgb else pixels.shape
+    labels = np.zeros(shape, np.int64)
+    done: list[SavedObject] = []
+    digests: dict[str, str] = {}
+    for index, plane in planes.iter_planes(pixels, rgb=rgb):
+        wanted = objects_on(index, request, len(shape) > 2)
+        if request.objects and not wanted:
+            continue
+        rgb8 = planes.to_rgb8(plane, request.contrast_limits, rgb=rgb)
+        digests[",".join(map(str, index))] = planes.digest(rgb8)
+        embedding = _embed(segmenter, rgb8, embeddings, job.image.name)
+        if not request.objects:
+            wanted = [_proposed(segmenter, embedding, index)]
+        for record in wanted:
+            _check_inside(record.prompts, plane.shape[:2])
+            if not _has_target(record.prompts):
+                done.append(record)
+                continue
+            result = segmenter.segment(
+                embedding, record.prompts, ips=request.ips, local=request.local
+            )
+            target = labels[index]
+            target[result.mask & (target == 0)] = record.id
+            done.append(replace(record, score=result.score))
+    missing = {r.plane for r in request.objects} - {r.plane for r in done} - {()}
+    if missing:
+        raise ValueError(
+            f"{job.image} has no plane {min(missing)} that the prompts speak of: "
+            "replay them on the image they were made on."
+        )
+    image: dict[str, Any] = {"name": job.image.name, "digest": digests}
+    if request.contrast_limits is not None:
+        image["contrast_limits"] = list(request.contrast_limits)
+    record_of_making = export.provenance(
+        model=segmenter.model_id,
+        model_sha256=segmenter.sha256,
+        adapter=segmenter.adapter_info,
+        adapter_sha256=segmenter.adapter_sha256,
+        ips=request.ips and segmenter.adapter_info is not None,
+        local=request.local and segmenter.adapter_info is not None,
+    )
+    export.save_prompts(
+        job.prompts, done, image=image, metadata=record_of_making, overwrite=True
+    )
+    # The label file comes last: where it is, the image is done.
+    values, placed = _as_saved(labels, job)
+    export.save_labels(
+        job.labels,
+        values,
+        affine=placed,
+        metadata=record_of_making,
+        image=image,
+        overwrite=force,
+    )
+    if are_other_pixels(request, digests):
+        return "these are not the pixels that the prompts were made on."
+    return "" if labels.any() else "nothing was found, the labels are empty."
+
+
+def _proposed(segmenter: Segmenter, embedding: Any, index: tuple[int, ...]) -> Any:
+    from napari_promise.data.export import SavedObject
+
+    prompts = segmenter.propose(embedding)
+    info = segmenter.adapter_info
+    return SavedObject(
+        id=1,
+        prompts=prompts,
+        plane=index,
+        class_name="" if info is None else info.class_name,
+        sources=("auto",) * len(prompts.points),
+        coarse=prompts.logits,
+    )
+
+
+def _has_target(prompts: Prompts) -> bool:
+    """Tell whether anything says where the object is."""
+    return bool(
+        (prompts.labels == 1).any() or len(prompts.boxes) or prompts.mask is not None
+    )
+
+
+def _check_inside(prompts: Prompts, shape: tuple[int, int]) -> None:
+    rows, columns = shape
+    for row, column in [*prompts.points, *prompts.boxes[:, :2], *prompts.boxes[:, 2:]]:
+        if not (-0.5 <= row <= rows and -0.5 <= column <= columns):
+            raise ValueError(
+                f"the prompt at row {row:g}, column {column:g} lies outside the image "
+                f"of {rows} rows and {columns} columns."
+            )
+
+
+def _embed(
+    segmenter: Segmenter,
+    rgb8: npt.NDArray[np.uint8],
+    embeddings: EmbeddingCache | None,
+    name: str,
+) -> Any:
+    """Return the embedding, encoding only what no session has encoded before."""
+    from napari_promise.data.planes import digest
+
+    if embeddings is None:
+        return segmenter.encode(rgb8)
+    key = (digest(rgb8), f"{segmenter.model_id}-{segmenter.sha256[:12]}")
+    arrays = embeddings.get(key)
+    if arrays is not None:
+        return segmenter.restore(arrays)
+    embedding = segmenter.encode(rgb8)
+    embeddings.put(key, embedding.to_arrays(), {"image": name})
+    return embedding
+
+
+def _as_saved(
+    labels: npt.NDArray[Any], job: Job
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64] | None]:
+    """Return the values as the file shall hold them, and their place in the world."""
+    import numpy as np
+
+    if job.labels.suffix.lower() == ".png" and labels.max() == 1:
+        return labels * 255, None
+    if not is_nifti(job.image):
+        return labels, None
+    import nibabel
+
+    source: Any = nibabel.load(job.image)
+    labels = labels.reshape(source.shape[::-1])
+    matrix = np.eye(labels.ndim + 1)
+    spatial = min(labels.ndim, 3)
+    first = labels.ndim - spatial
+    affine = source.affine[:spatial, :spatial], source.affine[:spatial, 3]
+    matrix[first:-1, first:-1] = affine[0][::-1, ::-1]
+    matrix[first:-1, -1] = affine[1][::-1]
+    return labels, matrix

@@ -1,0 +1,210 @@
+"""`napari-promise train`: arguments to a `TrainConfig`, and what its run says."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import typer
+
+from napari_promise.cli.arguments import (
+    DeviceOption,
+    ForceOption,
+    ModelOption,
+    SkipUnpairedOption,
+    checked_arguments,
+)
+from napari_promise.cli.loading import model_source
+from napari_promise.cli.output import fail, progress_bar, say
+
+
+def train(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder of the adapter.")
+    ],
+    images: Annotated[
+        Path | None, typer.Option("--images", help="Folder of images.")
+    ] = None,
+    masks: Annotated[
+        Path | None, typer.Option("--masks", help="Folder of masks of the same names.")
+    ] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(
+            help="Instead of folders: a CSV with the columns image, mask and perhaps "
+            "group (or set/group, to score each set alone too)."
+        ),
+    ] = None,
+    model: ModelOption = "promise-tiny",
+    apm: Annotated[
+        str,
+        typer.Option(
+            help="The auto-prompting module: heatmap, the paper's resnet or cross, or "
+            "none."
+        ),
+    ] = "heatmap",
+    points: Annotated[int, typer.Option(help="Points that it places.")] = 16,
+    ips: Annotated[
+        bool, typer.Option("--ips/--no-ips", help="Train the pattern shift.")
+    ] = True,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes of the auto-prompting module.")
+    ] = None,
+    ips_epochs: Annotated[
+        int | None, typer.Option(help="Passes of the pattern shift.")
+    ] = None,
+    views: Annotated[
+        int | None, typer.Option(help="Views of each image: itself, and augmented.")
+    ] = None,
+    held_out: Annotated[
+        float | None, typer.Option(help="Share of the images kept for choosing.")
+    ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(
+            "--group",
+            "--group-pattern",
+            help="Regular expression: images whose names match alike are one patient "
+            "or sequence and never divided.",
+        ),
+    ] = None,
+    auxiliary: Annotated[
+        float | None,
+        typer.Option(help="Weight of the point loss of resnet and cross; 0: none."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Same seed, same adapter.")] = 0,
+    name: Annotated[
+        str | None, typer.Option(help="The adapter's name; by default the folder's.")
+    ] = None,
+    class_name: Annotated[str, typer.Option(help="What it segments.")] = "object",
+    trained_on: Annotated[str, typer.Option(help="Said in adapter.json.")] = "",
+    licence: Annotated[str, typer.Option(help="The data's terms.")] = "",
+    skip_unpaired: SkipUnpairedOption = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run that stopped there.")
+    ] = False,
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Folder of encoded views; by default in the user's cache."),
+    ] = None,
+    keep_cache: Annotated[
+        bool,
+        typer.Option("--keep-cache/--no-keep-cache", help="For the next run."),
+    ] = True,
+    cache_quota: Annotated[
+        float | None, typer.Option(help="GB that this folder may hold.")
+    ] = None,
+    device: DeviceOption = "auto",
+    force: ForceOption = False,
+) -> None:
+    """Train an adapter on images with masks; SAM itself stays frozen.
+
+    Stopping with Ctrl+C keeps the best adapter so far; --resume goes on from there,
+    or from where the run was killed.
+    """
+    from napari_promise.model.adapters import AdapterInfo
+    from napari_promise.training.config import TrainConfig
+    from napari_promise.training.recipe import recipe_for
+
+    given: dict[str, Any] = {
+        "apm_epochs": epochs,
+        "ips_epochs": ips_epochs,
+        "views": views,
+        "held_out_share": held_out,
+        "auxiliary": auxiliary,
+        "cache_quota": None if cache_quota is None else int(cache_quota * 1e9),
+    }
+    with checked_arguments():
+        if (output / "adapter.json").exists() and not (force or resume):
+            raise ValueError(
+                f"--output {output} holds an adapter already: choose another folder or "
+                "add --force (to go on with a run that stopped: --resume)."
+            )
+        if output.exists() and not output.is_dir():
+            raise ValueError(f"--output {output} is a file: give a folder.")
+        name = name or output.resolve().name
+        AdapterInfo(name, model, "")  # refuses a name that cannot be a folder's
+        found = tuple(_pairs(images, masks, pairs, group, skip_unpaired))
+        fitting = recipe_for(len(found)) if len(found) > 1 else {}
+        config = TrainConfig(
+            pairs=found,
+            name=name,
+            output=output,
+            model=model_source(model),
+            device=device,
+            apm=apm,
+            points=points,
+            ips=ips,
+            seed=seed,
+            class_name=class_name,
+            trained_on=trained_on or (images or pairs or output).resolve().stem,
+            resume=resume,
+            cache=cache,
+            keep_cache=keep_cache,
+            licence=licence,
+            **fitting | {k: value for k, value in given.items() if value is not None},
+        )
+    _train(config, output)
+
+
+def _pairs(
+    images: Path | None,
+    masks: Path | None,
+    table: Path | None,
+    group: str | None,
+    skip_unpaired: bool,
+) -> list[Any]:
+    """Pairs from two folders, or from a table."""
+    from napari_promise.data.pairs import find_pairs, read_pairs, unpaired_images
+
+    if table is not None:
+        if images is not None or masks is not None:
+            raise ValueError("give --pairs, or --images and --masks, not both.")
+        return list(read_pairs(table, group=group))
+    if images is None or masks is None:
+        raise ValueError("give --images and --masks, or a table with --pairs.")
+    found = find_pairs(images, masks, group=group, skip_unpaired=skip_unpaired)
+    alone = [path.name for path in unpaired_images(images, masks)]
+    if alone:
+        more = f" and {len(alone) - 5} more" if len(alone) > 5 else ""
+        say(f"{len(alone)} images have no mask: {', '.join(alone[:5])}{more}.")
+    return list(found)
+
+
+def _train(config: Any, output: Path) -> None:
+    from napari_promise.training.embedder import spoken
+    from napari_promise.training.trainer import train as run
+
+    scores: dict[str, float] = {}
+    tasks: dict[str, Any] = {}
+    # Closed at once when interrupted, because that is when it writes what it has.
+    steps = contextlib.closing(cast("Generator[Any, None, None]", run(config)))
+    try:
+        with progress_bar() as progress, steps as running:
+            for step in running:
+                if step.phase not in tasks:
+                    tasks[step.phase] = progress.add_task(step.phase)
+                loss = "" if step.loss is None else f" loss {step.loss:.3f}"
+                left = "" if not step.eta else f", {spoken(step.eta)} left in all"
+                progress.update(
+                    tasks[step.phase],
+                    description=f"{step.phase}{loss}{left}",
+                    completed=step.step,
+                    total=step.total or None,
+                )
+                if step.message:
+                    say(step.message)
+                scores = step.held_out or scores
+    except KeyboardInterrupt:
+        kept = (output / "adapter.json").exists()
+        rest = (
+            f"the best so far is in {output}, --resume goes on."
+            if kept
+            else "nothing was kept."
+        )
+        raise typer.Exit(fail(f"stopped; {rest}", 1)) from None
+    for key, value in scores.items():
+        print(f"{key.replace('_', ' ')} Dice, held out: {value:.3f}")
+    print(f"adapter: {output}")
