@@ -1,0 +1,148 @@
+"""Label pixels that change, and how to change them back. Knows no objects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from napari_promise.document.regions import BBox, Plane, Region
+
+__all__ = ["LabelPatch"]
+
+
+@dataclass(frozen=True, eq=False)
+class LabelPatch:
+    """Pixels of one plane of a Labels layer that change their label.
+
+    Attributes
+    ----------
+    plane : Plane
+        The plane the pixels lie in.
+    region : Region
+        The pixels that change.
+    before, after : () or (n,) integer array
+        Their labels, in row-major order inside the region; a single number where
+        all are equal.
+    """
+
+    plane: Plane
+    region: Region
+    before: NDArray[Any]
+    after: NDArray[Any]
+
+    @classmethod
+    def from_crops(
+        cls,
+        plane: Plane,
+        origin: tuple[int, int],
+        before: NDArray[Any],
+        after: NDArray[Any],
+        shape: tuple[int, int],
+    ) -> LabelPatch | None:
+        """Make a patch from the labels of a part of a plane before and after.
+
+        Parameters
+        ----------
+        plane : Plane
+        origin : (int, int)
+            Row and column of the part's first pixel.
+        before, after : (h, w) integer
+        shape : (int, int)
+            Rows and columns of the whole plane.
+
+        Returns
+        -------
+        LabelPatch or None
+            None if nothing changes.
+        """
+        changed = np.asarray(before) != np.asarray(after)
+        region = Region.from_crop(changed, origin, shape)
+        if region is None:
+            return None
+        return cls(
+            tuple(plane),
+            region,
+            _compact(np.asarray(before)[changed]),
+            _compact(np.asarray(after)[changed]),
+        )
+
+    @classmethod
+    def from_pixels(
+        cls,
+        plane: Plane,
+        rows: ArrayLike,
+        columns: ArrayLike,
+        before: ArrayLike,
+        after: ArrayLike,
+        shape: tuple[int, int],
+    ) -> LabelPatch | None:
+        """Make a patch from single pixels, as a paint stroke reports them.
+
+        Parameters
+        ----------
+        plane : Plane
+        rows, columns : array_like, (n,) int
+            The pixels. Where one occurs twice, its first `before` and its last
+            `after` count.
+        before, after : array_like, () or (n,) int
+            Their labels.
+        shape : (int, int)
+            Rows and columns of the whole plane.
+
+        Returns
+        -------
+        LabelPatch or None
+            None if nothing changes.
+        """
+        r = np.asarray(rows, np.int64).reshape(-1)
+        c = np.asarray(columns, np.int64).reshape(-1)
+        if len(r) == 0:
+            return None
+        old = np.broadcast_to(np.asarray(before), r.shape)
+        fresh = np.broadcast_to(np.asarray(after), r.shape)
+        r0, c0 = int(r.min()), int(c.min())
+        extent = (int(r.max()) - r0 + 1, int(c.max()) - c0 + 1)
+        first = np.zeros(extent, np.result_type(old, fresh))
+        last = np.zeros_like(first)
+        first[r[::-1] - r0, c[::-1] - c0] = old[::-1]
+        last[r - r0, c - c0] = fresh
+        return cls.from_crops(plane, (r0, c0), first, last, shape)
+
+    @property
+    def bbox(self) -> BBox:
+        """The bounding box of the pixels that change."""
+        return self.region.bbox
+
+    @property
+    def indices(self) -> tuple[NDArray[np.intp], ...]:
+        """The pixels as an index into the whole Labels array, plane included."""
+        rows, columns = np.nonzero(self.region.crop)
+        rows += self.bbox[0]
+        columns += self.bbox[1]
+        leading = (np.full(len(rows), index) for index in self.plane)
+        return (*leading, rows, columns)
+
+    def inverse(self) -> LabelPatch:
+        """Return the patch that takes this one back."""
+        return LabelPatch(self.plane, self.region, self.after, self.before)
+
+    def apply(self, labels: NDArray[Any]) -> None:
+        """Write the patch into an array, in place.
+
+        Parameters
+        ----------
+        labels : (..., H, W) integer
+        """
+        r0, c0, r1, c1 = self.bbox
+        labels[self.plane][r0:r1, c0:c1][self.region.crop] = self.after
+
+
+def _compact(values: NDArray[Any]) -> NDArray[Any]:
+    if len(values) and (values == values[0]).all():
+        values = values[0].copy()
+    compact = np.asarray(values)
+    compact.flags.writeable = False
+    return compact
