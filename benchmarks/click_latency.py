@@ -153,7 +153,7 @@ def _time_stock(
 ) -> dict[str, list[float]]:
     from segment_anything import SamPredictor
 
-    segmenter = session._segmenter
+    segmenter = session._model.segmenter
     predictor = SamPredictor(segmenter.sam)
     embedding = segmenter.encode(image)
     predictor.features = embedding.image

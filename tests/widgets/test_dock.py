@@ -134,9 +134,9 @@ def test_settings_are_kept_for_the_next_session(
 
 
 def test_settings_show_what_the_cache_holds_until_it_is_cleared(desk, tmp_path) -> None:
-    session = desk.widget.session
-    session._cache.folder = tmp_path
-    session._cache.put(("pixels", "model"), {"image": np.ones((1, 256, 64, 64))})
+    cache = desk.widget.session._embeddings.cache
+    cache.folder = tmp_path
+    cache.put(("pixels", "model"), {"image": np.ones((1, 256, 64, 64))})
     desk.widget._open_settings()
     dialog = desk.widget._settings
     desk.until(lambda: dialog.cache_size.text() == "2.0 MB on disk, 2.0 MB in memory")

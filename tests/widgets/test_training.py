@@ -279,8 +279,8 @@ def test_another_model_may_be_chosen_while_it_trains(labelled, trainer) -> None:
 
 def test_the_summary_uses_what_encoding_took_here(labelled) -> None:
     training = labelled.widget.training
-    labelled.widget.session.encode_seconds = 36.0
-    labelled.widget.session.embedding_bytes = 10**9
+    labelled.widget.session._embeddings.encode_seconds = 36.0
+    labelled.widget.session._embeddings.embedding_bytes = 10**9
     training.refresh()
     labelled.until(lambda: "GB of cache" in training.panel.summary.text())
     assert " h and " in training.panel.summary.text()

@@ -1,0 +1,54 @@
+"""The session: what the user set, the image worked on, and one worker that computes.
+
+Knows no window: wishes come in as method calls, facts go out as signals. Whoever
+calls never waits for the model, for pixels or for a disk; torch itself is imported
+by the worker only.
+
+How a click is answered:
+
+1. The document's prompts change. Where `Settings.live` is on the session notices,
+   else somebody calls `Session.segment`. A request (`requests`) holds the object, its
+   plane, its revision and its prompts; a newer request of the same object replaces it.
+2. The worker takes the most urgent task (`agenda`): load a model, set an adapter,
+   answer a request, encode the plane on display, put embeddings on disk, encode the
+   planes ahead, take a step of a long job (`Job`: training, a whole folder). A request
+   whose plane has no embedding yet waits until it is encoded (`embeddings`).
+3. The answer is handed to `dispatch`, which brings it to the window's thread. There
+   the document drops it if the object has changed meanwhile, whatever plane or
+   image is on display by then (`answers`).
+"""
+
+from napari_promise.session.contracts import (
+    EmbeddingLike,
+    Job,
+    Loader,
+    SegmenterLike,
+    Workbench,
+)
+from napari_promise.session.results import (
+    Glimpse,
+    ProposeResult,
+    SegmentResult,
+    State,
+    Status,
+)
+from napari_promise.session.session import Session
+from napari_promise.session.settings import Settings
+from napari_promise.session.sources import ArraySource, ImageSource
+
+__all__ = [
+    "ArraySource",
+    "EmbeddingLike",
+    "Glimpse",
+    "ImageSource",
+    "Job",
+    "Loader",
+    "ProposeResult",
+    "SegmentResult",
+    "SegmenterLike",
+    "Session",
+    "Settings",
+    "State",
+    "Status",
+    "Workbench",
+]

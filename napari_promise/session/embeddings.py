@@ -1,0 +1,259 @@
+"""The embeddings of planes: kept as tensors, read back, or computed and saved.
+
+Knows pixels, the model and the cache; not who waits for a plane, nor when it is
+encoded.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_promise.data.embeddings import (
+    MEGABYTE,
+    EmbeddingCache,
+    Key,
+    default_folder,
+)
+from napari_promise.document import Plane
+from napari_promise.session.contracts import EmbeddingLike, SegmenterLike
+from napari_promise.session.model_in_use import ModelInUse
+from napari_promise.session.sources import ImageInWork, ImageSource, Place
+
+__all__ = ["Embeddings"]
+
+#: Embeddings kept as tensors; others come back from the cache in milliseconds.
+_TENSORS_KEPT = 8
+
+#: Told (blocks done, blocks in all); (0, 0) when it begins.
+Progress = Callable[[int, int], None]
+
+
+class Embeddings:
+    """The embeddings of the model in use.
+
+    The latest few are tensors, all others arrays in the cache's memory and on disk;
+    what is nowhere is computed. It is put into the cache later, by `save_next`, when
+    nobody waits for anything.
+
+    For the worker's thread. Others may ask `has` and `digest`, which look up single
+    values, and read the attributes.
+
+    Parameters
+    ----------
+    model : ModelInUse
+    cache : EmbeddingCache
+
+    Attributes
+    ----------
+    cache : EmbeddingCache
+    encode_seconds : float or None
+        What a plane took on the model in use, at best: the first one warms up.
+    embedding_bytes : int or None
+        Size of an embedding of that model.
+    """
+
+    def __init__(self, model: ModelInUse, cache: EmbeddingCache) -> None:
+        self._model = model
+        self.cache = cache
+        self.encode_seconds: float | None = None
+        self.embedding_bytes: int | None = None
+        self._folder = cache.folder or default_folder()
+        self._digests: dict[Place, str] = {}
+        self._tensors: OrderedDict[Key, EmbeddingLike] = OrderedDict()
+        self._unsaved: OrderedDict[Key, tuple[EmbeddingLike, dict[str, Any]]]
+        self._unsaved = OrderedDict()
+
+    # -- what there is ------------------------------------------------------------
+
+    @property
+    def are_saved(self) -> bool:
+        """Whether nothing is left for `save_next` to do."""
+        return not self._unsaved
+
+    def digest(self, image: ImageInWork, plane: Plane) -> str | None:
+        """Return the digest of a plane's pixels; None before they were read."""
+        return self._digests.get(image.place(plane))
+
+    def has(self, image: ImageInWork, plane: Plane) -> bool:
+        """Whether `get` would return the embedding of a plane."""
+        key = self._key_of(image, plane)
+        return key is not None and key in self._tensors
+
+    def get(self, image: ImageInWork, plane: Plane) -> EmbeddingLike:
+        """Return the embedding of a plane that `has` one."""
+        key = self._key_of(image, plane)
+        assert key is not None
+        return self._tensors[key]
+
+    def size(self) -> tuple[int, int | None]:
+        """Return the cache's bytes in memory, and on disk or None if none is kept."""
+        memory, disk = self.cache.size()
+        return memory, None if self.cache.folder is None else disk
+
+    # -- having one ---------------------------------------------------------------
+
+    def provide(
+        self,
+        image: ImageInWork,
+        plane: Plane,
+        *,
+        progress: Progress | None = None,
+        cancel: Callable[[], bool],
+    ) -> bool:
+        """Have the embedding of a plane: from memory, from disk, or computed.
+
+        Parameters
+        ----------
+        image : ImageInWork
+        plane : Plane
+        progress, cancel : callable
+            See `embed`.
+
+        Returns
+        -------
+        bool
+            Whether it was there already.
+        """
+        key = self._key_of(image, plane)
+        embedding = None if key is None else self._known(key)
+        cached = embedding is not None
+        if key is None or embedding is None:
+            embedding, digest, cached = self.embed(
+                image.source, plane, progress=progress, cancel=cancel
+            )
+            key = _key(digest, self._segmenter)
+        self._tensors[key] = embedding
+        self._tensors.move_to_end(key)
+        while len(self._tensors) > _TENSORS_KEPT:
+            self._tensors.popitem(last=False)
+        self._digests[image.place(plane)] = key[0]
+        return cached
+
+    def embed(
+        self,
+        source: ImageSource,
+        plane: Plane,
+        *,
+        progress: Progress | None = None,
+        cancel: Callable[[], bool],
+    ) -> tuple[EmbeddingLike, str, bool]:
+        """Return the embedding of a plane of any image; its tensor is not kept.
+
+        Parameters
+        ----------
+        source : ImageSource
+        plane : Plane
+        progress : callable, optional
+            Told (0, 0) where it has to be computed, then (blocks done, blocks in all).
+        cancel : callable
+            Asked before each block whether to give up, with an exception.
+
+        Returns
+        -------
+        embedding : EmbeddingLike
+        digest : str
+            Of the plane's pixels.
+        cached : bool
+            Whether it was there already.
+        """
+        rgb, digest = _read(source, plane)
+        key = _key(digest, self._segmenter)
+        known = self._known(key)
+        if known is not None:
+            return known, digest, True
+        embedding = self._compute(rgb, progress, cancel)
+        # A call that could not be stopped was not in vain: the result is kept.
+        self._unsaved[key] = (embedding, {"image": source.name})
+        return embedding, digest, False
+
+    def save_next(self) -> None:
+        """Put the one that waits longest into the cache."""
+        key, (embedding, meta) = next(iter(self._unsaved.items()))
+        try:
+            arrays = embedding.to_arrays()
+            self.embedding_bytes = sum(array.nbytes for array in arrays.values())
+            self.cache.put(key, arrays, meta)
+        finally:
+            self._unsaved.pop(key, None)
+
+    # -- forgetting, and how much is kept -----------------------------------------
+
+    def begin_anew(self) -> None:
+        """Drop the tensors, and what was measured: another model is in use."""
+        self.encode_seconds = self.embedding_bytes = None
+        self._tensors.clear()
+
+    def clear(self, image: ImageInWork | None, plane: Plane) -> None:
+        """Forget all, in memory and on disk, but the tensor of one plane."""
+        kept = None if image is None else self._key_of(image, plane)
+        for known in [key for key in self._tensors if key != kept]:
+            del self._tensors[known]
+        self._unsaved.clear()
+        self.cache.clear()
+
+    def keep_on_disk(self, wanted: bool) -> None:
+        """Use the folder of the cache, or memory alone."""
+        self.cache.folder = self._folder if wanted else None
+
+    def keep_quota(self, megabytes: int) -> None:
+        """Use no more disk than that."""
+        self.cache.disk_bytes = megabytes * MEGABYTE
+
+    # -- helpers ------------------------------------------------------------------
+
+    @property
+    def _segmenter(self) -> SegmenterLike:
+        segmenter = self._model.segmenter
+        assert segmenter is not None
+        return segmenter
+
+    def _key_of(self, image: ImageInWork, plane: Plane) -> Key | None:
+        digest, segmenter = self.digest(image, plane), self._model.segmenter
+        if digest is None or segmenter is None:
+            return None
+        return _key(digest, segmenter)
+
+    def _known(self, key: Key) -> EmbeddingLike | None:
+        if key in self._tensors:
+            return self._tensors[key]
+        if key in self._unsaved:
+            return self._unsaved[key][0]
+        arrays = self.cache.get(key)
+        if arrays is None:
+            return None
+        restored: EmbeddingLike = self._segmenter.restore(arrays)
+        return restored
+
+    def _compute(
+        self,
+        rgb: NDArray[np.uint8],
+        progress: Progress | None,
+        cancel: Callable[[], bool],
+    ) -> EmbeddingLike:
+        if progress is not None:
+            progress(0, 0)
+        began = time.monotonic()
+        embedding: EmbeddingLike = self._segmenter.encode(
+            rgb, progress=progress, cancel=cancel
+        )
+        seconds = time.monotonic() - began
+        self.encode_seconds = min(seconds, self.encode_seconds or seconds)
+        return embedding
+
+
+def _key(digest: str, segmenter: SegmenterLike) -> Key:
+    return digest, f"{segmenter.model_id}-{segmenter.sha256[:12]}"
+
+
+def _read(source: ImageSource, plane: Plane) -> tuple[NDArray[np.uint8], str]:
+    """Return a plane as SAM sees it, (H, W, 3), and the digest of that."""
+    from napari_promise.data import planes
+
+    rgb = planes.to_rgb8(source.plane_pixels(plane), source.contrast_limits, source.rgb)
+    return rgb, planes.digest(rgb)

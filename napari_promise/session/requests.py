@@ -1,0 +1,140 @@
+"""Wishes for masks, and which of them wait for an answer.
+
+Knows what was asked and what replaces what; not whether it can be answered yet.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from napari_promise.document import Document, Plane
+from napari_promise.prompts import Prompts
+from napari_promise.session.sources import ImageInWork
+
+__all__ = ["Request", "Requests"]
+
+#: An object of a document.
+_Key = tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """A wish for a mask, for prompts with their mask (`propose`), or for a glimpse."""
+
+    image: ImageInWork
+    plane: Plane
+    object_id: int | None
+    revision: int
+    prompts: Prompts
+    ips: bool
+    local: bool
+    again: bool = False
+    propose: bool = False
+    glimpse: int = 0  # the drag it belongs to
+    asked: float = field(default_factory=time.monotonic)
+
+
+class Requests:
+    """What waits: of each object the newest request, one proposal, one glimpse.
+
+    Has no lock of its own: `Agenda` holds its lock around every use.
+
+    Attributes
+    ----------
+    proposal : Request or None
+        The wish for auto-prompts.
+    glimpse : Request or None
+        What is being dragged.
+    in_work : Request or None
+        The one that the worker took last, until it is done with it.
+    """
+
+    def __init__(self) -> None:
+        self._of_objects: OrderedDict[_Key, Request] = OrderedDict()
+        self._latest: dict[_Key, Request] = {}
+        self.proposal: Request | None = None
+        self.glimpse: Request | None = None
+        self.in_work: Request | None = None
+
+    def waiting(self) -> list[Request]:
+        """Return what waits, the most urgent first."""
+        last = (self.proposal, self.glimpse)
+        return [*self._of_objects.values(), *(r for r in last if r is not None)]
+
+    def add(self, request: Request) -> None:
+        """Have a request of an object wait; an older one of it is given up."""
+        key = _key(request)
+        self._of_objects.pop(key, None)
+        self._of_objects[key] = self._latest[key] = request
+
+    def has_like(self, request: Request) -> bool:
+        """Whether the same is asked by one that waits or is in work."""
+        waiting = self._of_objects.get(_key(request))
+        return any(_asks_the_same(request, r) for r in (waiting, self.in_work))
+
+    def withdraw(self, document: Document, object_id: int) -> None:
+        """Forget what waits for an object."""
+        self._of_objects.pop((id(document), object_id), None)
+
+    def withdraw_plane(self, image: ImageInWork, plane: Plane) -> None:
+        """Forget what waits for a plane: it cannot be answered."""
+        for key, request in list(self._of_objects.items()):
+            if (request.image, request.plane) == (image, plane):
+                del self._of_objects[key]
+        waiting = self.proposal
+        if waiting and (waiting.image, waiting.plane) == (image, plane):
+            self.proposal = None
+
+    def clear(self) -> None:
+        """Forget all that waits; the answer to what is in work will not count."""
+        self._of_objects.clear()
+        self._latest.clear()
+        self.proposal = self.glimpse = None
+
+    def move(self, previous: ImageInWork, image: ImageInWork) -> None:
+        """Have what waits answered on fresh pixels of the same objects."""
+        for key, request in list(self._of_objects.items()):
+            if request.image is previous:
+                moved = dataclasses.replace(request, image=image)
+                self._of_objects[key] = self._latest[key] = moved
+        self.glimpse = None
+        if self.proposal is not None and self.proposal.image is previous:
+            self.proposal = dataclasses.replace(self.proposal, image=image)
+
+    def take(self, request: Request) -> None:
+        """Have one of those that wait be the one in work."""
+        self.in_work = request
+        if request is self.proposal:
+            self.proposal = None
+        elif request is self.glimpse:
+            self.glimpse = None
+        else:
+            self._of_objects.pop(_key(request))
+
+    def settle(self, request: Request) -> bool:
+        """Whether an answer counts: not where it was asked anew, or cancelled."""
+        key = _key(request)
+        if self._latest.get(key) is not request:
+            return False
+        del self._latest[key]
+        return True
+
+
+def _key(request: Request) -> _Key:
+    assert request.object_id is not None
+    return id(request.image.document), request.object_id
+
+
+def _asks_the_same(request: Request, other: Request | None) -> bool:
+    return (
+        other is not None
+        and other.image is request.image
+        and other.object_id == request.object_id
+        and other.revision == request.revision
+        and other.ips == request.ips
+        and other.local == request.local
+        and not other.glimpse
+    )

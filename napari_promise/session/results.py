@@ -1,0 +1,117 @@
+"""What the session tells: what its worker is at, and what was answered.
+
+Knows nothing of how: frozen facts, as the session's signals carry them.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Literal
+
+from napari_promise.document import Document, Plane, Region
+from napari_promise.prompts import Prompts
+
+__all__ = ["Glimpse", "ProposeResult", "SegmentResult", "State", "Status"]
+
+#: What the worker can be at, see `Status`.
+State = Literal["idle", "loading", "downloading", "encoding", "ready", "error"]
+
+
+@dataclass(frozen=True)
+class Status:
+    """What the worker is at.
+
+    Attributes
+    ----------
+    state : str
+        "idle" (no image), "loading" (a model), "downloading", "encoding", "ready",
+        "error".
+    message : str
+        One line for people.
+    device : str
+        Where the model computes; empty before there is one.
+    cached : bool
+        Whether the plane on display was encoded before.
+    progress : float or None
+        In [0, 1] where it is known.
+    since : float
+        `time.monotonic` when this state began.
+    """
+
+    state: State = "idle"
+    message: str = ""
+    device: str = ""
+    cached: bool = False
+    progress: float | None = None
+    since: float = field(default=0.0, compare=False)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the state began."""
+        return time.monotonic() - self.since
+
+    @property
+    def can_cancel(self) -> bool:
+        """Whether `Session.cancel` would stop something."""
+        return self.state in ("loading", "downloading", "encoding")
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentResult:
+    """A mask that was written into the document.
+
+    Attributes
+    ----------
+    document : Document
+    object_id : int
+    plane : Plane
+        The plane of the request, not the one on display.
+    seconds : float
+        From the request to the mask.
+    """
+
+    document: Document
+    object_id: int
+    plane: Plane
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Glimpse:
+    """The mask that an object would get with other prompts; the document has it not.
+
+    Attributes
+    ----------
+    document : Document
+    object_id : int
+    revision : int
+        What the object was when this was asked; it still is.
+    plane : Plane
+    region : Region or None
+        None for an empty mask.
+    """
+
+    document: Document
+    object_id: int
+    revision: int
+    plane: Plane
+    region: Region | None
+
+
+@dataclass(frozen=True, eq=False)
+class ProposeResult:
+    """Prompts of an auto-prompting module that were written into the document.
+
+    Attributes
+    ----------
+    document : Document
+    object_id : int
+    plane : Plane
+    prompts : Prompts
+    """
+
+    document: Document
+    object_id: int
+    plane: Plane
+    prompts: Prompts

@@ -1,0 +1,73 @@
+"""What the user sets, and how it is kept.
+
+Knows names and types; not what any setting does, nor where the file lies.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, get_args, get_type_hints
+
+from psygnal import SignalGroupDescriptor
+
+from napari_promise.document import Overlap
+
+__all__ = ["Settings"]
+
+
+@dataclass
+class Settings:
+    """What the user sets. Evented: assign, and everybody concerned hears of it.
+
+    Attributes
+    ----------
+    model : str
+        A registered model's name or a checkpoint's path.
+    device : str
+        "auto", "cpu", "cuda" or "mps".
+    adapter : str
+        An adapter's name or folder; empty for stock SAM.
+    ips : bool
+        Whether the adapter's pattern shifting is used.
+    local : bool
+        Whether, with an adapter, added points change the mask only where they point.
+    live : bool
+        Whether an edit of prompts is answered at once.
+    overlap : {"keep", "overwrite"}
+        What a commit does with pixels of earlier objects.
+    disk_cache : bool
+        Whether embeddings are kept on disk.
+    cache_quota_mb : int
+        How much disk they may use.
+    """
+
+    events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
+
+    model: str = "promise-tiny"
+    device: str = "auto"
+    adapter: str = ""
+    ips: bool = True
+    local: bool = True
+    live: bool = True
+    overlap: Overlap = "keep"
+    disk_cache: bool = True
+    cache_quota_mb: int = 4096
+
+    @classmethod
+    def from_preferences(cls, values: Mapping[str, Any]) -> Settings:
+        """Return settings from what a file held; what does not fit is left out."""
+        settings = cls()
+        hints = get_type_hints(cls)
+        for known in dataclasses.fields(cls):
+            value = values.get(known.name)
+            allowed = get_args(hints[known.name])
+            fits = value in allowed if allowed else type(value) is hints[known.name]
+            if fits:
+                setattr(settings, known.name, value)
+        return settings
+
+    def to_preferences(self) -> dict[str, Any]:
+        """Return what is to be kept in a file."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}

@@ -1,0 +1,102 @@
+"""Where pixels come from, and the image that is worked on.
+
+Knows shapes and planes; not what is made of the pixels, nor when they are read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from napari_promise.document import Document, Plane
+
+__all__ = ["ArraySource", "ImageInWork", "ImageSource", "Place"]
+
+#: A plane of an image as a key that does not keep the image.
+Place = tuple[int, Plane]
+
+#: How many planes ahead are encoded while nobody waits for anything.
+_PLANES_AHEAD = 2
+
+
+class ImageSource(Protocol):
+    """Where the pixels of an image come from: a snapshot, read by the worker."""
+
+    @property
+    def name(self) -> str:
+        """What the image is called in messages."""
+
+    @property
+    def rgb(self) -> bool:
+        """Whether the last axis of `plane_pixels` holds colours."""
+
+    @property
+    def contrast_limits(self) -> tuple[float, float] | None:
+        """The values shown black and white; None for the pixels as they are."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(..., rows, columns), without the colours."""
+
+    def plane_pixels(self, plane: Plane) -> Any:
+        """Return one plane, (H, W) or (H, W, 3 or 4). Called by the worker."""
+
+
+@dataclass(frozen=True, eq=False)
+class ArraySource:
+    """An array as a source of planes.
+
+    Attributes
+    ----------
+    array : array-like, (..., H, W) or (..., H, W, 3 or 4)
+    rgb : bool
+        Whether the last axis holds colours.
+    name : str
+    contrast_limits : (float, float) or None
+    """
+
+    array: Any
+    rgb: bool = False
+    name: str = "image"
+    contrast_limits: tuple[float, float] | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(..., rows, columns), without the colours."""
+        shape = tuple(int(n) for n in self.array.shape)
+        return shape[:-1] if self.rgb else shape
+
+    def plane_pixels(self, plane: Plane) -> Any:
+        """Return one plane."""
+        return self.array[tuple(plane)] if plane else self.array
+
+
+@dataclass(frozen=True, eq=False)
+class ImageInWork:
+    """An image as it looked when it was set; other contrast makes another one.
+
+    Attributes
+    ----------
+    source : ImageSource
+    document : Document
+        The image's objects.
+    token : int
+        Tells it from every other image of the session.
+    """
+
+    source: ImageSource
+    document: Document
+    token: int
+
+    def place(self, plane: Plane) -> Place:
+        """Return the key of a plane."""
+        return self.token, plane
+
+    def planes_near(self, plane: Plane, direction: int) -> list[Plane]:
+        """Return the planes that are likely to be shown next, likeliest first."""
+        if not plane:
+            return []
+        count = self.source.shape[len(plane) - 1]
+        steps = [direction * n for n in range(1, _PLANES_AHEAD + 1)]
+        ahead = [(*plane[:-1], plane[-1] + step) for step in steps]
+        return [near for near in ahead if 0 <= near[-1] < count]
