@@ -10,6 +10,7 @@ written by a person, in ``results/reading.md``, and stands at the top. Knows no 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from typing import Any
 from napari_promise.data.files import whole_file
 from scripts import runs
 
-PAGE = runs.RESULTS.parent / "docs" / "results.md"
+ROOT = runs.RESULTS.parent
+PAGE = ROOT / "docs" / "results.md"
+BASE = ROOT / "napari_promise" / "model" / "bundled" / "promise-tiny.json"
 READING = "reading.md"
 
 Record = dict[str, Any]
@@ -50,7 +53,7 @@ _BRIEF = {
 }
 
 
-def page(records: Sequence[Record], reading: str = "") -> str:
+def page(records: Sequence[Record], reading: str = "", base: str = "") -> str:
     """Set the page.
 
     Parameters
@@ -59,6 +62,8 @@ def page(records: Sequence[Record], reading: str = "") -> str:
         See `runs.read_all`.
     reading : str
         What a person has to say of the numbers, in Markdown.
+    base : str
+        sha256 of the model that is bundled now; runs on another one say so.
 
     Returns
     -------
@@ -66,6 +71,8 @@ def page(records: Sequence[Record], reading: str = "") -> str:
         Markdown.
     """
     parts = [HEAD]
+    if base:
+        records = [{**r, "earlier": _base(r) not in ("", base)} for r in records]
     if reading.strip():
         parts.append(f"## In short\n\n{reading.strip()}\n")
     for title, words, command, make in TABLES:
@@ -113,6 +120,7 @@ def best_mask(records: Sequence[Record]) -> tuple[Sequence[str], Rows]:
         prompts = f"gt:{record['points']}"
         for frozen in _full(records):
             same = all(frozen[key] == record[key] for key in ("domain", "points"))
+            same = same and _base(frozen) == _base(record)
             if frozen["variant"] != "frozen" or not same:
                 continue
             best = frozen["best_mask"][name]
@@ -494,8 +502,14 @@ def _constant(records: Iterable[Record], like: Record, name: str) -> float | Non
 
 def _asked(record: Record) -> tuple[Any, ...]:
     """Return what was asked for, but for images and labels; equal where comparable."""
-    options = sorted(map(str, record["options"].items()))
-    return record["points"], record["variant"], record["apm"], record["seed"], *options
+    asked = [record[key] for key in ("points", "variant", "apm", "seed")]
+    return *asked, _base(record), *sorted(map(str, record["options"].items()))
+
+
+def _base(record: Record) -> str:
+    """Return the sha256 of the model that a run stood on; of a U-Net nothing."""
+    digest: str = record.get("base", {}).get("sha256", "")
+    return digest
 
 
 def _variant(record: Record) -> str:
@@ -506,6 +520,7 @@ def _variant(record: Record) -> str:
         brief += ", IPS left out"
     changed = [f"{key} = {value}" for key, value in record["options"].items()]
     changed += [f"seed {record['seed']}"] if record["seed"] else []
+    changed += ["on the base before"] if record.get("earlier") else []
     return ", ".join([brief, *changed])
 
 
@@ -540,6 +555,12 @@ def _markdown(header: Sequence[str], rows: Rows) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
+def _bundled() -> str:
+    """Return the sha256 of the model in the package, as its record tells it."""
+    digest: str = json.loads(BASE.read_text(encoding="utf-8"))["sha256"]
+    return digest
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Read the records and write the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -550,7 +571,7 @@ def main(arguments: list[str] | None = None) -> None:
     reading = options.results / READING
     words = reading.read_text(encoding="utf-8") if reading.is_file() else ""
     with whole_file(options.page, overwrite=True) as temporary:
-        temporary.write_text(page(records, words), encoding="utf-8")
+        temporary.write_text(page(records, words, _bundled()), encoding="utf-8")
     print(f"{len(records)} runs: {options.page}")
 
 

@@ -132,6 +132,19 @@ def test_the_gain_of_few_labels_is_a_share_of_that_of_all() -> None:
     assert results.labels([few])[1] == []
 
 
+def test_runs_on_another_base_say_so_and_are_compared_with_their_like_only() -> None:
+    old, new = {"base": {"sha256": "old"}}, {"base": {"sha256": "new"}}
+    frozen, ips = _record("frozen", **old), _record("ips", **new)
+    assert results.best_mask([frozen, ips])[1] == []
+    assert (
+        results.labels([_record("apm", labels=10, **old), _record("apm", **new)])[1]
+        == []
+    )
+    table = _section(results.page([frozen, ips], base="new"), results.TABLES[0][0])
+    assert "frozen SAM, on the base before" in table
+    assert "IPS |" in table
+
+
 def test_the_rival_is_compared_with_runs_on_the_same_labels_only() -> None:
     records = [_unet(), _record("apm+ips"), _record("apm", labels=10), _record("ips")]
     header, rows = results.rival(records)
