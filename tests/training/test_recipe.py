@@ -33,6 +33,18 @@ def test_few_images_get_more_views_and_more_patience() -> None:
     assert "views" not in recipe_for(1000)
 
 
+def test_more_images_never_teach_the_prompter_less() -> None:
+    def shown(count: int) -> float:
+        config = TrainConfig(
+            pairs=tuple(Pair(Path(f"{i}"), Path(f"{i}m")) for i in range(count)),
+            **recipe_for(count),
+        )
+        return config.apm_epochs * config.views * (count - held_out_of(count))
+
+    counts = [20, 100, 200, 399, 900]
+    assert [shown(n) for n in counts] == sorted(shown(n) for n in counts)
+
+
 def test_one_image_is_refused_and_three_are_warned_about() -> None:
     with pytest.raises(ValueError, match="at least 2"):
         recipe_for(1)
