@@ -315,6 +315,183 @@ def endoscopy(rng: Rng) -> Drawn:
     return image, [m & visible for m in masks]
 
 
+def colonoscopy(rng: Rng) -> Drawn:
+    """Look into a tube by the light of the camera: folds, a dark lumen, polyps.
+
+    What is near is bright and may be blown out, what is far is dark; a polyp stands
+    before both and has one light of its own. Polyps are the only objects: lumen, folds,
+    instruments, residue and overlays never are.
+    """
+    rows, columns = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32) / SIZE
+    facing = rng.random() < 0.35  # the wall from the front, no lumen in sight
+    wander = rng.uniform(1.2, 2.5) if facing else rng.uniform(0.0, 0.7)
+    aim = rng.uniform(0, 2 * np.pi)
+    middle = 0.5 + 0.5 * wander * np.array([np.sin(aim), np.cos(aim)])
+    warp = noise(rng, rng.uniform(2, 4)) * rng.uniform(0.02, 0.12)
+    away = np.hypot(rows - middle[0], columns - middle[1]) * (1 + warp) + 0.02
+    turn = np.arctan2(rows - middle[0], columns - middle[1])
+    # folds: brightness climbs to a ridge and drops behind it, as in a concertina
+    tilt = rng.normal(0, 0.35, 3)
+    phase = np.log(away) * rng.uniform(1.0, 4.0) + rng.uniform(0, 1)
+    for order, amount in enumerate(tilt, start=1):
+        phase = phase + amount * np.sin(order * turn + rng.uniform(0, 2 * np.pi))
+    phase += noise(rng, rng.uniform(2, 5)) * rng.uniform(0.02, 0.15)
+    fold = blur((phase % 1.0) ** rng.uniform(1, 3), rng.uniform(2, 10))
+    there = blur((noise(rng, rng.uniform(1.5, 4)) > -0.3).astype(np.float32), 30)
+    fold *= there * rng.uniform(0.0, 0.8) * (0.4 if facing else 1.0)
+    falloff = rng.uniform(0.1, 0.5) if facing else rng.uniform(0.5, 1.6)
+    light = (away / away.mean()) ** falloff * (0.75 + fold)
+    light *= 1 + noise(rng, rng.uniform(1, 3)) * rng.uniform(0.02, 0.18)
+    light /= np.quantile(light, rng.uniform(0.6, 0.98))
+    height = fractal(rng, rng.uniform(4, 16), 3) * rng.uniform(0.5, 4)
+    light *= lit(blur(height, 2), tuple(rng.normal(0, 0.4, 2)), rng.uniform(0.2, 0.8))
+
+    wet = colour(rng, (0.74, 0.42, 0.30), 0.1)
+    tone = fractal(rng, rng.uniform(2, 7), 4)[..., None]
+    skin = wet + tone * np.array([0.03, 0.04, 0.035], np.float32) * rng.uniform(
+        0.3, 1.5
+    )
+    vessels = strokes(rng, int(rng.integers(0, 40)), (1, 3), rng.uniform(0.1, 0.5))
+    skin -= vessels[..., None] * np.float32([0.08, 0.16, 0.12]) * rng.uniform(0, 1.2)
+    image = skin * light[..., None]
+
+    masks: list[np.ndarray] = []
+    gloss = np.zeros((SIZE, SIZE), np.float32)
+    for _ in range(rng.choice([1, 1, 1, 1, 2, 3])):
+        mask = _polyp(rng)
+        lift = max(np.sqrt(mask.sum() / np.pi), 1.0)
+        steep = rng.uniform(0.3, 0.8)
+        rise = blur(dome(mask, steep) * lift * rng.uniform(0.3, 1.0), 1 + lift * 0.04)
+        direction = rng.normal(0, 0.35, 2)
+        shade = lit(rise, (direction[0], direction[1]), rng.uniform(0.4, 1.0))
+        # its own light: of the wall behind it, or of something nearer to the lamp
+        own = rng.uniform(0.55, 1.3)
+        nearness = rng.choice([0.0, 0.5, 0.8, 1.0])
+        around = blur(light, lift * 0.5) * (1 - nearness) + own * nearness
+        contrast = rng.uniform(0.0, 1.5)
+        shift = rng.normal(0, 0.03, 3) + rng.normal(0, 0.04)
+        shift += rng.choice([-1.0, -0.4, 0.0, 0.6]) * np.array([-0.02, 0.10, 0.08])
+        grain = fractal(rng, rng.uniform(8, 60), 3)[..., None] * rng.uniform(0, 0.07)
+        flesh = wet + tone * 0.02 + contrast * shift + grain
+        if rng.random() < 0.3:
+            flesh = flesh - vessels[..., None] * np.float32([0.08, 0.16, 0.12])
+        surface = flesh * (around * shade)[..., None]
+        if rng.random() < 0.5:  # the shadow that it throws, or a dark rim
+            step = rng.normal(0, 0.25 * lift, 2).round().astype(int)
+            thrown = np.roll(mask, (int(step[0]), int(step[1])), (0, 1)) & ~mask
+            image *= (
+                1 - (blur(thrown, 1 + lift * 0.08) * rng.uniform(0.1, 0.6))[..., None]
+            )
+        image = paint(image, mask, surface, share(rng, 0.8, 8))
+        top = shade * noise(rng, rng.uniform(10, 70))
+        shine = mask & (top > np.quantile(top[mask], rng.uniform(0.95, 0.9995)))
+        gloss += shine * rng.uniform(0.3, 1.0)
+        if rng.random() < 0.15:  # burnt out by the lamp
+            burnt = blob(rng, share(rng, 0.003, 0.08), 0.15) & mask
+            image += blur(burnt, rng.uniform(4, 20))[..., None] * rng.uniform(0.3, 0.9)
+        masks = [m & ~mask for m in masks] + [mask]
+
+    for _ in range(rng.choice([0, 0, 0, 1, 4])):  # residue and bubbles
+        speck = blob(rng, share(rng, 0.0003, 0.01), 0.2)
+        dirt = colour(rng, (0.75, 0.6, 0.2), 0.12) * np.clip(light, 0.3, 1.2)[..., None]
+        image = paint(image, speck, dirt, rng.uniform(0.5, 3))
+        masks = [m & ~speck if m[speck].mean() < 0.5 else m for m in masks]
+    if rng.random() < 0.12:  # an instrument comes in from the border
+        tool, metal = _instrument(rng)
+        image = paint(image, tool, metal, 1.0)
+        masks = [m & ~tool for m in masks]
+    sharp = (light + 0.3) * noise(rng, rng.uniform(15, 90))
+    bright = sharp > np.quantile(sharp, rng.uniform(0.985, 0.9998))
+    gloss += bright * rng.uniform(0.3, 1.0)
+    image += blur(gloss, rng.uniform(0.6, 2.0))[..., None] * rng.uniform(0.3, 1.0)
+    image *= rng.uniform(0.75, 1.3)
+    if rng.random() < 0.3:
+        image *= np.clip(1.3 - radial(rng, 0.1) * rng.uniform(0.2, 0.7), 0.05, None)[
+            ..., None
+        ]
+    image, visible = framed(rng, image)
+    if rng.random() < 0.35:
+        covered = _overlay(rng, image)
+        visible &= ~covered
+    return image, [m & visible for m in masks]
+
+
+def _polyp(rng: Rng) -> np.ndarray:
+    """Outline of one polyp: sessile, lobed, on a stalk or along a fold."""
+    area = share(rng, 0.008, 0.4)
+    rough = rng.choice([0.02, 0.05, 0.1, 0.18])
+    kind = rng.choice(["round", "lobed", "stalk", "long"], p=[0.6, 0.2, 0.1, 0.1])
+    if kind == "long":
+        return blob(rng, min(area, 0.15), rough, rng.uniform(2, 3.5))
+    mask = blob(rng, area, rough, 1 + rng.exponential(0.3))
+    if kind == "round":
+        return mask
+    rows, columns = np.nonzero(mask)
+    if not len(rows):
+        return mask
+    radius = np.sqrt(len(rows) / np.pi)
+    y, x = rows.mean(), columns.mean()
+    if kind == "lobed":
+        for _ in range(rng.integers(1, 4)):
+            angle = rng.uniform(0, 2 * np.pi)
+            far = radius * rng.uniform(0.6, 1.1)
+            centre = (x + far * np.cos(angle), y + far * np.sin(angle))
+            mask = mask | fill(
+                outline(rng, centre, radius * rng.uniform(0.35, 0.8), rough, 1.2)
+            )
+        return mask
+    angle = rng.uniform(0, 2 * np.pi)
+    side = np.array([-np.sin(angle), np.cos(angle)]) * radius * rng.uniform(0.25, 0.55)
+    end = np.array([x, y]) + radius * rng.uniform(1.5, 3) * np.array(
+        [np.cos(angle), np.sin(angle)]
+    )
+    corners = [(x, y) + side, (x, y) - side, end - side * 0.9, end + side * 0.9]
+    stalk = fill([(float(a), float(b)) for a, b in corners])
+    return mask | (blur(stalk, 3) > 0.5)
+
+
+def _instrument(rng: Rng) -> tuple[np.ndarray, np.ndarray]:
+    """Make a bright or dark rod from a border: its mask and its surface."""
+    angle = rng.uniform(0, 2 * np.pi)
+    ahead = np.array([np.cos(angle), np.sin(angle)])
+    across = np.array([-ahead[1], ahead[0]])
+    tip = SIZE * rng.uniform(0.25, 0.75, 2)
+    half = SIZE * rng.uniform(0.01, 0.06)
+    tail = tip + ahead * SIZE * 1.5
+    corners = [tip + across * half, tip - across * half]
+    corners += [tail - across * half * 1.3, tail + across * half * 1.3]
+    mask = fill([(float(a), float(b)) for a, b in corners])
+    columns, rows = np.meshgrid(np.arange(SIZE), np.arange(SIZE))
+    offset = ((columns - tip[0]) * across[0] + (rows - tip[1]) * across[1]) / half
+    round_ = np.clip(1 - 0.6 * offset**2, 0.1, 1).astype(np.float32)
+    metal = colour(rng, (0.75, 0.75, 0.78), 0.2) * round_[..., None]
+    return mask, metal
+
+
+def _overlay(rng: Rng, image: np.ndarray) -> np.ndarray:
+    """Write patient data at the left or an inset into a corner of `image`, in place.
+
+    Returns the (SIZE, SIZE) bool field that is covered by something opaque.
+    """
+    covered = np.zeros((SIZE, SIZE), bool)
+    canvas = Image.new("L", (SIZE, SIZE))
+    draw = ImageDraw.Draw(canvas)
+    size = int(rng.integers(9, 18))
+    row = int(rng.uniform(0.02, 0.5) * SIZE)
+    for _ in range(rng.integers(1, 8)):
+        words = "".join(str(rng.choice(list("0123456789:/ ANSrx."))) for _ in range(9))
+        draw.text((int(rng.integers(2, 12)), row), words, fill=255, font_size=size)
+        row += int(size * 1.3)
+    ink = np.asarray(canvas, np.float32)[..., None] / 255
+    image += ink * (rng.uniform(0.6, 1.0) - image)
+    if rng.random() < 0.5:
+        height, width = (SIZE * rng.uniform(0.15, 0.35, 2)).astype(int)
+        corner = (slice(SIZE - height, None), slice(0, width))
+        image[corner] = colour(rng, (0.05, 0.3, 0.25), 0.2) * rng.choice([0.1, 1.0])
+        covered[corner] = True
+    return covered
+
+
 def dermoscopy(rng: Rng) -> Drawn:
     """Skin with a pigmented lesion of many tones and any size, hair and rulers."""
     skin = colour(rng, (0.8, 0.62, 0.55), 0.07)
@@ -632,13 +809,14 @@ def picture(rng: Rng) -> Drawn:
 
 #: Generator and relative frequency of every kind.
 KINDS: dict[str, tuple[Callable[[Rng], Drawn], float]] = {
-    "endoscopy": (endoscopy, 0.26),
-    "dermoscopy": (dermoscopy, 0.16),
-    "ultrasound": (ultrasound, 0.14),
-    "microscopy": (microscopy, 0.16),
-    "section": (section, 0.08),
-    "collage": (collage, 0.14),
-    "picture": (picture, 0.06),
+    "endoscopy": (endoscopy, 0.12),
+    "colonoscopy": (colonoscopy, 0.34),
+    "dermoscopy": (dermoscopy, 0.13),
+    "ultrasound": (ultrasound, 0.11),
+    "microscopy": (microscopy, 0.13),
+    "section": (section, 0.05),
+    "collage": (collage, 0.09),
+    "picture": (picture, 0.03),
 }
 
 

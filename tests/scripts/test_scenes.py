@@ -33,6 +33,13 @@ def test_a_cell_differs_from_what_surrounds_it():
     assert abs(grey[cells].mean() - grey[~cells].mean()) > 5
 
 
+def test_a_polyp_is_an_object_and_the_lumen_is_none():
+    for seed in range(6):
+        scene = scenes.generate(seed, "colonoscopy")
+        assert scene.masks.any(0).mean() < 0.9
+        assert not (scene.masks.sum(0) > 1).any()  # each pixel is of one polyp
+
+
 def test_an_unknown_kind_is_refused():
     with pytest.raises(ValueError, match="endoscopy"):
         scenes.generate(0, "weather")
