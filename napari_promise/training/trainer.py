@@ -27,7 +27,7 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -74,8 +74,10 @@ if TYPE_CHECKING:
     from segment_anything.modeling import Sam
 
 SCORED_IN_TRAINING = 40  # held-out images looked at after each pass
-#: What early stopping and the choice of modules look at.
-KINDS = ("automatic", "refined", "gt_prompted")
+#: What early stopping and the choice of modules look at: what an adapter is used for.
+KINDS = ("automatic", "refined")
+#: What they look at where nothing prompts: random points from the truth.
+PROMPTED = ("gt_prompted",)
 #: Clicks after automatic prompts that make a mask ``refined``.
 CLICKS = 3
 #: Share of the time that writing the state may take.
@@ -511,7 +513,7 @@ class _Run:
         scores = yield from self._scores(
             adapter, SCORED_IN_TRAINING, pause, frozen_too=frozen_too
         )
-        kinds = [kind for kind in KINDS if kind in scores]
+        kinds = _judged(scores)
         return float(np.mean([scores[kind] for kind in kinds])), scores
 
     def _keep(self, task: Task, average: Any) -> None:
@@ -634,13 +636,13 @@ class _Run:
         """
         if self.adapter.apm is None or self.adapter.ips is None:
             return ""
-        kinds = [kind for kind in KINDS if kind in self.scores]
+        kinds = _judged(self.scores)
         shifted = float(np.mean([self.scores[kind] for kind in kinds]))
         frozen = float(np.mean([self.scores[f"frozen_{kind}"] for kind in kinds]))
         if shifted >= frozen:
             return ""
         for found in (self.scores, *self.by_domain.values()):
-            found |= {k: found[f"frozen_{k}"] for k in kinds if f"frozen_{k}" in found}
+            found |= {k: found[f"frozen_{k}"] for k in found if f"frozen_{k}" in found}
         self.adapter = Adapter(replace(self.adapter.info, ips=False), self.adapter.apm)
         message = (
             f"the pattern shift was left out: held-out Dice {shifted:.3f} with it, "
@@ -734,6 +736,11 @@ def _cache(config: TrainConfig) -> Iterator[ViewCache]:
 def _both(modules: nn.ModuleDict) -> tuple[Any, Any]:
     """Return the prompter and the pattern shift that learn together; it may lack."""
     return modules["apm"], modules["ips"] if "ips" in modules else None
+
+
+def _judged(scores: Mapping[str, float]) -> list[str]:
+    """Return the scores that choose among passes, and whether the shift stays."""
+    return [kind for kind in KINDS if kind in scores] or list(PROMPTED)
 
 
 def _domain(pair: ImagePair) -> str | None:

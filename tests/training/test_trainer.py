@@ -499,7 +499,9 @@ def test_a_shift_that_does_not_help_is_left_out(
     worse = {
         "automatic": 0.5,
         "frozen_automatic": 0.7,
-        "gt_prompted": 0.6,
+        "corrected": 0.6,
+        "frozen_corrected": 0.8,
+        "gt_prompted": 0.9,  # not what an adapter that prompts is used for
         "frozen_gt_prompted": 0.6,
     }
 
@@ -515,6 +517,7 @@ def test_a_shift_that_does_not_help_is_left_out(
     assert adapter.ips is None
     assert not adapter.info.ips
     assert done.held_out["automatic"] == 0.7
+    assert done.held_out["corrected"] == 0.8
 
 
 def test_training_goes_on_from_an_earlier_adapter(
