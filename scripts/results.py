@@ -126,7 +126,7 @@ def best_mask(records: Sequence[Record]) -> tuple[Sequence[str], Rows]:
             best = frozen["best_mask"][name]
             rows.append(
                 (
-                    name,
+                    ", ".join([name, *_earlier(record)]),
                     str(record["points"]),
                     _cell(frozen, name, prompts, "gt_prompted_dice"),
                     _told(best, "gt_prompted_dice"),
@@ -520,8 +520,12 @@ def _variant(record: Record) -> str:
         brief += ", IPS left out"
     changed = [f"{key} = {value}" for key, value in record["options"].items()]
     changed += [f"seed {record['seed']}"] if record["seed"] else []
-    changed += ["on the base before"] if record.get("earlier") else []
-    return ", ".join([brief, *changed])
+    return ", ".join([brief, *changed, *_earlier(record)])
+
+
+def _earlier(record: Record) -> list[str]:
+    """Say it where a run stood on another base than the bundled one."""
+    return ["on the base before"] if record.get("earlier") else []
 
 
 def _value(record: Record, name: str, prompts: str, key: str) -> float | None:
