@@ -17,10 +17,10 @@ from typing import Any
 
 from napari_promise.data.files import whole_file
 from scripts import runs
+from scripts.export_base import BUNDLED
 
-ROOT = runs.RESULTS.parent
-PAGE = ROOT / "docs" / "results.md"
-BASE = ROOT / "napari_promise" / "model" / "bundled" / "promise-tiny.json"
+PAGE = runs.RESULTS.parent / "docs" / "results.md"
+BASE = BUNDLED / "promise-tiny.json"
 READING = "reading.md"
 
 Record = dict[str, Any]

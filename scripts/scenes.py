@@ -348,11 +348,11 @@ def colonoscopy(rng: Rng) -> Drawn:
 
     wet = colour(rng, (0.74, 0.42, 0.30), 0.1)
     tone = fractal(rng, rng.uniform(2, 7), 4)[..., None]
-    skin = wet + tone * np.array([0.03, 0.04, 0.035], np.float32) * rng.uniform(
-        0.3, 1.5
-    )
+    mottle = np.float32([0.03, 0.04, 0.035])
+    skin = wet + tone * mottle * rng.uniform(0.3, 1.5)
     vessels = strokes(rng, int(rng.integers(0, 40)), (1, 3), rng.uniform(0.1, 0.5))
-    skin -= vessels[..., None] * np.float32([0.08, 0.16, 0.12]) * rng.uniform(0, 1.2)
+    blood = vessels[..., None] * np.float32([0.08, 0.16, 0.12])
+    skin -= blood * rng.uniform(0, 1.2)
     image = skin * light[..., None]
 
     masks: list[np.ndarray] = []
@@ -374,14 +374,13 @@ def colonoscopy(rng: Rng) -> Drawn:
         grain = fractal(rng, rng.uniform(8, 60), 3)[..., None] * rng.uniform(0, 0.07)
         flesh = wet + tone * 0.02 + contrast * shift + grain
         if rng.random() < 0.3:
-            flesh = flesh - vessels[..., None] * np.float32([0.08, 0.16, 0.12])
+            flesh = flesh - blood
         surface = flesh * (around * shade)[..., None]
         if rng.random() < 0.5:  # the shadow that it throws, or a dark rim
             step = rng.normal(0, 0.25 * lift, 2).round().astype(int)
             thrown = np.roll(mask, (int(step[0]), int(step[1])), (0, 1)) & ~mask
-            image *= (
-                1 - (blur(thrown, 1 + lift * 0.08) * rng.uniform(0.1, 0.6))[..., None]
-            )
+            shadow = blur(thrown, 1 + lift * 0.08) * rng.uniform(0.1, 0.6)
+            image *= 1 - shadow[..., None]
         image = paint(image, mask, surface, share(rng, 0.8, 8))
         top = shade * noise(rng, rng.uniform(10, 70))
         shine = mask & (top > np.quantile(top[mask], rng.uniform(0.95, 0.9995)))
@@ -406,13 +405,11 @@ def colonoscopy(rng: Rng) -> Drawn:
     image += blur(gloss, rng.uniform(0.6, 2.0))[..., None] * rng.uniform(0.3, 1.0)
     image *= rng.uniform(0.75, 1.3)
     if rng.random() < 0.3:
-        image *= np.clip(1.3 - radial(rng, 0.1) * rng.uniform(0.2, 0.7), 0.05, None)[
-            ..., None
-        ]
+        glow = 1.3 - radial(rng, 0.1) * rng.uniform(0.2, 0.7)
+        image *= np.clip(glow, 0.05, None)[..., None]
     image, visible = framed(rng, image)
     if rng.random() < 0.35:
-        covered = _overlay(rng, image)
-        visible &= ~covered
+        visible &= ~_overlay(rng, image)
     return image, [m & visible for m in masks]
 
 
