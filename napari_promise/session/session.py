@@ -145,6 +145,7 @@ class Session:
         self._shown_cached = False
         self._drag = 1
         self._applying = threading.local()
+        self._closed = False
 
         self._model = ModelInUse()
         self._embeddings = Embeddings(
@@ -440,12 +441,16 @@ class Session:
         self._agenda.add_chore(measure)
 
     def close(self) -> None:
-        """Stop the worker and wait for it; the session is of no use afterwards."""
+        """Stop the worker and wait for it; the session is of no use afterwards.
+
+        What was found and not delivered yet is dropped: there is nobody left to see it.
+        """
         self.settings.events.disconnect(self._on_setting)
         self._disconnect_document()
         self._agenda.close()
         if threading.current_thread() is not self._worker:
             self._worker.join(_CLOSE_TIMEOUT)
+        self._closed = True
 
     # -- what the user sets, and edits --------------------------------------------
 
@@ -711,7 +716,7 @@ class Session:
     # -- reports, from either thread -----------------------------------------------
 
     def _deliver(self, call: Callable[[], None]) -> None:
-        self._dispatch(call)
+        self._dispatch(lambda: None if self._closed else call())
 
     def _notify(self, message: str) -> None:
         self._deliver(lambda: self.notified.emit(message))

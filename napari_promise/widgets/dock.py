@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari.utils.notifications import show_error, show_info, show_warning
+from psygnal import SignalInstance
 from qtpy.QtCore import QSize, Qt, QTimer
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import (
@@ -21,6 +22,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_promise.document import Document, DocumentEvents
 from napari_promise.session import Session, Status
 from napari_promise.widgets import catalogue, exporting
 from napari_promise.widgets.actions import Actions
@@ -72,6 +74,7 @@ class PromiseWidget(QWidget):
         self._adapters: list[catalogue.AdapterEntry] | None = None
         self._settings: SettingsDialog | None = None
         self._folder = Path.cwd()
+        self._heard: DocumentEvents | None = None
 
         self.model_panel = ModelPanel()
         self.prompt_panel = PromptPanel()
@@ -113,7 +116,12 @@ class PromiseWidget(QWidget):
         self._connect_session()
         self._connect_bridge()
         self._closing = _Closing(
-            self.session, self.bridge, self._keys, self._dispatch, self.training.rescue
+            self.session,
+            self.bridge,
+            self._keys,
+            self._dispatch,
+            self._hear_no_more,
+            self.training.rescue,
         )
         self.destroyed.connect(self._closing)
         application = QApplication.instance()
@@ -215,7 +223,7 @@ class PromiseWidget(QWidget):
         )
         session.model_changed.connect(lambda _name: self._show_models())
         session.adapter_changed.connect(lambda _info: self._show_models())
-        session.settings.events.connect(lambda _info: self._show_settings())
+        session.settings.events.connect(self._on_setting)
 
     def _connect_bridge(self) -> None:
         bridge = self.bridge
@@ -230,17 +238,26 @@ class PromiseWidget(QWidget):
         bridge.dragged.connect(self._on_dragged)
         bridge.drag_ended.connect(self.session.end_glimpses)
 
-    def _on_document_changed(self, document: Any) -> None:
-        events = document.events
-        for signal in (
-            events.object_added,
-            events.object_changed,
-            events.object_removed,
-            events.active_changed,
-            events.history_changed,
-        ):
-            signal.connect(self._on_document_event, check_nargs=False, unique=True)
+    def _on_document_changed(self, document: Document) -> None:
+        self._ignore_document()
+        self._heard = document.events
+        for signal in _row_signals(self._heard):
+            signal.connect(self._on_document_event, check_nargs=False)
         self._on_document_event()
+
+    def _ignore_document(self) -> None:
+        heard, self._heard = self._heard, None
+        if heard is not None:
+            for signal in _row_signals(heard):
+                signal.disconnect(self._on_document_event)
+
+    def _on_setting(self, _info: Any) -> None:
+        self._show_settings()
+
+    def _hear_no_more(self) -> None:
+        """Let go of what may outlive the window, and would find no widgets."""
+        self._ignore_document()
+        self.session.settings.events.disconnect(self._on_setting)
 
     def _on_document_event(self, *_: Any) -> None:
         # The answer changes the rows again: to repaint the window twice on the way to
@@ -500,9 +517,11 @@ class _Closing:
         bridge: LayerBridge,
         keys: KeyBindings,
         dispatch: GuiDispatcher,
+        hear_no_more: Callable[[], None],
         rescue: Callable[[], str],
     ) -> None:
         self._parts: tuple[Any, ...] | None = (keys, bridge, dispatch, session)
+        self._hear_no_more = hear_no_more
         self._rescue = rescue
 
     def __call__(self, *_: Any) -> None:
@@ -513,6 +532,7 @@ class _Closing:
         keys.release_all()
         bridge.close()
         dispatch.close()
+        self._hear_no_more()
         for signal in (
             session.status_changed,
             session.failed,
@@ -529,6 +549,17 @@ class _Closing:
         name = self._rescue()
         if name:
             show_info(f"Training ended with the dock; the best so far is kept: {name}.")
+
+
+def _row_signals(events: DocumentEvents) -> tuple[SignalInstance, ...]:
+    """Return what changes the rows of objects or the buttons beside them."""
+    return (
+        events.object_added,
+        events.object_changed,
+        events.object_removed,
+        events.active_changed,
+        events.history_changed,
+    )
 
 
 def _line() -> QFrame:

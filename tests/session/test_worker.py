@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -122,6 +123,30 @@ def test_closing_stops_the_worker_whatever_it_is_at(make) -> None:
     bench.session.close()
     assert not bench.session._worker.is_alive()
     bench.session.close()
+
+
+def test_what_is_delivered_after_closing_is_dropped(tmp_path) -> None:
+    posted: list[Callable[[], None]] = []
+    session = Session(
+        dispatch=posted.append,
+        settings=Settings(),
+        cache=EmbeddingCache(),
+        loader=lambda m, **_: StandIn(),
+    )
+    document = session.set_image(ArraySource(np.ones(SHAPE, np.uint8)))
+    object_id = session.new_object().id
+    document.edit_prompts(object_id, points=[(2, 3)])
+    end = time.monotonic() + PATIENCE
+    said: list[object] = []
+    session.status_changed.connect(said.append)
+    while session.status.state != "ready" and time.monotonic() < end:
+        time.sleep(0.01)
+    session.close()
+    assert posted
+    for call in posted:
+        call()
+    assert said == []
+    assert not document.get(object_id).is_answered
 
 
 def test_without_a_window_the_worker_delivers_itself(tmp_path) -> None:

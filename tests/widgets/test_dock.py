@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -153,12 +154,32 @@ def test_the_worker_ends_with_the_dock(make_desk, picture, way) -> None:
     desk.open(picture)
     desk.click(30, 40)
     assert len(_workers()) == before + 1
-    if way == "widget":
-        desk.viewer.window.remove_dock_widget(desk.widget)
-        desk.widget.deleteLater()
-    else:
-        desk.viewer.close()
+    _close(desk, way)
     desk.until(lambda: len(_workers()) == before)
+
+
+@pytest.mark.parametrize("way", ["widget", "viewer"])
+def test_what_outlives_the_dock_finds_no_widgets(
+    make_desk, picture, qtbot, way
+) -> None:
+    before = len(_workers())
+    desk = make_desk()
+    desk.open(picture)
+    desk.click(30, 40)
+    document, settings = desk.document, desk.widget.session.settings
+    (record,) = document.objects
+    asked = len(desk.model.asked)
+    desk.points.add((50, 60))
+    while len(desk.model.asked) == asked:  # the window runs nothing meanwhile
+        time.sleep(0.01)
+    with qtbot.captureExceptions() as raised:
+        _close(desk, way)
+        desk.until(lambda: len(_workers()) == before)
+        qtbot.wait(20)
+        document.edit_prompts(record.id, points=[(30, 40)])
+        settings.live = False
+    assert raised == []
+    assert not document.get(record.id).is_answered  # nobody is left who would
 
 
 def test_models_and_adapters_are_offered_with_their_terms(desk) -> None:
@@ -190,3 +211,11 @@ def test_what_the_adapter_lacks_is_not_offered(desk) -> None:
         auto, ips = widget.prompt_panel.auto, widget.model_panel.ips
         offered[name] = (auto.isEnabled(), ips.isEnabled())
     assert offered == {"plain": (True, False), "shifting": (False, True)}
+
+
+def _close(desk, way: str) -> None:
+    if way == "widget":
+        desk.viewer.window.remove_dock_widget(desk.widget)
+        desk.widget.deleteLater()
+    else:
+        desk.viewer.close()
