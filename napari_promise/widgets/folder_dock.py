@@ -519,7 +519,8 @@ class FolderWidget(QWidget):
             self.work.give_up_finishing()
 
     def _on_encoded(self, _plane: Any) -> None:
-        self._ahead.start()
+        if self.work is not None:
+            self._ahead.start()
 
     def _bind_keys(self) -> None:
         promise = self._neighbour.find()

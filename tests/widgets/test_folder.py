@@ -460,6 +460,23 @@ def test_closing_the_dock_in_the_middle_saves_and_lets_go(
     assert again.project.item("p1.png").clicks == 1
 
 
+def test_the_prompts_dock_goes_on_when_the_folder_dock_is_gone(
+    folder: Folder, picture: np.ndarray, qtbot: Any
+) -> None:
+    desk = folder.desk
+    desk.viewer.window.remove_dock_widget(folder.widget)
+    folder.widget.deleteLater()
+    desk.qtbot.wait(10)
+    encoded = desk.model.encoded
+    with qtbot.captureExceptions() as raised:
+        desk.open(255 - picture)
+        desk.until(lambda: desk.model.encoded > encoded)
+        desk.click(30, 40)
+        desk.widget.training.kept.emit("another", "pictures")
+    assert raised == []
+    assert desk.preview[30, 40]
+
+
 def test_the_prompts_dock_may_be_closed_and_comes_back_with_the_next_image(
     folder: Folder,
 ) -> None:
