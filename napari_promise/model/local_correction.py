@@ -4,8 +4,8 @@ A decoder redraws the whole mask after each click, and what was right elsewhere 
 change with it. Where a new answer is much like the mask before, only the piece that the
 click asked for is taken from it; where it is another mask altogether, the click meant
 something else, and all of it is taken. Interactive methods call this progressive
-merging [1]_. A decoder may also pass over a click: then a small piece around it is
-changed all the same. The module knows no models, prompts or images.
+merging [1]_. A decoder may also pass over a click: then a piece around it is changed
+all the same. The module knows no models, prompts or images.
 
 References
 ----------
@@ -23,7 +23,8 @@ from scipy import ndimage
 
 ALIKE = 0.8  # IoU from which a new answer corrects the mask before
 REACH = 2  # cells: how far from a click its piece may begin, and how far it is blended
-LEAST = 4  # cells around a click that the decoder passed over, at most changed for it
+LEAST = 4  # cells around a click that the decoder passed over, changed for it
+INWARD = 0.75  # of the way to the mask's edge, where the click excludes: the same
 SURE = 2.0  # logit given to them
 
 
@@ -45,8 +46,8 @@ def corrected_locally(
     -------
     (h, w) float32
         `before` with the pieces of `after` at the clicks; all of `after` where the two
-        masks overlap by an IoU below `ALIKE`, or where nothing changed at a click. The
-        cell of every click is on the side that its label says.
+        masks overlap by an IoU below `ALIKE`. The cell of every click is on the side
+        that its label says.
     """
     found = _merged(before, after, clicks)
     for click in clicks:
@@ -71,25 +72,32 @@ def _merged(
         if not piece:
             near = pieces[_around(row, REACH), _around(column, REACH)]
             piece = near.max(initial=0)
-        if not piece:
-            return after
-        taken |= pieces == piece
+        taken |= (pieces == piece) & (piece > 0)
     return np.where(ndimage.binary_dilation(taken, iterations=REACH), after, before)
 
 
 def _obeyed(
     found: NDArray[np.float32], after: NDArray[np.float32], click: tuple[int, int, int]
 ) -> NDArray[np.float32]:
-    """Change the cells around a click that was passed over, the likeliest of them."""
+    """Change the cells around a click that was passed over.
+
+    Of what is to be included nothing is known but the click: few cells, the likeliest.
+    What is to be excluded lies in the mask, and the deeper, the more is meant.
+    """
     row, column, label = click
     sign = 1 if label == 1 else -1
     if found[row, column] * sign > 0:
         return found
+    wrong = found * sign <= 0
     rows, columns = np.ogrid[: found.shape[0], : found.shape[1]]
-    wrong = (rows - row) ** 2 + (columns - column) ** 2 <= LEAST**2
-    wrong &= found * sign <= 0
-    likely, _ = ndimage.label(wrong & (after * sign >= after[row, column] * sign))
-    piece = ndimage.binary_dilation(likely == likely[row, column]) & wrong
+    distance = np.hypot(rows - row, columns - column)
+    near = wrong & (distance <= LEAST)
+    if label == 1:
+        likely, _ = ndimage.label(near & (after >= after[row, column]))
+        piece = ndimage.binary_dilation(likely == likely[row, column]) & near
+    else:
+        depth = ndimage.distance_transform_edt(wrong)[row, column]
+        piece = near | (wrong & (distance <= INWARD * depth))
     return np.where(piece, np.float32(sign * SURE), found)
 
 

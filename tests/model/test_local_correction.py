@@ -54,22 +54,33 @@ def test_otherwise_the_whole_answer_is_taken(before, after, click) -> None:
 
 
 @pytest.mark.parametrize(
-    ("after", "click"),
+    ("after", "kept", "click"),
     [
-        (logits((10, 10, 30, 32)), (3, 3, 1)),
-        (logits((10, 10, 30, 32)), (20, 20, 0)),
-        (logits((2, 2, 38, 38)), (5, 5, 0)),
-        (logits(), (0, 39, 1)),
+        (logits((10, 10, 30, 32)), BEFORE, (3, 3, 1)),
+        (logits((10, 10, 30, 32)), BEFORE, (20, 12, 0)),
+        (logits((2, 2, 38, 38)), logits((2, 2, 38, 38)), (5, 5, 0)),
+        (logits(), logits(), (0, 39, 1)),
     ],
-    ids=["beside the mask", "on the mask", "another mask", "nothing left"],
+    ids=["beside the mask", "at its edge", "another mask", "nothing left"],
 )
-def test_a_click_that_was_passed_over_is_obeyed_around_itself(after, click) -> None:
+def test_a_click_that_was_passed_over_is_obeyed_around_itself(
+    after, kept, click
+) -> None:
     found = corrected_locally(BEFORE, after, [click])
     row, column, label = click
     assert (found[row, column] > 0) == (label == 1)
-    rows, columns = np.nonzero(found != after)
+    rows, columns = np.nonzero(found != kept)
     assert 1 < len(rows) <= 49
     assert np.hypot(rows - row, columns - column).max() <= 4
+
+
+def test_deep_in_the_mask_excluding_takes_away_more_but_not_to_its_edge() -> None:
+    found = corrected_locally(BEFORE, BEFORE, [(20, 20, 0)])
+    gone = (BEFORE > 0) & (found <= 0)
+    assert 150 < gone.sum() < 200, "three quarters of ten cells around"
+    assert not gone[10:13].any()
+    deeper = corrected_locally(BEFORE, BEFORE, [(20, 14, 0)])
+    assert ((BEFORE > 0) & (deeper <= 0)).sum() < gone.sum() / 2
 
 
 def test_obeying_prefers_the_likeliest_cells() -> None:
