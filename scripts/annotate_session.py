@@ -2,8 +2,8 @@
 
 A simulated person works through images with both docks of a napari window, as a person
 would: opens the folder, looks at what is proposed, clicks into the middle of the
-largest error (`evaluate.next_click`) until the mask has an IoU of .85 with the true
-one, ten times at most, and confirms with *Done & next*. Three times over the same
+largest error (`simulated_prompts.next_click`) until the mask has an IoU of .85 with the
+true one, ten times at most, and confirms with *Done & next*. Three times over the same
 images in the same order:
 
 scratch   frozen SAM alone, no adapter
@@ -180,7 +180,7 @@ class Person:
     # -- one image ----------------------------------------------------------------
 
     def _annotate(self, key: str) -> None:
-        from napari_promise.training.evaluate import next_click
+        from napari_promise.training.simulated_prompts import next_click
 
         truth = datasets.read_mask(self._truths[key])
         clicks = 0

@@ -1,7 +1,7 @@
 """Where a simulated person clicks while the base is trained; on masks alone, no model.
 
 Training clicks at random inside an error or at its centre; measuring always takes the
-centre, which is `napari_promise.training.evaluate.next_click`.
+centre, which is `training.simulated_prompts.next_click`.
 
 All points are (row, column) in pixels of the mask they were computed on.
 """

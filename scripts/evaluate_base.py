@@ -23,7 +23,8 @@ import torch
 
 from napari_promise.prompts import Prompts
 from napari_promise.segmenter import Segmenter
-from napari_promise.training.evaluate import bounding_box, dice, next_click
+from napari_promise.training.metrics import dice
+from napari_promise.training.simulated_prompts import bounding_box, next_click
 from scripts import datasets
 
 CLICKS = 10

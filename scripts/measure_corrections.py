@@ -13,7 +13,8 @@ import argparse
 
 import numpy as np
 
-from napari_promise.training.evaluate import MOST_CLICKS, WANTED_IOU, evaluate_all
+from napari_promise.training.evaluate import evaluate_all
+from napari_promise.training.simulated_prompts import MOST_CLICKS, WANTED_IOU
 from scripts import runs
 
 PROMPTS = "auto+noc+local"

@@ -35,7 +35,8 @@ from napari_promise.model.sam import Embedding, load_sam
 from napari_promise.prompts import Prompts, round_logits
 from napari_promise.segmenter import Segmentation
 from napari_promise.training.config import TrainConfig
-from napari_promise.training.evaluate import dice, evaluate
+from napari_promise.training.evaluate import evaluate
+from napari_promise.training.metrics import dice
 from napari_promise.training.recipe import recipe_for
 from napari_promise.training.trainer import train
 from scripts import runs

@@ -26,7 +26,8 @@ from napari_promise.data.files import save_json, utc_now
 from napari_promise.data.pairs import Pair
 from napari_promise.model.sam import Embedding
 from napari_promise.segmenter import Segmenter
-from napari_promise.training.evaluate import EvaluationReport, evaluate_all
+from napari_promise.training.evaluate import evaluate_all
+from napari_promise.training.scores import EvaluationReport
 from scripts import datasets
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"

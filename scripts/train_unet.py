@@ -29,9 +29,9 @@ from napari_promise.data import pairs as files
 from napari_promise.data.pairs import Pair
 from napari_promise.data.planes import to_rgb8
 from napari_promise.training import views
-from napari_promise.training.evaluate import EvaluationReport, Score, dice, iou
 from napari_promise.training.losses import mask_loss
-from napari_promise.training.metrics import measures
+from napari_promise.training.metrics import dice, iou, measures
+from napari_promise.training.scores import EvaluationReport, Score
 from scripts import runs
 
 #: Channels of the levels; with two residual units a level, 7.33 million parameters,

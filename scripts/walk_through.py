@@ -128,7 +128,7 @@ class Walk:
 
     def correct(self) -> None:
         """Click into the largest error until the mask is good."""
-        from napari_promise.training.evaluate import next_click
+        from napari_promise.training.simulated_prompts import next_click
 
         truth = self._truths[self.folder.work.key]
         for _ in range(MOST):

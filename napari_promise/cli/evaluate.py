@@ -70,7 +70,8 @@ def evaluate(
     from napari_promise.data.export import save_json
     from napari_promise.data.pairs import find_pairs
     from napari_promise.training import metrics, report
-    from napari_promise.training.evaluate import PromptPlan, evaluate_all
+    from napari_promise.training.evaluate import evaluate_all
+    from napari_promise.training.simulated_prompts import PromptPlan
 
     to_stdout = json_ is not None and str(json_) == "-"
     with checked_arguments():

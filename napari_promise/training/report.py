@@ -24,14 +24,9 @@ from napari_promise.data import pairs as files
 from napari_promise.data.files import PathLike, whole_file
 from napari_promise.data.planes import to_rgb8
 from napari_promise.training.config import ImagePair
-from napari_promise.training.evaluate import (
-    MOST_CLICKS,
-    EvaluationReport,
-    Mask,
-    Score,
-    Shown,
-    objects,
-)
+from napari_promise.training.metrics import Mask
+from napari_promise.training.scores import EvaluationReport, Score, Shown
+from napari_promise.training.simulated_prompts import MOST_CLICKS, objects
 
 #: The page of examples, in the folder given.
 PAGE = "overlays.html"

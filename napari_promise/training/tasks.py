@@ -27,8 +27,8 @@ from napari_promise.model.point_prompters import PointAPM
 from napari_promise.model.sam import Embedding
 from napari_promise.training.config import TrainConfig
 from napari_promise.training.embedder import Views
-from napari_promise.training.evaluate import next_click, random_points
 from napari_promise.training.losses import mask_loss, point_loss, signed_distance
+from napari_promise.training.simulated_prompts import next_click, random_points
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam

@@ -51,14 +51,11 @@ from napari_promise.segmenter import Segmenter
 from napari_promise.training.config import ImagePair, TrainConfig
 from napari_promise.training.curves import Row, write_curves
 from napari_promise.training.embedder import Embedder, Views
-from napari_promise.training.evaluate import (
-    EvaluationReport,
-    PromptPlan,
-    Score,
-    measure,
-)
+from napari_promise.training.evaluate import measure
 from napari_promise.training.outlook import Outlook
 from napari_promise.training.run_state import drop_state, load_state, save_state
+from napari_promise.training.scores import EvaluationReport, Score
+from napari_promise.training.simulated_prompts import PromptPlan
 from napari_promise.training.steps import (
     entropy,
     follow,

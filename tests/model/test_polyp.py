@@ -8,7 +8,8 @@ import pytest
 from napari_promise.data.samples import endoscopy_scene
 from napari_promise.model.adapters import BUNDLED, list_adapters
 from napari_promise.segmenter import Segmenter
-from napari_promise.training.evaluate import dice, next_click
+from napari_promise.training.metrics import dice
+from napari_promise.training.simulated_prompts import next_click
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from skimage.io import imsave
 
-from napari_promise.training.evaluate import dice
+from napari_promise.training.metrics import dice
 from scripts import evaluate_base
 from scripts.datasets import Pair
 from scripts.evaluate_base import RADII, disc_dices, ellipse, select, shortcomings

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_promise.training.evaluate import bounding_box, next_click
+from napari_promise.training.simulated_prompts import bounding_box, next_click
 from scripts.clicks import deepest, largest
 from scripts.episodes import Sample
 from scripts.train_base import (

@@ -13,7 +13,7 @@ from PIL import Image
 from napari_promise.data.pairs import Pair
 from napari_promise.document import Region
 from napari_promise.training import report
-from napari_promise.training.evaluate import EvaluationReport, Score, Shown
+from napari_promise.training.scores import EvaluationReport, Score, Shown
 
 
 def _score(name: str, quality: float, **more: object) -> Score:
