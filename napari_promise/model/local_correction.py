@@ -46,8 +46,8 @@ def corrected_locally(
     -------
     (h, w) float32
         `before` with the pieces of `after` at the clicks; all of `after` where the two
-        masks overlap by an IoU below `ALIKE`. The cell of every click is on the side
-        that its label says.
+        masks overlap by an IoU below `ALIKE`, or where a click says of its cell what
+        was so before. The cell of every click is on the side that its label says.
     """
     found = _merged(before, after, clicks)
     for click in clicks:
@@ -72,7 +72,10 @@ def _merged(
         if not piece:
             near = pieces[_around(row, REACH), _around(column, REACH)]
             piece = near.max(initial=0)
-        taken |= (pieces == piece) & (piece > 0)
+        if piece:
+            taken |= pieces == piece
+        elif (before[row, column] > 0) == (label == 1):
+            return after
     return np.where(ndimage.binary_dilation(taken, iterations=REACH), after, before)
 
 

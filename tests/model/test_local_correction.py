@@ -46,8 +46,10 @@ def test_every_click_gets_its_piece() -> None:
         (BEFORE, logits((2, 2, 38, 38)), (5, 5, 1)),
         (logits(), logits((10, 10, 30, 30)), (20, 20, 1)),
         (logits(), logits(), (20, 20, 0)),
+        (BEFORE, logits((10, 10, 30, 32)), (20, 20, 1)),
+        (BEFORE, logits((10, 10, 30, 28)), (35, 35, 0)),
     ],
-    ids=["another mask", "nothing before", "empty"],
+    ids=["another mask", "nothing before", "empty", "inside", "outside"],
 )
 def test_otherwise_the_whole_answer_is_taken(before, after, click) -> None:
     assert corrected_locally(before, after, [click]) is after
@@ -57,7 +59,7 @@ def test_otherwise_the_whole_answer_is_taken(before, after, click) -> None:
     ("after", "kept", "click"),
     [
         (logits((10, 10, 30, 32)), BEFORE, (3, 3, 1)),
-        (logits((10, 10, 30, 32)), BEFORE, (20, 12, 0)),
+        (logits((12, 10, 32, 30)), BEFORE, (20, 12, 0)),
         (logits((2, 2, 38, 38)), logits((2, 2, 38, 38)), (5, 5, 0)),
         (logits(), logits(), (0, 39, 1)),
     ],
