@@ -10,10 +10,10 @@ import csv
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,9 @@ __all__ = [
     "find",
     "find_listed",
     "find_tabled",
+    "finder",
     "read",
+    "refuse_empty",
     "thumbnail",
 ]
 
@@ -570,3 +572,38 @@ def _nifti_middle(path: Path) -> NDArray[Any]:
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{path} cannot be read ({reason}).") from error
+
+
+def finder(
+    source: Path, listed: Sequence[str | os.PathLike[str]] | None
+) -> Callable[[], Listing]:
+    """Return what lists the images of a source, now and whenever it is asked again.
+
+    Parameters
+    ----------
+    source : Path
+        A folder or a table.
+    listed : sequence of path, optional
+        These images alone.
+
+    Raises
+    ------
+    ValueError
+        If there is no such folder.
+    """
+    if listed is not None:
+        paths = [Path(os.path.abspath(path)) for path in listed]
+        base = source.parent if source.is_file() else source
+        return lambda: find_listed(paths, base)
+    if source.is_file():
+        return lambda: find_tabled(source)
+    if not source.exists():
+        raise ValueError(f"{source} does not exist: choose a folder of images.")
+    return lambda: find(source)
+
+
+def refuse_empty(source: Path) -> NoReturn:
+    """Say that a source holds no image."""
+    raise ValueError(
+        f"{source} holds no image: choose a folder with {', '.join(SUFFIXES)} files."
+    )

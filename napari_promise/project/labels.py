@@ -1,6 +1,6 @@
 """What labels say: how many objects, which, and how far they are what was proposed.
 
-Knows arrays and records only.
+Knows arrays and records, and how labels are written as a file to train on.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
+from napari_promise.data.files import whole_file
 from napari_promise.document import ObjectRecord, Region
 
-__all__ = ["as_labels", "compare", "count", "records_of"]
+__all__ = ["as_labels", "compare", "count", "records_of", "write_exactly"]
 
 
 def as_labels(labels: NDArray[Any], path: Path) -> NDArray[Any]:
@@ -114,3 +116,34 @@ def compare(
         differing += int(np.count_nonzero(mask ^ truth))
         sizes += int(np.count_nonzero(mask)) + int(np.count_nonzero(truth))
     return differing == 0, 1.0 if sizes == 0 else 2 * both / sizes
+
+
+def write_exactly(labels: NDArray[Any], stem: Path) -> Path:
+    """Write labels as a file that `data.pairs.read_mask` reads exactly.
+
+    Parameters
+    ----------
+    labels : (..., H, W) integer
+    stem : Path
+        The file without its ending.
+
+    Returns
+    -------
+    Path
+        ``.png`` where that holds them, else ``.npy``.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    small = labels.ndim == 2 and labels.max(initial=0) < 2**16
+    path = stem.with_name(f"{stem.name}{'.png' if small else '.npy'}")
+    with whole_file(path, overwrite=True) as part:
+        if small:
+            # 16 bits, even where 8 would do: 8 are taken for soft edges.
+            Image.fromarray(labels.astype(np.uint16)).save(part, "PNG")
+        else:
+            with open(part, "wb") as file:
+                np.save(file, labels, allow_pickle=False)
+    return path

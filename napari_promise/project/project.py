@@ -16,37 +16,39 @@ from any thread; events are emitted in the thread that called.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import glob
 import hashlib
-import json
 import os
-import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from psygnal import Signal, SignalGroup
 
-from napari_promise.data.files import save_json, utc_now, whole_file
+from napari_promise.data.files import utc_now, whole_file
 from napari_promise.data.pairs import Pair, read_mask
 from napari_promise.document import (
     Document,
     ObjectRecord,
     Snapshot,
-    Source,
 )
 from napari_promise.project import effort, history, images
 from napari_promise.project.confidence import Calibration, raw_confidence
 from napari_promise.project.effort import Effort
-from napari_promise.project.images import Found, Listing, OpenedImage
+from napari_promise.project.images import (
+    Found,
+    Listing,
+    OpenedImage,
+    finder,
+    refuse_empty,
+)
 from napari_promise.project.index import Index
 from napari_promise.project.items import (
     STATES,
@@ -56,10 +58,18 @@ from napari_promise.project.items import (
     State,
     Stored,
 )
-from napari_promise.project.labels import as_labels, compare, count, records_of
+from napari_promise.project.labels import (
+    as_labels,
+    compare,
+    count,
+    records_of,
+    write_exactly,
+)
 from napari_promise.project.lock import ProjectLock
+from napari_promise.project.proposals import record_of, take_up
 from napari_promise.project.settings import ProjectSettings
-from napari_promise.project.store import ItemStore
+from napari_promise.project.store import ItemStore, slug
+from napari_promise.project.trust import Trust
 
 __all__ = ["Project", "ProjectEvents", "Saving"]
 
@@ -143,9 +153,8 @@ class Project:
         self._items: dict[str, Item] = {}
         # Objects in masks that were there already, where they were read.
         self._counted: dict[str, int] = {}
-        self._calibration: Calibration | None | _Unknown = _UNKNOWN
+        self._trust = Trust(root / HELD_OUT, lambda: [*self._index.entries.values()])
         self._moved = False
-        self._held_out: list[tuple[float, float]] = _read_held_out(root / HELD_OUT)
         self._take(listing)
         self.notes = (*self._index.notes, *listing.notes)
         self.settings = ProjectSettings.load(root / "settings.json")
@@ -189,7 +198,7 @@ class Project:
             If the project's folder cannot be written: name another one.
         """
         source = Path(os.path.abspath(source))
-        find = _finder(source, images)
+        find = finder(source, images)
         is_table = source.is_file() and images is None
         folder = source.parent if source.is_file() else source
         if root is None:
@@ -198,7 +207,7 @@ class Project:
         root = Path(os.path.abspath(root))
         listing = find()
         if not listing.images and not root.exists():
-            _refuse_empty(source)  # before anything is made
+            refuse_empty(source)  # before anything is made
         try:
             (root / "items").mkdir(parents=True, exist_ok=True)
             lock = ProjectLock(root / "lock", str(source))
@@ -607,7 +616,7 @@ class Project:
                     "on."
                 )
             records = tuple(
-                _proposed_record(number, proposed)
+                record_of(number, proposed)
                 for number, proposed in enumerate(objects, start=1)
             )
             raw = raw_confidence(details) if confidence is None else confidence
@@ -669,23 +678,7 @@ class Project:
         ValueError
             If the proposal is damaged.
         """
-        records = self.proposal(key) or ()
-        ids = []
-        with document.step("take up proposal"):
-            for proposed in records:
-                record = document.add_saved(
-                    dataclasses.replace(proposed, id=document.next_id)
-                )
-                if proposed.region is not None:
-                    document.set_mask(
-                        record.id,
-                        proposed.region,
-                        score=np.nan if proposed.score is None else proposed.score,
-                        logits=proposed.logits,
-                        revision=record.revision,
-                    )
-                ids.append(record.id)
-        return tuple(ids)
+        return take_up(self.proposal(key) or (), document)
 
     def accept_proposal(self, key: str) -> None:
         """Confirm a proposal as it is, without opening the image.
@@ -724,13 +717,7 @@ class Project:
         after a proposal.
         """
         with self._lock:
-            found = self._calibration
-            if isinstance(found, _Unknown):
-                pairs = [_pair_of(entry) for entry in [*self._index.entries.values()]]
-                known = [pair for pair in pairs if pair is not None]
-                found = Calibration.fit([*self._held_out, *known])
-                self._calibration = found
-            return found
+            return self._trust.calibration
 
     def set_held_out(self, pairs: Sequence[tuple[float, float]]) -> None:
         """Tell what proposals are worth on images that were held out of a training.
@@ -747,11 +734,9 @@ class Project:
         """
         with self._disk:
             self._refuse_closed()
-            given = [(float(raw), float(dice)) for raw, dice in pairs]
-            save_json(self.root / HELD_OUT, {"held_out": given}, overwrite=True)
+            given = self._trust.save(pairs)
             with self._lock:
-                self._held_out = given
-                self._calibration = _UNKNOWN
+                self._trust.use(given)
                 self._items.clear()
         self.events.items_changed.emit()
 
@@ -850,15 +835,7 @@ class Project:
                 labels = np.zeros(self.read_image(key).shape, np.uint16)
             folder.mkdir(exist_ok=True)
             earlier = list(folder.glob(f"{glob.escape(name)}-*"))
-            small = labels.ndim == 2 and labels.max(initial=0) < 2**16
-            path = folder / f"{stem}{'.png' if small else '.npy'}"
-            with whole_file(path, overwrite=True) as part:
-                if small:
-                    # 16 bits, even where 8 would do: 8 are taken for soft edges.
-                    Image.fromarray(labels.astype(np.uint16)).save(part, "PNG")
-                else:
-                    with open(part, "wb") as file:
-                        np.save(file, labels, allow_pickle=False)
+            path = write_exactly(labels, folder / stem)
             for one in earlier:
                 one.unlink(missing_ok=True)
         return path
@@ -922,17 +899,10 @@ class Project:
         finally:
             with self._lock:
                 for key, entry in entries.items():
-                    if _pair_of(before[key]) != _pair_of(entry):
-                        self._recalibrate()
+                    if self._trust.learn(before[key], entry):
+                        self._items.clear()
+                        self._moved = True
                     self._items.pop(key, None)
-
-    def _recalibrate(self) -> None:
-        """Forget what rests on the calibration; it is fitted when it is asked for."""
-        was = self._calibration
-        self._calibration = _UNKNOWN
-        if was is not None or self.calibration is not None:
-            self._items.clear()
-            self._moved = True
 
     def tell(self, key: str) -> None:
         """Emit that a row changed, or all where the calibration did; after `write`."""
@@ -1060,74 +1030,6 @@ class Project:
         self.events.settings_changed.emit()
 
 
-class _Unknown:
-    """Stands for a calibration that nobody asked for yet; None is one of none."""
-
-
-_UNKNOWN = _Unknown()
-
-
-def _pair_of(entry: Entry | None) -> tuple[float, float] | None:
-    if entry is None or entry.raw is None or entry.dice is None:
-        return None
-    return entry.raw, entry.dice
-
-
-def _read_held_out(path: Path) -> list[tuple[float, float]]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))["held_out"]
-        return [(float(raw), float(dice)) for raw, dice in found]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
-
-
-def slug(key: str) -> str:
-    """Name the folder of an image: readable, and unlike that of any other."""
-    mark = hashlib.blake2b(key.encode(), digest_size=6).hexdigest()
-    readable = re.sub(r"[^A-Za-z0-9.-]+", "_", key.rsplit("/", 1)[-1])[:40]
-    return f"{readable}-{mark}"
-
-
-def _finder(
-    source: Path, listed: Sequence[str | os.PathLike[str]] | None
-) -> Callable[[], Listing]:
-    if listed is not None:
-        paths = [Path(os.path.abspath(path)) for path in listed]
-        base = source.parent if source.is_file() else source
-        return lambda: images.find_listed(paths, base)
-    if source.is_file():
-        return lambda: images.find_tabled(source)
-    if not source.exists():
-        raise ValueError(f"{source} does not exist: choose a folder of images.")
-    return lambda: images.find(source)
-
-
-def _refuse_empty(source: Path) -> NoReturn:
-    raise ValueError(
-        f"{source} holds no image: choose a folder with {', '.join(images.SUFFIXES)} "
-        "files."
-    )
-
-
 def _check_state(state: str) -> None:
     if state not in STATES:
         raise ValueError(f"the state is {state!r}; it must be one of {STATES}.")
-
-
-def _proposed_record(number: int, proposed: ProposedObject) -> ObjectRecord:
-    sources = proposed.sources
-    if sources is None:
-        automatic: list[Source] = ["auto"] * len(proposed.prompts.points)
-        sources = tuple(automatic)
-    return ObjectRecord(
-        number,
-        tuple(proposed.plane),
-        proposed.class_name,
-        proposed.prompts,
-        sources,
-        region=proposed.region,
-        score=proposed.score,
-        logits=proposed.logits,
-        answered=proposed.prompts,
-        coarse=proposed.coarse,
-    )

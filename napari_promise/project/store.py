@@ -16,10 +16,12 @@ Knows folders and arrays; not what the states mean.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import itertools
 import json
 import os
+import re
 import shutil
 import time
 import uuid
@@ -38,12 +40,19 @@ from napari_promise.document import Snapshot
 from napari_promise.project import history
 from napari_promise.project.history import Ref
 
-__all__ = ["ItemStore", "Work"]
+__all__ = ["ItemStore", "Work", "slug"]
 
 WORK, PREVIOUS, PROPOSAL = "work.zip", "work.previous.zip", "proposal.zip"
 _PACK_HEAD = b"napari-promise pack 1\n"
 #: A pack with more bytes out of use than in use is left behind when above this size.
 _PACK_SLACK = 1_000_000
+
+
+def slug(key: str) -> str:
+    """Name the folder of an image: readable, and unlike that of any other."""
+    mark = hashlib.blake2b(key.encode(), digest_size=6).hexdigest()
+    readable = re.sub(r"[^A-Za-z0-9.-]+", "_", key.rsplit("/", 1)[-1])[:40]
+    return f"{readable}-{mark}"
 
 
 @dataclass(frozen=True, eq=False)
