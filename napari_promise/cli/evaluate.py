@@ -28,8 +28,9 @@ def evaluate(
         list[str],
         typer.Option(
             help="auto, auto+click:K, auto+noc, click:K, gt:P, box or noc, and after "
-            "clicks +local for corrections as the window makes them; several by "
-            "commas, or the option again. noc counts clicks until an IoU of .85 and "
+            "clicks +local for corrections as the window makes them, then +loose for "
+            "clicks that miss the centre of the error; several by commas, or the "
+            "option again. noc counts clicks until an IoU of .85 and "
             ".90.",
         ),
     ],

@@ -4,8 +4,10 @@ A decoder redraws the whole mask after each click, and what was right elsewhere 
 change with it. Where a new answer is much like the mask before, only the piece that the
 click asked for is taken from it; where it is another mask altogether, the click meant
 something else, and all of it is taken. Interactive methods call this progressive
-merging [1]_. A decoder may also pass over a click: then a piece around it is changed
-all the same. The module knows no models, prompts or images.
+merging [1]_. A decoder may also make too little of a click, or pass over it: people
+click in the middle of what is wrong, so that a click far from the mask's edge means
+more than one beside it, and the answer's logits are lifted around it accordingly. The
+module knows no models, prompts or images.
 
 References
 ----------
@@ -22,10 +24,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 ALIKE = 0.8  # IoU from which a new answer corrects the mask before
-REACH = 2  # cells: how far from a click its piece may begin, and how far it is blended
-LEAST = 4  # cells around a click that the decoder passed over, changed for it
-INWARD = 0.75  # of the way to the mask's edge, where the click excludes: the same
-SURE = 2.0  # logit given to them
+BLEND = 2  # cells around a piece that are the answer's too
+
+# How logits are lifted around a click, chosen with `scripts.measure_corrections`
+LIFT = 8.0  # at the click, falling to nothing at its reach
+WIDTH = 1.5  # reach of a click, in distances to the mask's edge
+FAR = 20  # cells: the most that counts of this distance
+UNSEEN = 8  # the same where the decoder sees nothing to include
+SURE = 2.0  # the least logit of the click's own cell
 
 
 def corrected_locally(
@@ -45,64 +51,55 @@ def corrected_locally(
     Returns
     -------
     (h, w) float32
-        `before` with the pieces of `after` at the clicks; all of `after` where the two
-        masks overlap by an IoU below `ALIKE`, or where a click says of its cell what
-        was so before. The cell of every click is on the side that its label says.
+        `before` with the pieces of `after` at the clicks, lifted around them; all of it
+        where the two masks overlap by an IoU below `ALIKE`, or where a click says of
+        its cell what was so before. The cell of every click is on the side that its
+        label says.
     """
-    found = _merged(before, after, clicks)
+    lifted = after
     for click in clicks:
-        found = _obeyed(found, after, click)
-    return found
-
-
-def _merged(
-    before: NDArray[np.float32],
-    after: NDArray[np.float32],
-    clicks: Sequence[tuple[int, int, int]],
-) -> NDArray[np.float32]:
-    """Keep `before` but for the pieces at the clicks, where the masks are alike."""
-    old, new = before > 0, after > 0
+        lifted = _lifted(before, lifted, click)
+    old, new, drawn = before > 0, after > 0, lifted > 0
     either = np.count_nonzero(old | new)
     if not either or np.count_nonzero(old & new) < ALIKE * either:
-        return after
+        return lifted
     taken = np.zeros(old.shape, bool)
     for row, column, label in clicks:
-        pieces, _ = ndimage.label(new & ~old if label == 1 else old & ~new)
-        piece = pieces[row, column]
-        if not piece:
-            near = pieces[_around(row, REACH), _around(column, REACH)]
-            piece = near.max(initial=0)
-        if piece:
-            taken |= pieces == piece
-        elif (before[row, column] > 0) == (label == 1):
-            return after
-    return np.where(ndimage.binary_dilation(taken, iterations=REACH), after, before)
+        pieces, _ = ndimage.label(drawn & ~old if label == 1 else old & ~drawn)
+        if not pieces[row, column]:
+            return lifted
+        taken |= pieces == pieces[row, column]
+    return np.where(ndimage.binary_dilation(taken, iterations=BLEND), lifted, before)
 
 
-def _obeyed(
-    found: NDArray[np.float32], after: NDArray[np.float32], click: tuple[int, int, int]
+def _lifted(
+    before: NDArray[np.float32], after: NDArray[np.float32], click: tuple[int, int, int]
 ) -> NDArray[np.float32]:
-    """Change the cells around a click that was passed over.
-
-    Of what is to be included nothing is known but the click: few cells, the likeliest.
-    What is to be excluded lies in the mask, and the deeper, the more is meant.
-    """
+    """Raise or lower an answer around a click, the wider the deeper it was wrong."""
     row, column, label = click
     sign = 1 if label == 1 else -1
-    if found[row, column] * sign > 0:
-        return found
-    wrong = found * sign <= 0
-    rows, columns = np.ogrid[: found.shape[0], : found.shape[1]]
-    distance = np.hypot(rows - row, columns - column)
-    near = wrong & (distance <= LEAST)
-    if label == 1:
-        likely, _ = ndimage.label(near & (after >= after[row, column]))
-        piece = ndimage.binary_dilation(likely == likely[row, column]) & near
-    else:
-        depth = ndimage.distance_transform_edt(wrong)[row, column]
-        piece = near | (wrong & (distance <= INWARD * depth))
-    return np.where(piece, np.float32(sign * SURE), found)
+    wrong = before * sign <= 0
+    obeyed = after[row, column] * sign > 0
+    if obeyed and (
+        not wrong[row, column] or (label == 1 and _apart(before, after, click))
+    ):
+        return after
+    most = UNSEEN if label == 1 and not obeyed else FAR
+    depth = ndimage.distance_transform_edt(np.pad(wrong, 1))  # the border is an edge
+    reach = max(1.0, WIDTH * min(depth[row + 1, column + 1], most))
+    rows, columns = np.ogrid[: after.shape[0], : after.shape[1]]
+    share = 1 - np.hypot(rows - row, columns - column) / reach
+    height = max(LIFT, SURE - sign * after[row, column])
+    return after + (sign * height * share.clip(0)).astype(np.float32)
 
 
-def _around(at: int, reach: int) -> slice:
-    return slice(max(0, at - reach), at + reach + 1)
+def _apart(
+    before: NDArray[np.float32], after: NDArray[np.float32], click: tuple[int, int, int]
+) -> bool:
+    """Whether the answer has a piece of its own at a click, beside the mask before.
+
+    Then the distance to the mask says nothing about the size of what is meant.
+    """
+    row, column, _ = click
+    pieces, _ = ndimage.label((before > 0) | (after > 0))
+    return not (before[pieces == pieces[row, column]] > 0).any()

@@ -249,11 +249,12 @@ def measure(
     adapted = frozen_too and getattr(segmenter, "adapter_info", None) is not None
     metrics = metrics and not plan.noc
     for instance, target in objects(truth, together=plan.automatic):
-        start = _start(segmenter, emb, target, plan, [*seed, instance or 0])
-        drawn = _draw(segmenter, emb, target, start, plan, ips=True)
+        seeds = [*seed, instance or 0]
+        start = _start(segmenter, emb, target, plan, seeds)
+        drawn = _draw(segmenter, emb, target, start, plan, seeds, ips=True)
         frozen: Drawing | None = None
         if adapted:
-            frozen = _draw(segmenter, emb, target, start, plan, ips=False)
+            frozen = _draw(segmenter, emb, target, start, plan, seeds, ips=False)
         positive = start.points[start.labels == 1] if plan.automatic else None
         on_object = 0
         if positive is not None:
@@ -303,6 +304,7 @@ def _draw(
     truth: Mask,
     prompts: Prompts,
     plan: PromptPlan,
+    seed: Sequence[int],
     *,
     ips: bool,
 ) -> Drawing:
@@ -312,6 +314,7 @@ def _draw(
     """
     document = Document()
     object_id = document.new_object().id
+    rng = np.random.default_rng(seed) if plan.loose else None
     mask = np.zeros(truth.shape, dtype=bool)
     steps: list[float] = []
     logits = None
@@ -339,7 +342,7 @@ def _draw(
     if plan.automatic:
         steps.append(dice(mask, truth))
     for _ in range(plan.clicks):
-        click = next_click(mask, truth)
+        click = next_click(mask, truth, rng)
         if click is None or (steps and steps[-1] >= plan.enough):
             break
         (at, label), prompts = click, document.get(object_id).prompts

@@ -42,6 +42,8 @@ class PromptPlan:
     local : bool
         Whether clicks change the mask only where they point, as in the window with an
         adapter; else the decoder's whole answer is taken.
+    loose : bool
+        Whether clicks fall anywhere in the inner half of the error, not in its centre.
     """
 
     automatic: bool = False
@@ -50,13 +52,15 @@ class PromptPlan:
     box: bool = False
     noc: bool = False
     local: bool = False
+    loose: bool = False
 
     @classmethod
     def parse(cls, text: str) -> PromptPlan:
         """Read one way of prompting.
 
         ``auto``, ``auto+click:K``, ``auto+noc``, ``click:K``, ``gt:P``, ``box`` or
-        ``noc``; after those with clicks ``+local``, for corrections that stay local.
+        ``noc``; after those with clicks ``+local``, for corrections that stay local,
+        and then ``+loose``, for clicks that do not hit the centre.
 
         Raises
         ------
@@ -67,13 +71,16 @@ class PromptPlan:
             r"(?P<auto>auto)(\+click:(?P<more>[1-9]\d*)|\+(?P<then>noc))?"
             r"|click:(?P<clicks>[1-9]\d*)|gt:(?P<points>[1-9]\d*)|(?P<box>box)"
             r"|(?P<noc>noc)",
-            text.removesuffix("+local"),
+            text.removesuffix("+loose").removesuffix("+local"),
         )
-        local = text.endswith("+local")
-        if not found or (local and "click" not in text and "noc" not in text):
+        loose = text.endswith("+loose")
+        local = text.removesuffix("+loose").endswith("+local")
+        how = local or loose
+        if not found or (how and "click" not in text and "noc" not in text):
             raise ValueError(
                 f"prompts {text!r} are unknown: use auto, auto+click:K, auto+noc, "
-                "click:K, gt:P, box or noc, after clicks also +local"
+                "click:K, gt:P, box or noc, after clicks also +local, +loose or "
+                "+local+loose"
             )
         noc = bool(found["noc"] or found["then"])
         return cls(
@@ -83,6 +90,7 @@ class PromptPlan:
             box=bool(found["box"]),
             noc=noc,
             local=local,
+            loose=loose,
         )
 
     @property
@@ -155,7 +163,9 @@ def objects(
         yield i, truth == i
 
 
-def next_click(mask: Mask, truth: Mask) -> tuple[tuple[int, int], int] | None:
+def next_click(
+    mask: Mask, truth: Mask, rng: np.random.Generator | None = None
+) -> tuple[tuple[int, int], int] | None:
     """Where a person would click next: the centre of the largest error.
 
     The centre is the maximum of the distance transform, the image's border counting
@@ -165,6 +175,9 @@ def next_click(mask: Mask, truth: Mask) -> tuple[tuple[int, int], int] | None:
     ----------
     mask, truth : numpy.ndarray
         (H, W) bool.
+    rng : numpy.random.Generator, optional
+        Draws the place instead, among those at least half as far from the error's
+        border as its centre: not everyone hits the centre.
 
     Returns
     -------
@@ -186,7 +199,11 @@ def next_click(mask: Mask, truth: Mask) -> tuple[tuple[int, int], int] | None:
         return None
     _, region, (rows, columns), label = best
     depth = ndimage.distance_transform_edt(np.pad(region, 1))[1:-1, 1:-1]
-    row, column = np.unravel_index(int(np.argmax(depth)), depth.shape)
+    if rng is None:
+        at = int(np.argmax(depth))
+    else:
+        at = int(rng.choice(np.flatnonzero(depth >= depth.max() / 2)))
+    row, column = np.unravel_index(at, depth.shape)
     return (int(row) + rows.start, int(column) + columns.start), label
 
 

@@ -22,7 +22,8 @@ def test_what_changed_elsewhere_is_left_as_it_was() -> None:
     after = logits((10, 11, 30, 33), (30, 18, 32, 22), height=7)
     found = corrected_locally(BEFORE, after, [(20, 31, 1)])
     np.testing.assert_array_equal(found > 0, logits((10, 10, 30, 33)) > 0)
-    assert found[20, 31] == 7, "the piece is the answer's"
+    assert found[15, 31] == 7, "the piece is the answer's"
+    assert found[20, 31] > 7, "and surer at the click"
     assert found[20, 10] == 4, "the rest is the earlier mask's"
 
 
@@ -34,7 +35,7 @@ def test_an_excluding_click_takes_away_its_piece_alone() -> None:
 
 def test_every_click_gets_its_piece() -> None:
     after = logits((10, 10, 30, 32), (7, 12, 10, 16), (30, 24, 33, 28))
-    clicks = [(20, 31, 1), (8, 14, 1)]
+    clicks = [(20, 30, 1), (8, 14, 1)]
     expected = logits((10, 10, 30, 32), (7, 12, 10, 16)) > 0
     found = corrected_locally(BEFORE, after, clicks)
     np.testing.assert_array_equal(found > 0, expected)
@@ -43,65 +44,93 @@ def test_every_click_gets_its_piece() -> None:
 @pytest.mark.parametrize(
     ("before", "after", "click"),
     [
-        (BEFORE, logits((2, 2, 38, 38)), (5, 5, 1)),
         (logits(), logits((10, 10, 30, 30)), (20, 20, 1)),
-        (logits(), logits(), (20, 20, 0)),
         (BEFORE, logits((10, 10, 30, 32)), (20, 20, 1)),
         (BEFORE, logits((10, 10, 30, 28)), (35, 35, 0)),
     ],
-    ids=["another mask", "nothing before", "empty", "inside", "outside"],
+    ids=["nothing before", "inside", "outside"],
 )
-def test_otherwise_the_whole_answer_is_taken(before, after, click) -> None:
+def test_where_nothing_was_wrong_the_whole_answer_is_taken(
+    before, after, click
+) -> None:
     assert corrected_locally(before, after, [click]) is after
 
 
-@pytest.mark.parametrize(
-    ("after", "kept", "click"),
-    [
-        (logits((10, 10, 30, 32)), BEFORE, (3, 3, 1)),
-        (logits((12, 10, 32, 30)), BEFORE, (20, 12, 0)),
-        (logits((2, 2, 38, 38)), logits((2, 2, 38, 38)), (5, 5, 0)),
-        (logits(), logits(), (0, 39, 1)),
-    ],
-    ids=["beside the mask", "at its edge", "another mask", "nothing left"],
-)
-def test_a_click_that_was_passed_over_is_obeyed_around_itself(
-    after, kept, click
-) -> None:
-    found = corrected_locally(BEFORE, after, [click])
-    row, column, label = click
+def test_another_mask_is_taken_whole() -> None:
+    after = logits((2, 2, 38, 38))
+    found = corrected_locally(BEFORE, after, [(5, 5, 1)])
+    assert (found[2:38, 2:38] > 0).all()
+    assert (found[30:, 30:] == after[30:, 30:]).all(), "lifted near the click alone"
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_a_click_that_was_passed_over_is_obeyed(label: int) -> None:
+    click = (20, 12, 0) if label == 0 else (20, 6, 1)
+    found = corrected_locally(BEFORE, BEFORE, [click])
+    row, column, _ = click
     assert (found[row, column] > 0) == (label == 1)
-    rows, columns = np.nonzero(found != kept)
-    assert 1 < len(rows) <= 49
+    rows, columns = np.nonzero((found > 0) != (BEFORE > 0))
+    assert 1 < len(rows) < 60
     assert np.hypot(rows - row, columns - column).max() <= 4
 
 
-def test_deep_in_the_mask_excluding_takes_away_more_but_not_to_its_edge() -> None:
-    found = corrected_locally(BEFORE, BEFORE, [(20, 20, 0)])
-    gone = (BEFORE > 0) & (found <= 0)
-    assert 150 < gone.sum() < 200, "three quarters of ten cells around"
-    assert not gone[10:13].any()
-    deeper = corrected_locally(BEFORE, BEFORE, [(20, 14, 0)])
-    assert ((BEFORE > 0) & (deeper <= 0)).sum() < gone.sum() / 2
+def test_the_deeper_a_click_lies_the_more_it_means() -> None:
+    sizes = [
+        ((corrected_locally(BEFORE, BEFORE, [(20, at, 0)]) > 0) != (BEFORE > 0)).sum()
+        for at in (10, 12, 15, 19)
+    ]
+    assert sizes == sorted(set(sizes))
+    assert 1 <= sizes[0] < 10
+    assert 100 < sizes[-1] < 300, "most of the mask's middle, not all of it"
 
 
-def test_obeying_prefers_the_likeliest_cells() -> None:
+def test_a_click_shifts_what_the_decoder_was_unsure_of() -> None:
     after = BEFORE.copy()
-    after[4, 5:9] = -1  # nearly taken by the decoder, and only that
-    found = corrected_locally(BEFORE, after, [(4, 6, 1)])
-    assert (found[4, 5:9] > 0).all()
-    assert not found[7, 6] > 0
+    after[15:25, 5:10] = -0.5  # nearly taken
+    after[18:23, 8:10] = 4  # taken
+    found = corrected_locally(BEFORE, after, [(20, 8, 1)]) > 0
+    assert found[19:22, 7].all()
+    assert not found[15:25, :5].any(), "what it was sure of stays"
 
 
-def test_a_click_a_little_beside_its_piece_still_takes_it() -> None:
-    after = logits((10, 10, 30, 32), (30, 18, 32, 22))
-    found = corrected_locally(BEFORE, after, [(20, 33, 1)]) > 0
-    assert found[10:30, 10:32].all()
-    assert found[20, 33]
-    assert not found[30:].any(), "what changed elsewhere is left as it was"
+def test_far_from_the_mask_a_piece_of_its_own_is_taken_as_it_is() -> None:
+    """The distance to another object says nothing about the size of this one."""
+    before = np.full((90, 90), -4, np.float32)
+    before[40:80, 40:80] = 4
+    after = before.copy()
+    after[5:12, 5:12] = 4
+    found = corrected_locally(before, after, [(8, 8, 1)])
+    np.testing.assert_array_equal(found > 0, after > 0)
+
+
+def test_what_the_decoder_does_not_see_stays_small() -> None:
+    before = np.full((90, 90), -4, np.float32)
+    before[40:80, 40:80] = 4
+    found = corrected_locally(before, before, [(8, 8, 1)]) > 0
+    rows, columns = np.nonzero(found & ~(before > 0))
+    assert 9 < len(rows)
+    assert np.hypot(rows - 8, columns - 8).max() <= 12
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "click"),
+    [
+        (logits(), logits(), (20, 20, 1)),
+        (logits((0, 0, 40, 40)), logits((0, 0, 40, 40)), (0, 39, 0)),
+        (BEFORE, logits(), (20, 20, 1)),
+        (BEFORE, logits((0, 0, 40, 40), height=90), (3, 3, 0)),
+    ],
+    ids=["nothing at all", "everything", "gone", "very sure"],
+)
+def test_the_cell_of_a_click_is_always_as_it_says(before, after, click) -> None:
+    row, column, label = click
+    found = corrected_locally(before, after, [click])
+    assert np.isfinite(found).all()
+    assert (found[row, column] > 0) == (label == 1)
+    assert found.dtype == np.float32
 
 
 def test_the_corner_of_the_grid_is_no_exception() -> None:
     before, after = logits((0, 0, 20, 20)), logits((0, 2, 20, 20))
     found = corrected_locally(before, after, [(0, 0, 0)])
-    np.testing.assert_array_equal(found, after)
+    np.testing.assert_array_equal(found > 0, after > 0)

@@ -111,10 +111,18 @@ def test_automatic_and_prompted_scores_have_columns_of_their_own(
     assert PromptPlan.parse(text).column == column
 
 
+def test_how_clicks_fall_and_are_answered_is_said_after_them() -> None:
+    plan = PromptPlan.parse("auto+noc+local+loose")
+    assert (plan.automatic, plan.noc, plan.local, plan.loose) == (True,) * 4
+    plan = PromptPlan.parse("click:3+loose")
+    assert (plan.clicks, plan.local, plan.loose) == (3, False, True)
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "click", "click:0", "gt:-1", "automatic", "box:2", "noc:3", "auto+noc+noc"]
-    + ["+local", "auto+local", "gt:3+local", "noc+local+local"],
+    + ["+local", "auto+local", "gt:3+local", "noc+local+local"]
+    + ["+loose", "box+loose", "noc+loose+local"],
 )
 def test_unknown_prompts_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="use auto, auto"):
@@ -142,6 +150,17 @@ def test_an_error_at_the_border_is_clicked_off_the_border() -> None:
     click = next_click(np.zeros_like(truth), truth)
     assert click is not None
     assert click[0][1] == 10
+
+
+def test_loose_clicks_fall_into_the_inner_half_of_the_error() -> None:
+    truth = np.zeros((60, 60), dtype=bool)
+    truth[10:51, 10:51] = True  # 21 cells deep in its centre
+    rng = np.random.default_rng(0)
+    found = [next_click(np.zeros_like(truth), truth, rng) for _ in range(200)]
+    places = np.array([click[0] for click in found if click is not None])
+    assert len(np.unique(places, axis=0)) > 100
+    assert 20 <= places.min() < 24
+    assert 36 < places.max() <= 40
 
 
 def test_random_points_keep_their_slots_and_sides() -> None:
