@@ -106,8 +106,8 @@ class PromptPanel(QWidget):
         self.local = QCheckBox("local")
         self.local.setToolTip(
             "With an adapter: a further click changes the mask only where it points, "
-            "unless the answer is another mask altogether. Off, every click redraws "
-            "the whole mask."
+            "the more, the farther from its edge, unless the answer is another mask "
+            "altogether. Off, every click redraws the whole mask."
         )
         self.local.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.segment = KeyButton(
