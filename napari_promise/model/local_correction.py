@@ -6,8 +6,9 @@ click asked for is taken from it; where it is another mask altogether, the click
 something else, and all of it is taken. Interactive methods call this progressive
 merging [1]_. A decoder may also make too little of a click, or pass over it: people
 click in the middle of what is wrong, so that a click far from the mask's edge means
-more than one beside it, and the answer's logits are lifted around it accordingly. The
-module knows no models, prompts or images.
+more than one beside it, and the answer's logits are lifted around it accordingly.
+Where it is unsure it scatters flecks, which smoothing takes away. The module knows no
+models, prompts or images.
 
 References
 ----------
@@ -25,6 +26,7 @@ from scipy import ndimage
 
 ALIKE = 0.8  # IoU from which a new answer corrects the mask before
 BLEND = 2  # cells around a piece that are the answer's too
+SMOOTH = 1.0  # cells: deviation of the Gaussian that answers are smoothed with
 
 # How logits are lifted around a click, chosen with `scripts.measure_corrections`
 LIFT = 8.0  # at the click, falling to nothing at its reach
@@ -51,12 +53,12 @@ def corrected_locally(
     Returns
     -------
     (h, w) float32
-        `before` with the pieces of `after` at the clicks, lifted around them; all of it
-        where the two masks overlap by an IoU below `ALIKE`, or where a click says of
-        its cell what was so before. The cell of every click is on the side that its
-        label says.
+        `before` with the pieces of `after` at the clicks, smoothed and lifted around
+        them; all of it where the two masks overlap by an IoU below `ALIKE`, or where a
+        click says of its cell what was so before. The cell of every click is on the
+        side that its label says.
     """
-    lifted = after
+    lifted = after = ndimage.gaussian_filter(after, SMOOTH)
     for click in clicks:
         lifted = _lifted(before, lifted, click)
     old, new, drawn = before > 0, after > 0, lifted > 0

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
-from napari_promise.model.local_correction import corrected_locally
+from napari_promise.model.local_correction import SMOOTH, corrected_locally
 
 
 def logits(*boxes: tuple[int, int, int, int], height: float = 4) -> np.ndarray:
@@ -14,6 +15,11 @@ def logits(*boxes: tuple[int, int, int, int], height: float = 4) -> np.ndarray:
     return found
 
 
+def assert_alike(found: np.ndarray, expected: np.ndarray, *, but: int = 8) -> None:
+    """Smoothing rounds corners, and a click lifts the cells around it."""
+    assert np.count_nonzero((found > 0) != (expected > 0)) <= but
+
+
 BEFORE = logits((10, 10, 30, 30))
 
 
@@ -21,24 +27,25 @@ def test_what_changed_elsewhere_is_left_as_it_was() -> None:
     # more at the right, where the click is; less at the left, more at the bottom
     after = logits((10, 11, 30, 33), (30, 18, 32, 22), height=7)
     found = corrected_locally(BEFORE, after, [(20, 31, 1)])
-    np.testing.assert_array_equal(found > 0, logits((10, 10, 30, 33)) > 0)
-    assert found[15, 31] == 7, "the piece is the answer's"
-    assert found[20, 31] > 7, "and surer at the click"
-    assert found[20, 10] == 4, "the rest is the earlier mask's"
+    assert_alike(found, logits((10, 10, 30, 33)))
+    assert found[20, 31] > 7, "the answer's, and surer at the click"
+    np.testing.assert_array_equal(found[:, :26], BEFORE[:, :26])
+    np.testing.assert_array_equal(found[34:], BEFORE[34:])
 
 
 def test_an_excluding_click_takes_away_its_piece_alone() -> None:
     after = logits((10, 13, 30, 30), (8, 20, 10, 24))
     found = corrected_locally(BEFORE, after, [(20, 11, 0)])
-    np.testing.assert_array_equal(found > 0, logits((10, 13, 30, 30)) > 0)
+    assert_alike(found, logits((10, 13, 30, 30)))
+    np.testing.assert_array_equal(found[:, 18:], BEFORE[:, 18:])
 
 
 def test_every_click_gets_its_piece() -> None:
     after = logits((10, 10, 30, 32), (7, 12, 10, 16), (30, 24, 33, 28))
     clicks = [(20, 30, 1), (8, 14, 1)]
-    expected = logits((10, 10, 30, 32), (7, 12, 10, 16)) > 0
     found = corrected_locally(BEFORE, after, clicks)
-    np.testing.assert_array_equal(found > 0, expected)
+    assert_alike(found, logits((10, 10, 30, 32), (7, 12, 10, 16)))
+    assert not (found[31:] > 0).any()
 
 
 @pytest.mark.parametrize(
@@ -53,14 +60,16 @@ def test_every_click_gets_its_piece() -> None:
 def test_where_nothing_was_wrong_the_whole_answer_is_taken(
     before, after, click
 ) -> None:
-    assert corrected_locally(before, after, [click]) is after
+    found = corrected_locally(before, after, [click])
+    np.testing.assert_array_equal(found, ndimage.gaussian_filter(after, SMOOTH))
 
 
 def test_another_mask_is_taken_whole() -> None:
     after = logits((2, 2, 38, 38))
     found = corrected_locally(BEFORE, after, [(5, 5, 1)])
-    assert (found[2:38, 2:38] > 0).all()
-    assert (found[30:, 30:] == after[30:, 30:]).all(), "lifted near the click alone"
+    assert_alike(found, after, but=25)
+    far = np.s_[20:, 20:]
+    np.testing.assert_array_equal(found[far], ndimage.gaussian_filter(after, 1)[far])
 
 
 @pytest.mark.parametrize("label", [0, 1])
@@ -71,7 +80,7 @@ def test_a_click_that_was_passed_over_is_obeyed(label: int) -> None:
     assert (found[row, column] > 0) == (label == 1)
     rows, columns = np.nonzero((found > 0) != (BEFORE > 0))
     assert 1 < len(rows) < 60
-    assert np.hypot(rows - row, columns - column).max() <= 4
+    assert np.hypot(rows - row, columns - column).max() < 5
 
 
 def test_the_deeper_a_click_lies_the_more_it_means() -> None:
@@ -100,7 +109,7 @@ def test_far_from_the_mask_a_piece_of_its_own_is_taken_as_it_is() -> None:
     after = before.copy()
     after[5:12, 5:12] = 4
     found = corrected_locally(before, after, [(8, 8, 1)])
-    np.testing.assert_array_equal(found > 0, after > 0)
+    assert_alike(found, after)
 
 
 def test_what_the_decoder_does_not_see_stays_small() -> None:
@@ -133,4 +142,15 @@ def test_the_cell_of_a_click_is_always_as_it_says(before, after, click) -> None:
 def test_the_corner_of_the_grid_is_no_exception() -> None:
     before, after = logits((0, 0, 20, 20)), logits((0, 2, 20, 20))
     found = corrected_locally(before, after, [(0, 0, 0)])
-    np.testing.assert_array_equal(found > 0, after > 0)
+    assert_alike(found, after, but=4)
+
+
+def test_flecks_of_an_unsure_answer_are_gone() -> None:
+    rng = np.random.default_rng(0)
+    after = logits((2, 2, 38, 38), height=1)
+    after[20:] = rng.choice([-1.0, 1.0], (20, 40), p=[0.9, 0.1])
+    found = corrected_locally(BEFORE, after, [(5, 5, 1)]) > 0
+    _, flecks = ndimage.label(after[22:] > 0)
+    _, left = ndimage.label(found[22:])
+    assert flecks > 30
+    assert left < flecks / 3
