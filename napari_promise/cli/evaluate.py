@@ -30,8 +30,7 @@ def evaluate(
             help="auto, auto+click:K, auto+noc, click:K, gt:P, box or noc, and after "
             "clicks +local for corrections as the window makes them, then +loose for "
             "clicks that miss the centre of the error; several by commas, or the "
-            "option again. noc counts clicks until an IoU of .85 and "
-            ".90.",
+            "option again. noc counts clicks until an IoU of .85 and .90.",
         ),
     ],
     model: ModelOption = "promise-tiny",

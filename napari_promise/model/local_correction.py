@@ -55,8 +55,8 @@ def corrected_locally(
     (h, w) float32
         `before` with the pieces of `after` at the clicks, smoothed and lifted around
         them; all of it where the two masks overlap by an IoU below `ALIKE`, or where a
-        click says of its cell what was so before. The cell of every click is on the
-        side that its label says.
+        click says of its cell what was so before. The cell of a click is on the side
+        that its label says; of two that contradict each other, the later one's.
     """
     lifted = after = ndimage.gaussian_filter(after, SMOOTH)
     for click in clicks:

@@ -68,29 +68,29 @@ class PromptPlan:
             If it is none of these.
         """
         found = re.fullmatch(
-            r"(?P<auto>auto)(\+click:(?P<more>[1-9]\d*)|\+(?P<then>noc))?"
+            r"((?P<auto>auto)(\+click:(?P<more>[1-9]\d*)|\+(?P<then>noc))?"
             r"|click:(?P<clicks>[1-9]\d*)|gt:(?P<points>[1-9]\d*)|(?P<box>box)"
-            r"|(?P<noc>noc)",
-            text.removesuffix("+loose").removesuffix("+local"),
+            r"|(?P<noc>noc))(?P<local>\+local)?(?P<loose>\+loose)?",
+            text,
         )
-        loose = text.endswith("+loose")
-        local = text.removesuffix("+loose").endswith("+local")
-        how = local or loose
-        if not found or (how and "click" not in text and "noc" not in text):
-            raise ValueError(
-                f"prompts {text!r} are unknown: use auto, auto+click:K, auto+noc, "
-                "click:K, gt:P, box or noc, after clicks also +local, +loose or "
-                "+local+loose"
+        if found:
+            noc = bool(found["noc"] or found["then"])
+            clicks = int(found["more"] or found["clicks"] or 0)
+            plan = cls(
+                automatic=bool(found["auto"]),
+                clicks=MOST_CLICKS if noc else clicks,
+                points=int(found["points"] or 0),
+                box=bool(found["box"]),
+                noc=noc,
+                local=bool(found["local"]),
+                loose=bool(found["loose"]),
             )
-        noc = bool(found["noc"] or found["then"])
-        return cls(
-            automatic=bool(found["auto"]),
-            clicks=MOST_CLICKS if noc else int(found["more"] or found["clicks"] or 0),
-            points=int(found["points"] or 0),
-            box=bool(found["box"]),
-            noc=noc,
-            local=local,
-            loose=loose,
+            if plan.clicks or not (plan.local or plan.loose):
+                return plan
+        raise ValueError(
+            f"prompts {text!r} are unknown: use auto, auto+click:K, auto+noc, "
+            "click:K, gt:P, box or noc, after clicks also +local, +loose or "
+            "+local+loose"
         )
 
     @property

@@ -52,10 +52,11 @@ def test_every_click_gets_its_piece() -> None:
     ("before", "after", "click"),
     [
         (logits(), logits((10, 10, 30, 30)), (20, 20, 1)),
+        (logits(), logits(), (20, 20, 0)),
         (BEFORE, logits((10, 10, 30, 32)), (20, 20, 1)),
         (BEFORE, logits((10, 10, 30, 28)), (35, 35, 0)),
     ],
-    ids=["nothing before", "inside", "outside"],
+    ids=["nothing before", "empty", "inside", "outside"],
 )
 def test_where_nothing_was_wrong_the_whole_answer_is_taken(
     before, after, click
@@ -69,7 +70,9 @@ def test_another_mask_is_taken_whole() -> None:
     found = corrected_locally(BEFORE, after, [(5, 5, 1)])
     assert_alike(found, after, but=25)
     far = np.s_[20:, 20:]
-    np.testing.assert_array_equal(found[far], ndimage.gaussian_filter(after, 1)[far])
+    np.testing.assert_array_equal(
+        found[far], ndimage.gaussian_filter(after, SMOOTH)[far]
+    )
 
 
 @pytest.mark.parametrize("label", [0, 1])
@@ -137,6 +140,14 @@ def test_the_cell_of_a_click_is_always_as_it_says(before, after, click) -> None:
     assert np.isfinite(found).all()
     assert (found[row, column] > 0) == (label == 1)
     assert found.dtype == np.float32
+
+
+def test_a_click_a_little_beside_its_piece_still_takes_it() -> None:
+    after = logits((10, 10, 30, 32), (30, 18, 32, 22))
+    found = corrected_locally(BEFORE, after, [(20, 33, 1)]) > 0
+    assert found[11:29, 10:32].all()
+    assert found[20, 33]
+    assert not found[30:].any(), "what changed elsewhere is left as it was"
 
 
 def test_the_corner_of_the_grid_is_no_exception() -> None:
