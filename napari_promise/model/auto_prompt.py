@@ -24,10 +24,7 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import nn
 
-from napari_promise.model import _torchvision  # noqa: F401  (before segment_anything)
-
-# isort: split
-from segment_anything.modeling.common import LayerNorm2d
+from napari_promise.model.channel_norm import ChannelNorm, NormedProjection
 
 FOREGROUND = 0.5  # probability from which a cell of the map is foreground
 FAINT = 0.2  # below this maximum nothing is there
@@ -72,29 +69,22 @@ class HeatmapAPM(nn.Module):
         self.neck_channels = neck_channels
         self.dropout = dropout
         self.project = nn.ModuleList(
-            nn.Sequential(LayerNorm2d(channels), nn.Conv2d(channels, width, 1))
-            for channels in self.level_channels
+            NormedProjection(channels, width) for channels in self.level_channels
         )
-        self.neck = (
-            nn.Sequential(
-                LayerNorm2d(neck_channels), nn.Conv2d(neck_channels, width, 1)
-            )
-            if neck_channels
-            else None
-        )
+        self.neck = NormedProjection(neck_channels, width) if neck_channels else None
         self.mix = nn.Sequential(
-            LayerNorm2d(width),
+            ChannelNorm(width),
             nn.GELU(),
             nn.Dropout2d(dropout),
             nn.Conv2d(width, width, 3, padding=1),
             *(ContextBlock(width, dropout) for _ in range(blocks)),
-            LayerNorm2d(width),
+            ChannelNorm(width),
             nn.GELU(),
             nn.Dropout2d(dropout),
         )
         self.enlarge = nn.Sequential(
             nn.ConvTranspose2d(width, width // 2, 2, stride=2),
-            LayerNorm2d(width // 2),
+            ChannelNorm(width // 2),
             nn.GELU(),
             nn.ConvTranspose2d(width // 2, width // 4, 2, stride=2),
             nn.GELU(),
@@ -127,11 +117,11 @@ class HeatmapAPM(nn.Module):
         grid = max((level.shape[-2:] for level in levels), key=lambda size: size[0])
         total = torch.zeros((), device=levels[0].device)
         for project, level in zip(self.project, levels, strict=True):
-            total = total + resized(project(level.float()), grid)
+            total = total + resized(project(level), grid)
         if self.neck is not None:
             if image is None:
                 raise ValueError("this prompter reads the image embedding; pass it")
-            total = total + resized(self.neck(image.float()), grid)
+            total = total + resized(self.neck(image), grid)
         return self.enlarge(self.mix(total))
 
     @property
@@ -160,7 +150,7 @@ class ContextBlock(nn.Module):
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
         self.around = nn.Conv2d(width, width, 7, padding=3, groups=width)
-        self.norm = LayerNorm2d(width)
+        self.norm = ChannelNorm(width)
         self.widen = nn.Conv2d(width, 2 * width, 1)
         self.narrow = nn.Conv2d(2 * width, width, 1)
         self.dropout = nn.Dropout2d(dropout)

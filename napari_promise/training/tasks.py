@@ -92,10 +92,10 @@ class HeatmapTask:
         """Mask loss of the map; views are mirrored or transposed, features alike."""
         columns: list[list[torch.Tensor]] = []
         for at in chosen:
-            levels = [x.float() for x in self.store.read(int(at), "levels")]
-            image = []
+            levels = self.store.read(int(at), "levels")
+            image: tuple[torch.Tensor, ...] = ()
             if self.module.neck_channels:
-                image = [x.float() for x in self.store.read(int(at), "image")]
+                image = self.store.read(int(at), "image")
             side = 4 * max(level.shape[-1] for level in levels)
             target, inside = self.store.target_and_inside(int(at), side)
             tensors = [*levels, *image, target, inside]
@@ -354,4 +354,6 @@ def _cut(order: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
 def _stacked(
     columns: list[list[torch.Tensor]], device: torch.device
 ) -> list[torch.Tensor]:
-    return [torch.stack(each).to(device) for each in zip(*columns, strict=True)]
+    """Batches of what is read from the cache, in the precision that it has there."""
+    with torch.autocast("cpu", enabled=False):  # it cannot stack float16
+        return [torch.stack(each).to(device) for each in zip(*columns, strict=True)]
