@@ -26,8 +26,9 @@ READY := $(VENV)/.ready
 demo: setup
 	$(BIN)/napari-promise demo
 
+# Two processes, each with a screen, folders and a thread of its own.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 lint: setup
 	$(BIN)/ruff check .
