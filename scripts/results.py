@@ -243,12 +243,13 @@ def labels(records: Sequence[Record]) -> tuple[Sequence[str], Rows]:
     adapters = [
         r for r in _adapters(records) if r["domain"] != "medical" and "auto" in _any(r)
     ]
-    for kind in sorted({(r["domain"], *_asked(r)) for r in adapters}):
-        same = [r for r in adapters if (r["domain"], *_asked(r)) == kind]
+    for kind in sorted({(r["domain"], *_asked(r, seed=False)) for r in adapters}):
+        same = [r for r in adapters if (r["domain"], *_asked(r, seed=False)) == kind]
+        # the seed draws the images: every draw is a share of one run with them all
+        same.sort(key=lambda r: (_labels(r), r["seed"]))
         every = next((r for r in same if r["labels"] == "all"), None)
         if every is None or len(same) < 2:
             continue
-        same.sort(key=lambda r: float("inf") if r["labels"] == "all" else r["labels"])
         for name in every["test"]:
             click = "frozen_gt_prompted_dice"
             nothing = _constant(records, every, name)
@@ -431,7 +432,8 @@ TABLES: tuple[
         "Dice. Automatic scores gain over the mask that fits all training images best "
         "and looks at none, corrected ones over one click on frozen SAM; the share is "
         "that of the gain with all labels. Of few labels a part is held out for "
-        "choosing, and they are trained on as the dock does (`training.recipe`).",
+        "choosing, and they are trained on as the dock does (`training.recipe`). "
+        "Another seed draws other images.",
         f"{_RUN} --domain polyp skin --variant apm+ips --labels 5 10 20 50 100 all "
         "--minutes 5",
         labels,
@@ -500,9 +502,14 @@ def _constant(records: Iterable[Record], like: Record, name: str) -> float | Non
     return None
 
 
-def _asked(record: Record) -> tuple[Any, ...]:
+def _labels(record: Record) -> float:
+    return float("inf") if record["labels"] == "all" else record["labels"]
+
+
+def _asked(record: Record, *, seed: bool = True) -> tuple[Any, ...]:
     """Return what was asked for, but for images and labels; equal where comparable."""
-    asked = [record[key] for key in ("points", "variant", "apm", "seed")]
+    asked = [record[key] for key in ("points", "variant", "apm")]
+    asked += [record["seed"]] if seed else []
     return *asked, _base(record), *sorted(map(str, record["options"].items()))
 
 

@@ -132,6 +132,18 @@ def test_the_gain_of_few_labels_is_a_share_of_that_of_all() -> None:
     assert results.labels([few])[1] == []
 
 
+def test_another_draw_of_few_labels_is_a_share_of_the_same_gain() -> None:
+    few = _record("apm+ips", labels=10)
+    other = _record("apm+ips", labels=10, seed=1)
+    frozen = _record("frozen") | {"constant_mask": {"ph2": 0.5}}
+    for record, dice in ((few, 0.74), (other, 0.65)):
+        record["test"]["ph2"]["auto"] = _told(automatic_dice=dice)
+    header, rows = results.labels([other, frozen, _record("apm+ips"), few])
+    at = header.index("automatic") + 1
+    assert [row[at] for row in rows] == ["80 %", "50 %", "100 %"]
+    assert ["seed 1" in row[1] for row in rows] == [False, True, False]
+
+
 def test_runs_on_another_base_say_so_and_are_compared_with_their_like_only() -> None:
     old, new = {"base": {"sha256": "old"}}, {"base": {"sha256": "new"}}
     frozen, ips = _record("frozen", **old), _record("ips", **new)
