@@ -225,7 +225,7 @@ def _blocks(sam: Sam) -> list[torch.nn.Module]:
 
 
 def _views(cache: ViewCache, emb: Embedding, truth: np.ndarray) -> Views:
-    """Put so many views of one embedding on disk."""
+    """Put `VIEWS` views of one embedding on disk."""
     views = Views(cache, "benchmark", ("image", "levels"))
     side = max(emb.input_size)
     grid = 4 * emb.image.shape[-1]

@@ -85,9 +85,7 @@ def test_a_projection_takes_any_precision_and_stays_exact_under_autocast() -> No
 @pytest.mark.parametrize("blocks", [0, 2])
 def test_a_map_is_drawn_as_with_the_stock_norms(blocks: int) -> None:
     torch.manual_seed(0)
-    apm = HeatmapAPM((24, 40), width=8, neck_channels=16, blocks=blocks).eval()
-    for parameter in apm.parameters():
-        nn.init.normal_(parameter, std=0.3)
+    apm = _random(HeatmapAPM((24, 40), width=8, neck_channels=16, blocks=blocks)).eval()
     levels = _features(channels=24), _features()
     image = torch.randn(2, 16, 6, 7)
     stock = _stock(apm)

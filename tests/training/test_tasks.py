@@ -70,7 +70,8 @@ def test_a_later_correction_is_taught_on_a_mask_that_was_corrected_locally(
     view = shift(automatic=False)
     assert not answers
     assert view.labels.tolist() == [1, 1, 1, 0, 1, 1]
-    assert view.logits[0, 0, 10, 26] > 0, "what the click brought"
+    assert view.logits[0, 0, 10, 26] == pytest.approx(3.3945, abs=1e-3), "brought"
+    assert view.logits[0, 0, 10, 23] == 7, "the answer's, where it joins what was there"
     assert view.logits[0, 0, 10, 4] == 5, "what was right is still there"
     assert int(view.points[-1][0] / 2) == 27, "only the last column is missing"
 
