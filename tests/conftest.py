@@ -64,7 +64,9 @@ def _start_screen() -> subprocess.Popen[bytes] | None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Give the run a screen of its own, so that no window jumps at the developer."""
-    server = _start_screen()
+    # with pytest-xdist the workers open the windows, this process only listens
+    distributes = config.getoption("numprocesses", None)
+    server = None if distributes else _start_screen()
     if server is not None:
 
         def stop() -> None:
