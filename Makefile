@@ -37,7 +37,7 @@ lint: setup
 	$(BIN)/lint-imports
 
 results: setup
-	$(BIN)/python -m scripts.results
+	$(BIN)/python -m scripts.study.results
 
 setup: system $(READY)
 

@@ -92,7 +92,7 @@ def measure(size: int, clicks: int, model: str) -> list[dict[str, Any]]:
     from napari_promise.data.embeddings import EmbeddingCache
     from napari_promise.session import Session, Settings
     from napari_promise.widgets.dispatch import GuiDispatcher
-    from napari_promise.widgets.dock import PromiseWidget
+    from napari_promise.widgets.prompting.dock import PromiseWidget
 
     image, truth = picture(size)
     viewer = napari.Viewer(show=True)

@@ -36,8 +36,8 @@ class Desk:
         from napari_promise.data.embeddings import EmbeddingCache
         from napari_promise.session import Session, Settings
         from napari_promise.widgets.dispatch import GuiDispatcher
-        from napari_promise.widgets.dock import PromiseWidget
-        from napari_promise.widgets.folder_dock import FolderWidget
+        from napari_promise.widgets.folder.dock import FolderWidget
+        from napari_promise.widgets.prompting.dock import PromiseWidget
 
         self.viewer = napari.Viewer(show=True)
         self.viewer.window._qt_window.resize(1600, 1000)

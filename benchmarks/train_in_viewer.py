@@ -68,8 +68,8 @@ def measure(
 
     from napari_promise.jobs import training as jobs
     from napari_promise.session import Settings
-    from napari_promise.widgets.dock import PromiseWidget
-    from scripts import datasets
+    from napari_promise.widgets.prompting.dock import PromiseWidget
+    from scripts.study import datasets
 
     parts = datasets.load_parts("kvasir-seg")
     viewer = napari.Viewer(show=True)

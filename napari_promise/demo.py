@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 if TYPE_CHECKING:
-    from napari_promise.widgets.dock import PromiseWidget
+    from napari_promise.widgets.prompting.dock import PromiseWidget
 
 MODEL, ADAPTER = "promise-tiny", "polyp"
 WINDOW = (1366, 768)
@@ -169,8 +169,8 @@ def _act(viewer: Any, widget: PromiseWidget, truth: NDArray[Any], out: Path) -> 
 
 
 def _export(widget: PromiseWidget, out: Path) -> tuple[Path, Path]:
-    from napari_promise.widgets import exporting
-    from napari_promise.widgets.export_dialog import FORMATS, ExportRequest
+    from napari_promise.widgets.prompting import exporting
+    from napari_promise.widgets.prompting.export_dialog import FORMATS, ExportRequest
 
     snapshot = widget.actions.snapshot()
     if snapshot is None:
@@ -194,7 +194,7 @@ def _open() -> tuple[Any, PromiseWidget]:
     from napari_promise.data.samples import endoscopy_layers
     from napari_promise.session import Session, Settings
     from napari_promise.widgets.dispatch import GuiDispatcher
-    from napari_promise.widgets.dock import PromiseWidget
+    from napari_promise.widgets.prompting.dock import PromiseWidget
 
     viewer = napari.Viewer(title="ProMISe")
     window = viewer.window._qt_window

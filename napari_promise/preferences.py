@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import platformdirs
+from napari_promise.files import user_folder, write_whole
 
 __all__ = ["default_path", "read_preferences", "write_preferences"]
 
@@ -25,7 +24,7 @@ def default_path() -> Path:
     named = os.environ.get("NAPARI_PROMISE_PREFERENCES")
     if named:
         return Path(named).expanduser()
-    return Path(platformdirs.user_config_dir("napari-promise")) / "preferences.json"
+    return user_folder("config") / "preferences.json"
 
 
 def read_preferences(path: Path) -> dict[str, Any]:
@@ -66,11 +65,4 @@ def write_preferences(path: Path, values: Mapping[str, Any]) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(dict(values), indent=2, sort_keys=True) + "\n"
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_whole(path, text.encode())

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_promise.data.files import PathLike, save_json, utc_now
 from napari_promise.data.labels import as_labels
+from napari_promise.files import PathLike, save_json, utc_now
 
 __all__ = ["CocoFile", "save_coco"]
 

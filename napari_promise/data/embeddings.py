@@ -36,6 +36,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_promise.files import user_folder
+
 __all__ = ["EmbeddingCache", "Key", "default_folder"]
 
 Key = tuple[str, str]
@@ -56,11 +58,9 @@ def default_folder() -> Path:
 
     The environment variable ``NAPARI_PROMISE_CACHE`` overrides the user's cache.
     """
-    import platformdirs
-
     override = os.environ.get("NAPARI_PROMISE_CACHE")
-    base = override or platformdirs.user_cache_dir("napari-promise", appauthor=False)
-    return Path(base).expanduser() / "embeddings"
+    base = Path(override).expanduser() if override else user_folder("cache")
+    return base / "embeddings"
 
 
 class EmbeddingCache:

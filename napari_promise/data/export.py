@@ -8,7 +8,6 @@ there before survives a failure.
 from __future__ import annotations
 
 from napari_promise.data.coco import save_coco
-from napari_promise.data.files import save_json, whole_file
 from napari_promise.data.labels import (
     LABEL_SUFFIXES,
     save_labels,
@@ -22,6 +21,7 @@ from napari_promise.data.prompts_file import (
     save_prompts,
 )
 from napari_promise.data.provenance import provenance
+from napari_promise.files import save_json, whole_file
 
 __all__ = [
     "LABEL_SUFFIXES",

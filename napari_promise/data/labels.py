@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_promise.data.files import PathLike, save_json, whole_file
+from napari_promise.files import PathLike, save_json, whole_file
 
 __all__ = ["LABEL_SUFFIXES", "as_labels", "save_labels", "sidecar", "world_matrix"]
 

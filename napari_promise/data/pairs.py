@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_promise.files import one_line
+
 __all__ = [
     "IMAGE_SUFFIXES",
     "MASK_ENDINGS",
@@ -334,7 +336,7 @@ def _read(path: Path, palette: bool) -> npt.NDArray[Any]:
         raise
     except Exception as error:
         # Each library has its own errors for damaged bytes, some of many lines.
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = one_line(error)
         raise ValueError(
             f"{path} cannot be read ({reason}): check that it is a whole image file "
             "of the kind its name says."

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_promise.data.files import PathLike, save_json
+from napari_promise.files import PathLike, save_json
 from napari_promise.prompts import Prompts
 
 __all__ = ["PromptsFile", "SavedObject", "load_prompts", "save_prompts"]

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from importlib import metadata as distributions
 from typing import Any
 
-from napari_promise.data.files import as_plain, utc_now
+from napari_promise.files import as_plain, utc_now
 
 __all__ = ["provenance"]
 

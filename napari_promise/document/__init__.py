@@ -9,7 +9,7 @@ from napari_promise.document.document import Document, DocumentEvents
 from napari_promise.document.history import MIN_HISTORY, Snapshot, Step
 from napari_promise.document.patches import LabelPatch
 from napari_promise.document.records import ObjectRecord, Source
-from napari_promise.document.regions import BBox, Plane, Region, union_bbox
+from napari_promise.document.regions import BBox, Plane, Region, Tile, union_bbox
 
 __all__ = [
     "BBox",
@@ -25,6 +25,7 @@ __all__ = [
     "Snapshot",
     "Source",
     "Step",
+    "Tile",
     "answered_points",
     "commit_patch",
     "feedback",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["BBox", "Plane", "Region", "union_bbox"]
+__all__ = ["BBox", "Plane", "Region", "Tile", "union_bbox"]
 
 #: The indices of the axes that are not displayed; () for a 2-D image.
 Plane = tuple[int, ...]
@@ -33,6 +33,22 @@ def union_bbox(*boxes: BBox | None) -> BBox | None:
         return None
     r0, c0, r1, c1 = zip(*given, strict=True)
     return min(r0), min(c0), max(r1), max(c1)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """The part of a plane that a model sees at once.
+
+    Attributes
+    ----------
+    plane : Plane
+        The plane it lies in.
+    bbox : BBox or None
+        The part, in the plane's pixels; None for the whole plane.
+    """
+
+    plane: Plane = ()
+    bbox: BBox | None = None
 
 
 @dataclass(frozen=True)

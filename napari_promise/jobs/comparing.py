@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_promise.document import Plane
+from napari_promise.files import one_line
 from napari_promise.jobs.training import Found, TrainingSource
-from napari_promise.session import ImageSource, Workbench
+from napari_promise.session import ImageSource, JobContext
 from napari_promise.training.metrics import dice
 
 #: The longest side of the pictures that are shown.
@@ -99,15 +100,15 @@ class CompareJob:
         self._adapters, self._names = adapters, names
         self._then, self._failed = then, failed
 
-    def step(self, bench: Workbench) -> bool:
+    def step(self, context: JobContext) -> bool:
         """See `session.Job`."""
         from napari_promise.data.planes import to_rgb8
 
         source = self._source
-        emb, _digest = bench.embedding(source, self._plane)
+        emb, _digest = context.embedding(source, self._plane)
         pixels = source.plane_pixels(self._plane)
         rgb = to_rgb8(pixels, source.contrast_limits, source.rgb)
-        found = [_ask(bench, emb, adapter) for adapter in self._adapters]
+        found = [_ask(context, emb, adapter) for adapter in self._adapters]
         every = max(1, -(-max(rgb.shape[:2]) // _SIDE))
         empty = np.zeros(rgb.shape[:2], bool)
         looks, masks = [], []
@@ -126,13 +127,13 @@ class CompareJob:
             )
         picture = np.ascontiguousarray(rgb[::every, ::every])
         comparison = Comparison(picture, looks[0], looks[1], dice(*masks))
-        bench.deliver(lambda: self._then(comparison))
+        context.deliver(lambda: self._then(comparison))
         return False
 
-    def fail(self, bench: Workbench, error: Exception) -> None:
+    def fail(self, context: JobContext, error: Exception) -> None:
         """See `session.Job`."""
-        line = (str(error).splitlines() or [type(error).__name__])[0]
-        bench.deliver(lambda: self._failed(line))
+        line = one_line(error)
+        context.deliver(lambda: self._failed(line))
 
     def close(self) -> None:
         """See `session.Job`."""
@@ -214,7 +215,7 @@ class TallyJob:
         self._dices: list[tuple[float, float]] = []
         self._left_out = 0
 
-    def step(self, bench: Workbench) -> bool:
+    def step(self, context: JobContext) -> bool:
         """See `session.Job`: one image a step."""
         if self._images is None:
             self._folder = tempfile.TemporaryDirectory(prefix="promise-compare-")
@@ -226,17 +227,17 @@ class TallyJob:
             except StopIteration:
                 finished = True
         if self._waiting is not None:
-            if bench.must_give_way():
+            if context.must_give_way():
                 return True
             try:
-                emb, truth = _read(bench, self._waiting)
+                emb, truth = _read(context, self._waiting)
             except (ValueError, OSError):
-                if bench.must_give_way():
+                if context.must_give_way():
                     return True  # it was stopped, not refused: it comes again
                 self._left_out += 1
             else:
                 first, second = (
-                    _found_dice(bench, emb, adapter, truth)
+                    _found_dice(context, emb, adapter, truth)
                     for adapter in self._adapters
                 )
                 self._dices.append((first, second))
@@ -248,13 +249,13 @@ class TallyJob:
             self._left_out,
             finished=finished,
         )
-        bench.deliver(lambda: self._tell(told))
+        context.deliver(lambda: self._tell(told))
         return not finished
 
-    def fail(self, bench: Workbench, error: Exception) -> None:
+    def fail(self, context: JobContext, error: Exception) -> None:
         """See `session.Job`."""
-        line = (str(error).splitlines() or [type(error).__name__])[0]
-        bench.deliver(lambda: self._failed(line))
+        line = one_line(error)
+        context.deliver(lambda: self._failed(line))
 
     def close(self) -> None:
         """See `session.Job`."""
@@ -262,7 +263,7 @@ class TallyJob:
             self._folder.cleanup()
 
 
-def _read(bench: Workbench, found: Found) -> tuple[Any, NDArray[np.bool_]]:
+def _read(context: JobContext, found: Found) -> tuple[Any, NDArray[np.bool_]]:
     """Return an image's embedding, and its labels taken as one object."""
     from napari_promise.data import pairs as files
 
@@ -271,21 +272,21 @@ def _read(bench: Workbench, found: Found) -> tuple[Any, NDArray[np.bool_]]:
     truth = files.read_mask(found.pair.mask) > 0
     if truth.shape != rgb.shape[:2]:
         raise ValueError(f"{found.pair.mask}: not of the image's rows and columns")
-    return bench.segmenter.encode(rgb, cancel=bench.must_give_way), truth
+    return context.segmenter.encode(rgb, cancel=context.must_give_way), truth
 
 
 def _found_dice(
-    bench: Workbench, emb: Any, adapter: Any, truth: NDArray[np.bool_]
+    context: JobContext, emb: Any, adapter: Any, truth: NDArray[np.bool_]
 ) -> float:
-    mask = _ask(bench, emb, adapter)[0]
+    mask = _ask(context, emb, adapter)[0]
     return dice(np.zeros_like(truth) if mask is None else mask, truth)
 
 
-def _ask(bench: Workbench, emb: Any, adapter: Any) -> tuple[Any, Any, str]:
+def _ask(context: JobContext, emb: Any, adapter: Any) -> tuple[Any, Any, str]:
     if adapter is None:
         return None, None, "no adapter, nothing is found by itself"
     # a copy: nobody else must see another adapter in use, not for a moment
-    segmenter = copy.copy(bench.segmenter)
+    segmenter = copy.copy(context.segmenter)
     segmenter.adapter = adapter
     try:
         prompts = segmenter.propose(emb)

@@ -15,7 +15,7 @@ import numpy as np
 from napari_promise.data.planes import robust_limits
 from napari_promise.document import Plane
 from napari_promise.project import OpenedImage, Project
-from napari_promise.session import ArraySource, Workbench
+from napari_promise.session import ArraySource, JobContext
 
 __all__ = ["ImageShelf", "Prefetch", "contrast_limits", "first_plane", "source_of"]
 
@@ -129,11 +129,11 @@ class Prefetch:
         self._shelf = shelf
         self._keys = deque(keys)
 
-    def step(self, bench: Workbench) -> bool:
+    def step(self, context: JobContext) -> bool:
         """Read and encode one image; False when nothing is left to do."""
         if not self._keys:
             return False
-        if bench.must_give_way():
+        if context.must_give_way():
             return True
         try:
             image = self._shelf.get(self._keys[0])
@@ -141,11 +141,11 @@ class Prefetch:
             # It will be said when the image is really wanted.
             self._keys.popleft()
             return bool(self._keys)
-        bench.embedding(source_of(image), first_plane(image))
+        context.embedding(source_of(image), first_plane(image))
         self._keys.popleft()
         return bool(self._keys)
 
-    def fail(self, bench: Workbench, error: Exception) -> None:
+    def fail(self, context: JobContext, error: Exception) -> None:
         """End quietly: it will be said when the image is really wanted."""
 
     def close(self) -> None:

@@ -24,7 +24,7 @@ from napari_promise.jobs.prefetching import source_of
 from napari_promise.project import OpenedImage, Project, ProposedObject
 from napari_promise.project.confidence import iou, points_right, stability
 from napari_promise.prompts import Prompts
-from napari_promise.session import SegmenterLike, Workbench
+from napari_promise.session import JobContext, SegmenterLike
 
 __all__ = ["Propose", "ProposeProgress", "details", "propose_plane"]
 
@@ -112,14 +112,14 @@ class Propose:
         self._done = self._proposed = self._left_out = 0
         self._message = ""
 
-    def step(self, bench: Workbench) -> bool:
+    def step(self, context: JobContext) -> bool:
         """Propose for one plane; False when nothing is left to do."""
         if not self._ends:
             self._ends.append(self._clock())
         if not self._keys:
-            self._report(bench, finished=True)
+            self._report(context, finished=True)
             return False
-        if bench.must_give_way():
+        if context.must_give_way():
             return True
         key = self._keys[0]
         try:
@@ -127,19 +127,19 @@ class Propose:
                 self._begin(key)
             assert self._image is not None
             if self._planes:
-                self._propose(bench, self._image, self._planes[0])
+                self._propose(context, self._image, self._planes[0])
                 self._planes.popleft()
             if not self._planes:
                 self._keep(key)
-                self._next(bench)
+                self._next(context)
         except (ValueError, OSError) as error:
-            if bench.must_give_way():
+            if context.must_give_way():
                 raise  # it was stopped, not refused: the step comes again
             if _concerns_all(error, self._done - self._left_out):
                 raise
             self._message = str(error)
             self._left_out += 1
-            self._next(bench)
+            self._next(context)
         return True
 
     def _begin(self, key: str) -> None:
@@ -149,10 +149,10 @@ class Propose:
         self._planes = deque(np.ndindex(self._image.shape[:-2]))
         self._found, self._told = [], []
 
-    def _propose(self, bench: Workbench, image: OpenedImage, plane: Plane) -> None:
-        embedding, _ = bench.embedding(source_of(image), plane)
+    def _propose(self, context: JobContext, image: OpenedImage, plane: Plane) -> None:
+        embedding, _ = context.embedding(source_of(image), plane)
         found = propose_plane(
-            bench.segmenter,
+            context.segmenter,
             embedding,
             plane,
             ips=self._ips,
@@ -179,16 +179,16 @@ class Propose:
             return None
         return self._project.proposal(key)
 
-    def _next(self, bench: Workbench) -> None:
+    def _next(self, context: JobContext) -> None:
         self._keys.popleft()
         self._image = None
         self._planes.clear()
         self._done += 1
         self._ends.append(self._clock())
-        self._report(bench)
+        self._report(context)
 
     def _report(
-        self, bench: Workbench, *, finished: bool = False, message: str = ""
+        self, context: JobContext, *, finished: bool = False, message: str = ""
     ) -> None:
         seconds = None
         if len(self._ends) > 1:
@@ -203,11 +203,11 @@ class Propose:
             message or self._message,
             finished,
         )
-        bench.deliver(lambda: self._tell(progress))
+        context.deliver(lambda: self._tell(progress))
 
-    def fail(self, bench: Workbench, error: Exception) -> None:
+    def fail(self, context: JobContext, error: Exception) -> None:
         """End with an error that concerns all images, and say it."""
-        self._report(bench, finished=True, message=" ".join(str(error).split()))
+        self._report(context, finished=True, message=" ".join(str(error).split()))
 
     def close(self) -> None:
         """Let go of the image; what was proposed stays."""

@@ -28,7 +28,8 @@ import numpy as np
 from napari_promise.data import pairs as files
 from napari_promise.data.pairs import Pair
 from napari_promise.document import Plane
-from napari_promise.session import ImageSource, Workbench
+from napari_promise.files import one_line
+from napari_promise.session import ImageSource, JobContext
 from napari_promise.training.config import TrainConfig
 from napari_promise.training.recipe import recipe_for
 
@@ -383,7 +384,7 @@ class TrainingJob:
         self._on_ended = on_ended
         self._on_failed = on_failed
         self._train = train
-        self._bench: Workbench | None = None
+        self._bench: JobContext | None = None
         self._folder: Path | None = None
         self._images: Iterator[Found | None] | None = None
         self._pairs: list[Pair] = []
@@ -399,16 +400,16 @@ class TrainingJob:
         """End with the next step: with the best so far, or with nothing."""
         self._wish = "keep" if keep else "discard"
 
-    def step(self, bench: Workbench) -> bool:
+    def step(self, context: JobContext) -> bool:
         """See `session.Job`."""
-        self._bench = bench
+        self._bench = context
         if self._error is not None:
             raise self._error  # it came while somebody was waiting
         if self._wish:
             return self._end(stopped=True)
         try:
             if self._run is None:
-                return self._prepare(bench)
+                return self._prepare(context)
             progress = next(self._run)
         except Exception as error:
             self._error = error
@@ -418,11 +419,11 @@ class TrainingJob:
             return self._end(stopped=False)
         return True
 
-    def fail(self, bench: Workbench, error: Exception) -> None:
+    def fail(self, context: JobContext, error: Exception) -> None:
         """See `session.Job`."""
-        line = (str(error).splitlines() or [type(error).__name__])[0]
+        line = one_line(error)
         more = " The best so far can be kept." if self.best is not None else ""
-        bench.deliver(lambda: self._on_failed(f"Training stopped: {line}{more}"))
+        context.deliver(lambda: self._on_failed(f"Training stopped: {line}{more}"))
         self._end(stopped=True)
 
     def close(self) -> None:
@@ -440,7 +441,7 @@ class TrainingJob:
             except (OSError, ValueError):
                 _log.exception("the adapter in training could not be kept")
 
-    def _prepare(self, bench: Workbench) -> bool:
+    def _prepare(self, context: JobContext) -> bool:
         """Write one more image, or begin."""
         if self._images is None:
             self._folder = Path(tempfile.mkdtemp(prefix="promise-viewer-"))
@@ -450,8 +451,8 @@ class TrainingJob:
                 self._pairs.append(found.pair)
             self._tell(Update("prepare", len(self._pairs), 0))
             return True
-        config = self._config(bench)
-        sam = getattr(bench.segmenter, "sam", None)
+        config = self._config(context)
+        sam = getattr(context.segmenter, "sam", None)
         self._run = (self._train or _trainer())(
             config, sam, give_way=self._must_give_way
         )
@@ -460,7 +461,7 @@ class TrainingJob:
     def _must_give_way(self) -> bool:
         return self._bench is not None and self._bench.must_give_way()
 
-    def _config(self, bench: Workbench) -> TrainConfig:
+    def _config(self, context: JobContext) -> TrainConfig:
         order = self.order
         changes = recipe_for(len(self._pairs), continuing=order.start is not None)
         if order.start is not None:
@@ -469,7 +470,7 @@ class TrainingJob:
             **{
                 "pairs": tuple(self._pairs),
                 "name": order.name,
-                "model": bench.segmenter.model_id,
+                "model": context.segmenter.model_id,
                 "start": order.start,
                 "class_name": order.class_name or "object",
                 "licence": order.licence,
@@ -561,7 +562,7 @@ def keep(outcome: Outcome, order: TrainingOrder, *, force: bool = False) -> Path
     OSError
         If it cannot be written; the outcome can be kept again.
     """
-    from napari_promise.data.files import utc_now
+    from napari_promise.files import utc_now
     from napari_promise.model.adapter_files import install
     from napari_promise.training.curves import write_curves
 

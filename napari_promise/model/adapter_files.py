@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from napari_promise.files import write_whole
 from napari_promise.model.adapters import (
     RECORD,
     TENSORS,
@@ -31,7 +32,6 @@ from napari_promise.model.adapters import (
     read_info,
     save_adapter,
     user_dir,
-    write_whole,
 )
 from napari_promise.model.weights import MODELS, model_file, sha256_of
 

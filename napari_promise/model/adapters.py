@@ -10,18 +10,17 @@ from __future__ import annotations
 import json
 import os
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import platformdirs
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from torch import nn
 
+from napari_promise.files import user_folder, write_whole
 from napari_promise.model.auto_prompt import HeatmapAPM, slot_labels
 from napari_promise.model.pattern_shift import PatternEmbedding
 from napari_promise.model.point_prompters import CrossAPM, PointAPM, ResNetAPM
@@ -195,7 +194,7 @@ def user_dir() -> Path:
     named = os.environ.get("NAPARI_PROMISE_ADAPTERS")
     if named:
         return Path(named).expanduser()
-    return Path(platformdirs.user_data_dir("napari-promise")) / "adapters"
+    return user_folder("data") / "adapters"
 
 
 def save_adapter(adapter: Adapter, folder: str | Path) -> Path:
@@ -406,16 +405,3 @@ def _find(source: str | Path) -> Path:
     raise ValueError(
         f"no adapter {str(source)!r}: give a folder, or one of the installed ({names})"
     )
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all, in place of one that is there."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(name, 0o644)  # mkstemp makes it private
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

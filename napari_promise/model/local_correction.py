@@ -28,7 +28,7 @@ ALIKE = 0.8  # IoU from which a new answer corrects the mask before
 BLEND = 2  # cells around a piece that are the answer's too
 SMOOTH = 1.0  # cells: deviation of the Gaussian that answers are smoothed with
 
-# How logits are lifted around a click, chosen with `scripts.measure_corrections`
+# How logits are lifted around a click, chosen with `scripts.checks.measure_corrections`
 LIFT = 8.0  # at the click, falling to nothing at its reach
 WIDTH = 1.5  # reach of a click, in distances to the mask's edge
 FAR = 20  # cells: the most that counts of this distance

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import platformdirs
+from napari_promise.files import user_folder, write_whole
 
 if TYPE_CHECKING:
     import torch
@@ -192,8 +192,8 @@ def cache_dir() -> Path:
     The environment variable ``NAPARI_PROMISE_CACHE`` overrides the user's cache.
     """
     override = os.environ.get("NAPARI_PROMISE_CACHE")
-    base = override or platformdirs.user_cache_dir("napari-promise", appauthor=False)
-    return Path(base).expanduser() / "models"
+    base = Path(override).expanduser() if override else user_folder("cache")
+    return base / "models"
 
 
 def model_file(name: str) -> Path | None:
@@ -474,11 +474,7 @@ def _write_hashes(hashes: Mapping[str, Any]) -> None:
     folder = cache_dir()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=folder, suffix=".json", delete=False
-        ) as file:
-            json.dump(hashes, file)
-        os.replace(file.name, folder / "hashes.json")
+        write_whole(folder / "hashes.json", json.dumps(hashes).encode())
     except OSError:
         return  # a cache that cannot be written costs time, nothing else
 

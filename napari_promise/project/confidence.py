@@ -13,9 +13,9 @@ adapters   IoU of this adapter's mask with the one before (`iou`)
 `raw_confidence` combines them by their geometric mean, so that one signal near zero
 is not outvoted by four that are high. All count alike: weights were tried on validation
 images and are not worth their while. Spearman's correlation with the Dice there
-(``scripts/measure_confidence.py``, bundled adapter *polyp*): on 90 frames of kvasir-seg
-0.75 for the score, 0.76 for stability, 0.63 for the tokens and 0.79 for the mean; on 61
-of three sequences of cvc-clinicdb 0.54, 0.39, 0.18 and 0.50.
+(``scripts/checks/measure_confidence.py``, bundled adapter *polyp*): on 90 frames of
+kvasir-seg 0.75 for the score, 0.76 for stability, 0.63 for the tokens and 0.79 for the
+mean; on 61 of three sequences of cvc-clinicdb 0.54, 0.39, 0.18 and 0.50.
 
 That orders images, but is no Dice: `Calibration` learns from images that a person
 confirmed afterwards which Dice such a number meant, by isotonic regression, which

@@ -24,10 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_promise.data.coco import UNNAMED, CocoFile
-from napari_promise.data.files import save_json, utc_now, whole_file
 from napari_promise.data.labels import save_labels
 from napari_promise.data.pairs import stem_of
 from napari_promise.document import ObjectRecord
+from napari_promise.files import save_json, utc_now, whole_file
 from napari_promise.project import images
 from napari_promise.project.items import Item, State
 from napari_promise.project.project import Project

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from napari_promise.data import pairs
 from napari_promise.data.pairs import MASK_ENDINGS, stem_of
 from napari_promise.data.planes import to_rgb8
+from napari_promise.files import one_line
 
 __all__ = [
     "SUFFIXES",
@@ -495,7 +496,7 @@ def _read_dicom(path: Path) -> OpenedImage:
                 array = (array >> 8).astype(np.uint8)
     except Exception as error:
         # Damaged bytes, and codecs that are not installed, have errors of many kinds.
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = one_line(error)
         raise ValueError(f"{path} cannot be read ({reason}).") from error
     rgb = int(data.get("SamplesPerPixel", 1)) == 3 or colours == "PALETTE COLOR"
     if not rgb:
@@ -570,7 +571,7 @@ def _nifti_middle(path: Path) -> NDArray[Any]:
     except FileNotFoundError:
         raise
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = one_line(error)
         raise ValueError(f"{path} cannot be read ({reason}).") from error
 
 

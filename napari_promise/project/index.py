@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from napari_promise.data.files import whole_file
+from napari_promise.files import whole_file
 from napari_promise.project.items import Entry
 from napari_promise.project.store import set_aside
 

@@ -13,7 +13,7 @@ import socket
 from pathlib import Path
 from typing import IO
 
-from napari_promise.data.files import utc_now
+from napari_promise.files import utc_now
 
 __all__ = ["ProjectInUseError", "ProjectLock"]
 

@@ -32,14 +32,15 @@ from numpy.typing import NDArray
 from PIL import Image
 from psygnal import Signal, SignalGroup
 
-from napari_promise.data.files import utc_now, whole_file
 from napari_promise.data.pairs import Pair, read_mask
 from napari_promise.document import (
     Document,
     ObjectRecord,
     Snapshot,
 )
-from napari_promise.project import effort, history, images
+from napari_promise.files import utc_now, whole_file
+from napari_promise.project import codec, effort, images
+from napari_promise.project.calibration import Trust
 from napari_promise.project.confidence import Calibration, raw_confidence
 from napari_promise.project.effort import Effort
 from napari_promise.project.images import (
@@ -58,18 +59,17 @@ from napari_promise.project.items import (
     State,
     Stored,
 )
-from napari_promise.project.labels import (
+from napari_promise.project.lock import ProjectLock
+from napari_promise.project.masks import (
     as_labels,
     compare,
     count,
     records_of,
     write_exactly,
 )
-from napari_promise.project.lock import ProjectLock
 from napari_promise.project.proposals import record_of, take_up
 from napari_promise.project.settings import ProjectSettings
 from napari_promise.project.store import ItemStore, slug
-from napari_promise.project.trust import Trust
 
 __all__ = ["Project", "ProjectEvents", "Saving"]
 
@@ -935,7 +935,7 @@ class Project:
                         f"The history of {key} is lost ({str(error).rstrip('.')}); "
                         "its labels and points are there."
                     )
-                    records = history.salvage(work.data or {}, work.labels)
+                    records = codec.salvage(work.data or {}, work.labels)
                     highest = max((r.id for r in records), default=0)
                     return Snapshot(records, highest_id=highest), work.labels
         mask = self._found[key].mask

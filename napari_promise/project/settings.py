@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, get_args
 
 from psygnal import SignalGroupDescriptor
 
-from napari_promise.data.files import save_json
+from napari_promise.files import save_json
 
 __all__ = ["Order", "ProjectSettings"]
 

@@ -35,10 +35,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_promise.data.files import whole_file
 from napari_promise.document import Snapshot
-from napari_promise.project import history
-from napari_promise.project.history import Ref
+from napari_promise.files import one_line, whole_file
+from napari_promise.project import codec
+from napari_promise.project.codec import Ref
 
 __all__ = ["ItemStore", "Work", "slug"]
 
@@ -65,7 +65,7 @@ class Work:
         What the table shows of the image, as it was saved.
     labels : (..., H, W) integer or None
     data : dict or None
-        The document, see `history.encode`.
+        The document, see `codec.encode`.
     notes : tuple of str
         What was damaged and what was used instead, one line each.
     """
@@ -136,13 +136,13 @@ class ItemStore:
         Raises
         ------
         ValueError
-            If an array is lost or damaged; see `history.salvage`.
+            If an array is lost or damaged; see `codec.salvage`.
         """
         if work.data is None:
             return Snapshot()
         pack = _Pack(self.folder / work.pack)
         try:
-            snapshot, owners = history.decode(work.data, pack.get)
+            snapshot, owners = codec.decode(work.data, pack.get)
         except OSError as error:
             raise ValueError(
                 f"{self.folder / work.pack} cannot be read ({_reason(error)})."
@@ -182,7 +182,7 @@ class ItemStore:
                     self.folder / f"pack-{uuid.uuid4().hex[:8]}.bin"
                 )
             try:
-                data = history.encode(snapshot, pack.put)
+                data = codec.encode(snapshot, pack.put)
                 pack.flush()
             except OSError as error:
                 self._pack = None  # what it holds is not known any more: a new one
@@ -235,7 +235,7 @@ class ItemStore:
             blobs.append(make())
             return [len(blobs) - 1]
 
-        data = history.encode(snapshot, put)
+        data = codec.encode(snapshot, put)
         with (
             whole_file(self.folder / PROPOSAL, overwrite=True) as part,
             zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file,
@@ -264,7 +264,7 @@ class ItemStore:
             with zipfile.ZipFile(path) as file:
                 entry = json.loads(file.read("item.json"))
                 data = json.loads(file.read("history.json"))
-                snapshot, _ = history.decode(
+                snapshot, _ = codec.decode(
                     data, lambda ref: file.read(f"blobs/{ref[0]}")
                 )
         except FileNotFoundError:
@@ -313,9 +313,7 @@ def set_aside(path: Path) -> Path:
 
 
 def _reason(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+    return one_line(error).rstrip(".")
 
 
 def _json(data: Any) -> str:

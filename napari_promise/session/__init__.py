@@ -9,7 +9,7 @@ How a click is answered:
 1. The document's prompts change. Where `Settings.live` is on the session notices,
    else somebody calls `Session.segment`. A request (`requests`) holds the object, its
    plane, its revision and its prompts; a newer request of the same object replaces it.
-2. The worker takes the most urgent task (`agenda`): load a model, set an adapter,
+2. The worker takes the most urgent task (`queue`): load a model, set an adapter,
    answer a request, encode the plane on display, put embeddings on disk, encode the
    planes ahead, take a step of a long job (`Job`: training, a whole folder). A request
    whose plane has no embedding yet waits until it is encoded (`embeddings`).
@@ -21,12 +21,12 @@ How a click is answered:
 from napari_promise.session.contracts import (
     EmbeddingLike,
     Job,
+    JobContext,
     Loader,
     SegmenterLike,
-    Workbench,
 )
 from napari_promise.session.results import (
-    Glimpse,
+    DragPreview,
     ProposeResult,
     SegmentResult,
     State,
@@ -39,7 +39,7 @@ from napari_promise.session.sources import ArraySource, ImageSource
 __all__ = [
     "ArraySource",
     "EmbeddingLike",
-    "Glimpse",
+    "DragPreview",
     "ImageSource",
     "Job",
     "Loader",
@@ -50,5 +50,5 @@ __all__ = [
     "Settings",
     "State",
     "Status",
-    "Workbench",
+    "JobContext",
 ]

@@ -17,11 +17,11 @@ from napari_promise.document import Source
 from napari_promise.prompts import Prompts
 from napari_promise.session.contracts import EmbeddingLike, SegmenterLike
 from napari_promise.session.requests import Request
-from napari_promise.session.results import Glimpse, ProposeResult, SegmentResult
+from napari_promise.session.results import DragPreview, ProposeResult, SegmentResult
 
 __all__ = [
     "Proposal",
-    "glimpse_of",
+    "drag_preview_of",
     "is_current",
     "propose",
     "write_mask",
@@ -40,8 +40,8 @@ def is_current(request: Request) -> bool:
     )
 
 
-def glimpse_of(request: Request, result: Any) -> Glimpse | None:
-    """Return what a glimpse shows; None where the object has changed meanwhile.
+def drag_preview_of(request: Request, result: Any) -> DragPreview | None:
+    """Return what a drag preview shows; None where the object has changed meanwhile.
 
     Parameters
     ----------
@@ -51,12 +51,12 @@ def glimpse_of(request: Request, result: Any) -> Glimpse | None:
 
     Returns
     -------
-    Glimpse or None
+    DragPreview or None
     """
     if not is_current(request):
         return None
     assert request.object_id is not None
-    return Glimpse(
+    return DragPreview(
         request.image.document,
         request.object_id,
         request.revision,

@@ -14,7 +14,7 @@ from napari_promise.document import Plane
 from napari_promise.prompts import Prompts
 from napari_promise.session.sources import ImageSource
 
-__all__ = ["EmbeddingLike", "Job", "Loader", "SegmenterLike", "Workbench"]
+__all__ = ["EmbeddingLike", "Job", "Loader", "SegmenterLike", "JobContext"]
 
 
 class EmbeddingLike(Protocol):
@@ -76,7 +76,7 @@ class SegmenterLike(Protocol):
 Loader = Callable[..., SegmenterLike]
 
 
-class Workbench(Protocol):
+class JobContext(Protocol):
     """What a step of a long job may use; for the worker's thread only."""
 
     @property
@@ -103,10 +103,10 @@ class Job(Protocol):
     The shorter a step, the less a click can be held up by it.
     """
 
-    def step(self, bench: Workbench) -> bool:
+    def step(self, context: JobContext) -> bool:
         """Do a little more, on the worker; False when nothing is left to do."""
 
-    def fail(self, bench: Workbench, error: Exception) -> None:
+    def fail(self, context: JobContext, error: Exception) -> None:
         """End with an error: a step raised it, and nobody had asked it to give way."""
 
     def close(self) -> None:

@@ -22,7 +22,7 @@ _Key = tuple[int, int]
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """A wish for a mask, for prompts with their mask (`propose`), or for a glimpse."""
+    """A request for a mask, for prompts and their mask, or for a drag preview."""
 
     image: ImageInWork
     plane: Plane
@@ -33,20 +33,20 @@ class Request:
     local: bool
     again: bool = False
     propose: bool = False
-    glimpse: int = 0  # the drag it belongs to
+    drag_preview: int = 0  # the drag it belongs to
     asked: float = field(default_factory=time.monotonic)
 
 
 class Requests:
-    """What waits: of each object the newest request, one proposal, one glimpse.
+    """What waits: of each object the newest request, one proposal, one drag preview.
 
-    Has no lock of its own: `Agenda` holds its lock around every use.
+    Has no lock of its own: `TaskQueue` holds its lock around every use.
 
     Attributes
     ----------
     proposal : Request or None
         The wish for auto-prompts.
-    glimpse : Request or None
+    drag_preview : Request or None
         What is being dragged.
     in_work : Request or None
         The one that the worker took last, until it is done with it.
@@ -56,12 +56,12 @@ class Requests:
         self._of_objects: OrderedDict[_Key, Request] = OrderedDict()
         self._latest: dict[_Key, Request] = {}
         self.proposal: Request | None = None
-        self.glimpse: Request | None = None
+        self.drag_preview: Request | None = None
         self.in_work: Request | None = None
 
     def waiting(self) -> list[Request]:
         """Return what waits, the most urgent first."""
-        last = (self.proposal, self.glimpse)
+        last = (self.proposal, self.drag_preview)
         return [*self._of_objects.values(), *(r for r in last if r is not None)]
 
     def add(self, request: Request) -> None:
@@ -92,7 +92,7 @@ class Requests:
         """Forget all that waits; the answer to what is in work will not count."""
         self._of_objects.clear()
         self._latest.clear()
-        self.proposal = self.glimpse = None
+        self.proposal = self.drag_preview = None
 
     def move(self, previous: ImageInWork, image: ImageInWork) -> None:
         """Have what waits answered on fresh pixels of the same objects."""
@@ -100,7 +100,7 @@ class Requests:
             if request.image is previous:
                 moved = dataclasses.replace(request, image=image)
                 self._of_objects[key] = self._latest[key] = moved
-        self.glimpse = None
+        self.drag_preview = None
         if self.proposal is not None and self.proposal.image is previous:
             self.proposal = dataclasses.replace(self.proposal, image=image)
 
@@ -109,8 +109,8 @@ class Requests:
         self.in_work = request
         if request is self.proposal:
             self.proposal = None
-        elif request is self.glimpse:
-            self.glimpse = None
+        elif request is self.drag_preview:
+            self.drag_preview = None
         else:
             self._of_objects.pop(_key(request))
 
@@ -136,5 +136,5 @@ def _asks_the_same(request: Request, other: Request | None) -> bool:
         and other.revision == request.revision
         and other.ips == request.ips
         and other.local == request.local
-        and not other.glimpse
+        and not other.drag_preview
     )

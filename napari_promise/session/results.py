@@ -12,7 +12,7 @@ from typing import Literal
 from napari_promise.document import Document, Plane, Region
 from napari_promise.prompts import Prompts
 
-__all__ = ["Glimpse", "ProposeResult", "SegmentResult", "State", "Status"]
+__all__ = ["DragPreview", "ProposeResult", "SegmentResult", "State", "Status"]
 
 #: What the worker can be at, see `Status`.
 State = Literal["idle", "loading", "downloading", "encoding", "ready", "error"]
@@ -78,7 +78,7 @@ class SegmentResult:
 
 
 @dataclass(frozen=True, eq=False)
-class Glimpse:
+class DragPreview:
     """The mask that an object would get with other prompts; the document has it not.
 
     Attributes

@@ -1,6 +1,6 @@
 """The session itself: its signals, its settings, and the thread that does the work.
 
-Knows no window, and no lock: what the threads share is in `Agenda`. The worker's own
+Knows no window, and no lock: what the threads share is in `TaskQueue`. The worker's own
 are the sections that say so; it reaches the window's thread by `dispatch` only. All
 else runs in the window's thread.
 """
@@ -29,14 +29,14 @@ from napari_promise.document import (
 )
 from napari_promise.prompts import Prompts
 from napari_promise.session import answers
-from napari_promise.session.agenda import Agenda
 from napari_promise.session.answers import Proposal
 from napari_promise.session.contracts import Job, Loader
 from napari_promise.session.embeddings import Embeddings
 from napari_promise.session.model_in_use import ModelInUse, load_segmenter
+from napari_promise.session.queue import TaskQueue
 from napari_promise.session.requests import Request
 from napari_promise.session.results import (
-    Glimpse,
+    DragPreview,
     ProposeResult,
     SegmentResult,
     State,
@@ -47,7 +47,7 @@ from napari_promise.session.sources import ImageSource
 from napari_promise.session.tasks import (
     AdaptTask,
     AnswerTask,
-    Chore,
+    Callback,
     EncodeTask,
     JobStep,
     LoadTask,
@@ -86,8 +86,8 @@ class Session:
     settings : Settings
     segmented : Signal(SegmentResult)
         A mask was written into the document.
-    glimpsed : Signal(Glimpse)
-        What a mask would be; see `glimpse`.
+    drag_previewed : Signal(DragPreview)
+        What a mask would be; see `drag_preview`.
     proposed : Signal(ProposeResult)
         Auto-prompts, and their mask, were written into the document.
     encoded : Signal(tuple)
@@ -111,7 +111,7 @@ class Session:
     """
 
     segmented = Signal(SegmentResult)
-    glimpsed = Signal(Glimpse)
+    drag_previewed = Signal(DragPreview)
     proposed = Signal(ProposeResult)
     encoded = Signal(tuple)
     status_changed = Signal(Status)
@@ -157,7 +157,7 @@ class Session:
                 on_warning=self._notify,
             ),
         )
-        self._agenda = Agenda(settings, self._model, self._embeddings)
+        self._queue = TaskQueue(settings, self._model, self._embeddings)
 
         self._connect_document()
         settings.events.connect(self._on_setting)
@@ -181,12 +181,12 @@ class Session:
     @property
     def plane(self) -> Plane:
         """The plane on display."""
-        return self._agenda.plane
+        return self._queue.plane
 
     @property
     def has_image(self) -> bool:
         """Whether there is an image to work on."""
-        return self._agenda.image is not None
+        return self._queue.image is not None
 
     @property
     def model_id(self) -> str:
@@ -220,7 +220,7 @@ class Session:
         """
         from napari_promise.data.export import provenance
 
-        segmenter, image = self._model.segmenter, self._agenda.image
+        segmenter, image = self._model.segmenter, self._queue.image
         described = None
         if image is not None:
             described = {
@@ -268,7 +268,7 @@ class Session:
         """
         if document is None:
             document = Document()
-        self._agenda.set_image(source, document, _indices(plane))
+        self._queue.set_image(source, document, _indices(plane))
         if document is not self._document:
             self._disconnect_document()
             self._document = document
@@ -285,7 +285,7 @@ class Session:
         ----------
         plane : Plane
         """
-        self._agenda.show_plane(_indices(plane))
+        self._queue.show_plane(_indices(plane))
 
     def segment(self, object_id: int, *, again: bool = False) -> None:
         """Ask for the mask that answers an object's prompts.
@@ -300,17 +300,18 @@ class Session:
             Even where the prompts have a mask: with another adapter, say.
         """
         document = self._document
-        self._agenda.ask(document, document.get(object_id), again=again)
+        self._queue.ask(document, document.get(object_id), again=again)
 
-    def glimpse(
+    def drag_preview(
         self, object_id: int, prompts: Prompts, sources: Sequence[Source]
     ) -> None:
         """Ask what the mask would be with other prompts, while they are being dragged.
 
-        Nothing is written into the document: the answer comes as `glimpsed`, until
-        `end_glimpses` is called or the object changes. Of several wishes the latest is
-        answered; the one that is under way is answered too, so that a mask that is
-        dragged without a pause follows all the same. Whatever else waits goes first.
+        Nothing is written into the document: the answer comes as `drag_previewed`,
+        until `end_drag_previews` is called or the object changes. Of several requests
+        the latest is answered; the one that is under way is answered too, so that a
+        mask that is dragged without a pause follows all the same. Whatever else waits
+        goes first.
 
         Parameters
         ----------
@@ -322,12 +323,12 @@ class Session:
         document = self._document
         record = document.get(object_id)
         asked = feedback(record, prompts, sources)
-        self._agenda.ask_glimpse(document, record, asked, self._drag)
+        self._queue.ask_drag_preview(document, record, asked, self._drag)
 
-    def end_glimpses(self) -> None:
-        """Drop the glimpses that are under way: nothing is being dragged any more."""
+    def end_drag_previews(self) -> None:
+        """Drop the drag previews under way: nothing is being dragged any more."""
         self._drag += 1
-        self._agenda.end_glimpses()
+        self._queue.end_drag_previews()
 
     def propose(self, plane: Plane | None = None, object_id: int | None = None) -> None:
         """Ask the auto-prompting module for prompts, and for their mask.
@@ -342,7 +343,7 @@ class Session:
             The object that gets the prompts. Left out, the active object where it
             lies on the plane and is not committed, else a fresh one.
         """
-        image = self._agenda.image
+        image = self._queue.image
         if image is None:
             self.notified.emit("There is no image yet: open one first.")
             return
@@ -353,7 +354,7 @@ class Session:
         elif active and active.plane == plane and active.written is None:
             record = active
         plane = plane if record is None else record.plane
-        self._agenda.ask_proposal(image, plane, record)
+        self._queue.ask_proposal(image, plane, record)
 
     def new_object(self) -> ObjectRecord:
         """Begin an object on the plane on display."""
@@ -396,7 +397,7 @@ class Session:
 
     def cancel(self) -> None:
         """Give up what is under way and what is waiting; nothing is lost."""
-        self._agenda.cancel()
+        self._queue.cancel()
 
     def start_job(self, job: Job, *, first: bool = False) -> None:
         """Do long work in the background, a step at a time.
@@ -407,28 +408,28 @@ class Session:
         first : bool
             Before the jobs that are under way; those go on afterwards.
         """
-        self._agenda.start_job(job, first=first)
+        self._queue.start_job(job, first=first)
 
     def end_job(self, job: Job) -> None:
         """Take no further step of a job, if it is under way; the worker closes it."""
-        self._agenda.end_job(job)
+        self._queue.end_job(job)
 
     def has_job(self, job: Job) -> bool:
         """Whether a job is under way or waiting."""
-        return self._agenda.has_job(job)
+        return self._queue.has_job(job)
 
     def reload_adapter(self) -> None:
         """Read the adapter in use again: its files have changed."""
-        self._agenda.reload_adapter()
+        self._queue.reload_adapter()
 
     def clear_cache(self) -> None:
         """Forget all embeddings, in memory and on disk, but that on display."""
 
         def clear() -> None:
-            self._embeddings.clear(self._agenda.image, self._agenda.plane)
+            self._embeddings.clear(self._queue.image, self._queue.plane)
             self._notify("The cache of embeddings is empty now.")
 
-        self._agenda.add_chore(clear)
+        self._queue.call_when_idle(clear)
         self.measure_cache()
 
     def measure_cache(self) -> None:
@@ -438,7 +439,7 @@ class Session:
             memory, disk = self._embeddings.size()
             self._deliver(lambda: self.cache_measured.emit(memory, disk))
 
-        self._agenda.add_chore(measure)
+        self._queue.call_when_idle(measure)
 
     def close(self) -> None:
         """Stop the worker and wait for it; the session is of no use afterwards.
@@ -447,7 +448,7 @@ class Session:
         """
         self.settings.events.disconnect(self._on_setting)
         self._disconnect_document()
-        self._agenda.close()
+        self._queue.close()
         if threading.current_thread() is not self._worker:
             self._worker.join(_CLOSE_TIMEOUT)
         self._closed = True
@@ -457,8 +458,8 @@ class Session:
     def _on_setting(self, info: Any) -> None:
         name = info.signal.name
         if self._preferences_path is not None:
-            self._agenda.do_next(self._save_preferences)
-        self._agenda.on_setting(name)
+            self._queue.do_next(self._save_preferences)
+        self._queue.on_setting(name)
         if name in ("ips", "local"):
             self._segment_active_again()
         elif name == "live" and self.settings.live:
@@ -466,11 +467,11 @@ class Session:
                 self._on_object_changed(record.id)
         elif name == "disk_cache":
             wanted = self.settings.disk_cache
-            self._agenda.add_chore(lambda: self._embeddings.keep_on_disk(wanted))
+            self._queue.call_when_idle(lambda: self._embeddings.keep_on_disk(wanted))
             self.measure_cache()
         elif name == "cache_quota_mb":
             quota = self.settings.cache_quota_mb
-            self._agenda.add_chore(lambda: self._embeddings.keep_quota(quota))
+            self._queue.call_when_idle(lambda: self._embeddings.keep_quota(quota))
             self.measure_cache()
 
     def _segment_active_again(self) -> None:
@@ -496,12 +497,12 @@ class Session:
             self.segment(object_id)
 
     def _on_object_removed(self, object_id: int) -> None:
-        self._agenda.withdraw(self._document, object_id)
+        self._queue.withdraw(self._document, object_id)
 
     # -- the worker ---------------------------------------------------------------
 
     def _work(self) -> None:
-        while (task := self._agenda.next_task()) is not None:
+        while (task := self._queue.next_task()) is not None:
             try:
                 self._do(task)
             except Exception as error:  # the worker outlives whatever goes wrong
@@ -511,8 +512,8 @@ class Session:
                     # A listener failed as well: there is nobody left to be told.
                     _log.exception("a failure could not be reported")
             finally:
-                self._agenda.finish()
-        for job in self._agenda.leave():
+                self._queue.finish()
+        for job in self._queue.leave():
             try:
                 job.close()
             except Exception:
@@ -530,14 +531,14 @@ class Session:
                 self._encode(task)
             case AnswerTask():
                 self._answer(task.request)
-            case Chore():
+            case Callback():
                 task.call()
             case JobStep():
                 self._step(task)
 
     def _on_task_failed(self, task: Task, error: Exception) -> None:
         stopped = task.stop.is_set()
-        again = self._agenda.on_failed(task)
+        again = self._queue.on_failed(task)
         if isinstance(task, LoadTask) and not again:
             if self._model.loaded_as is not None:
                 model, device = self._model.loaded_as
@@ -546,7 +547,7 @@ class Session:
         if isinstance(task, AdaptTask) and not again:
             self._revert("adapter", self._model.adapted_as)
         if stopped:
-            if not again and not self._agenda.is_awaited:
+            if not again and not self._queue.is_awaited:
                 ready = self._is_shown_encoded()
                 self._set_status("ready" if ready else "idle", "cancelled")
             return
@@ -567,8 +568,8 @@ class Session:
         self._deliver(revert)
 
     def _is_shown_encoded(self) -> bool:
-        image = self._agenda.image
-        return image is not None and self._embeddings.has(image, self._agenda.plane)
+        image = self._queue.image
+        return image is not None and self._embeddings.has(image, self._queue.plane)
 
     # -- the worker's tasks: models, planes, jobs ---------------------------------
 
@@ -594,13 +595,13 @@ class Session:
         )
         if task.stop.is_set():
             raise RuntimeError("cancelled")
-        self._agenda.use_model(segmenter, (model, device))
+        self._queue.use_model(segmenter, (model, device))
         self._embeddings.begin_anew()
         self._adapt()
         self._deliver(lambda: self.model_changed.emit(segmenter.model_id))
         if not is_first:
             self._deliver(self._segment_active_again)
-        if self._agenda.image is None:
+        if self._queue.image is None:
             self._set_status("idle", "no image")
 
     def _adapt(self) -> None:
@@ -634,24 +635,24 @@ class Session:
         cached = self._embeddings.provide(
             image, plane, progress=progress, cancel=task.stop.is_set
         )
-        if self._agenda.on_encoded(task):
+        if self._queue.on_encoded(task):
             self._shown_cached = cached
             self._set_ready()
             self._deliver(lambda: self.encoded.emit(plane))
 
     def _step(self, task: JobStep) -> None:
         job = task.job
-        bench = Bench(self._model, self._embeddings, self._deliver, task.stop)
+        context = Bench(self._model, self._embeddings, self._deliver, task.stop)
         try:
-            more = job.step(bench)
+            more = job.step(context)
         except Exception as error:
             if task.stop.is_set():
                 return  # it gave way: the step comes again
-            self._agenda.end_job(job)
-            job.fail(bench, error)
+            self._queue.end_job(job)
+            job.fail(context, error)
             return
         if not more:
-            self._agenda.end_job(job)
+            self._queue.end_job(job)
 
     # -- answers: found by the worker, written in the window's thread -------------
 
@@ -674,20 +675,22 @@ class Session:
         result = segmenter.segment(
             embedding, request.prompts, ips=request.ips, local=request.local
         )
-        answered = self._on_glimpsed if request.glimpse else self._on_segmented
+        answered = (
+            self._on_drag_previewed if request.drag_preview else self._on_segmented
+        )
         self._deliver(lambda: answered(request, result))
         if self._status.state == "error":
             self._set_ready()
 
-    def _on_glimpsed(self, request: Request, result: Any) -> None:
-        if request.glimpse != self._drag:
+    def _on_drag_previewed(self, request: Request, result: Any) -> None:
+        if request.drag_preview != self._drag:
             return  # that drag has ended
-        glimpse = answers.glimpse_of(request, result)
-        if glimpse is not None:
-            self.glimpsed.emit(glimpse)
+        drag_preview = answers.drag_preview_of(request, result)
+        if drag_preview is not None:
+            self.drag_previewed.emit(drag_preview)
 
     def _on_segmented(self, request: Request, result: Any) -> None:
-        if not self._agenda.settle(request):
+        if not self._queue.settle(request):
             return  # asked anew, or cancelled
         with self._own_edit():
             written = answers.write_mask(request, result)

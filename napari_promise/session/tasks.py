@@ -1,6 +1,6 @@
 """What the worker can be told to do; every task can be told to stop.
 
-Says what, not how: `Session` does them, `Agenda` chooses.
+Says what, not how: `Session` does them, `TaskQueue` chooses.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from napari_promise.session.sources import ImageInWork
 __all__ = [
     "AdaptTask",
     "AnswerTask",
-    "Chore",
+    "Callback",
     "EncodeTask",
     "JobStep",
     "LoadTask",
@@ -59,7 +59,7 @@ class EncodeTask(Task):
 
 
 @dataclass(eq=False)
-class Chore(Task):
+class Callback(Task):
     """Something small that is not worth stopping."""
 
     call: Callable[[], None]

@@ -19,7 +19,7 @@ __all__ = ["Bench"]
 
 
 class Bench:
-    """The session as a step of a job sees it, see `Workbench`.
+    """The session as a step of a job sees it, see `JobContext`.
 
     Parameters
     ----------

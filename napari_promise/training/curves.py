@@ -14,7 +14,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from napari_promise.data.files import whole_file
+from napari_promise.files import whole_file
 
 TABLE, PICTURE = "curves.csv", "curves.png"
 #: Kinds of held-out Dice, and the colours in which they are drawn.

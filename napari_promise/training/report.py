@@ -21,8 +21,8 @@ from PIL import Image
 from skimage.measure import approximate_polygon, find_contours
 
 from napari_promise.data import pairs as files
-from napari_promise.data.files import PathLike, whole_file
 from napari_promise.data.planes import to_rgb8
+from napari_promise.files import PathLike, whole_file
 from napari_promise.training.config import ImagePair
 from napari_promise.training.metrics import Mask
 from napari_promise.training.scores import EvaluationReport, Score, Shown

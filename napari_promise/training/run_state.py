@@ -7,12 +7,12 @@ fingerprint of everything that decides it. The module knows no models or trainin
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from napari_promise.files import one_line, whole_file
 
 NAME = "training.state"
 FORMAT = 1
@@ -31,15 +31,9 @@ def save_state(folder: Path, fingerprint: str, state: dict[str, Any]) -> None:
         Tensors, numbers, strings, lists and dicts of these.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=folder, prefix=f".{NAME}-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            whole = {"format": FORMAT, "fingerprint": fingerprint, "state": state}
-            torch.save(whole, file)
-        os.replace(name, folder / NAME)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    whole = {"format": FORMAT, "fingerprint": fingerprint, "state": state}
+    with whole_file(folder / NAME, overwrite=True) as temporary:
+        torch.save(whole, temporary)
 
 
 def load_state(folder: Path, fingerprint: str) -> dict[str, Any] | None:
@@ -65,7 +59,7 @@ def load_state(folder: Path, fingerprint: str) -> dict[str, Any] | None:
     except MemoryError:
         raise
     except Exception as error:  # every kind of damage raises one of its own
-        line = (str(error).splitlines() or [type(error).__name__])[0]
+        line = one_line(error)
         raise ValueError(
             f"{path} cannot be read ({line}): remove it, or train without resuming"
         ) from error

@@ -24,7 +24,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 import time
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -38,6 +37,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from napari_promise.data.embeddings import default_folder as embeddings_folder
+from napari_promise.files import write_whole
 
 QUOTA = 20 * 10**9  # bytes
 FORMAT = 1
@@ -337,14 +337,7 @@ class ViewCache:
 
     def _write(self, path: Path, content: bytes) -> None:
         try:
-            handle, name = tempfile.mkstemp(dir=self.folder, prefix=_TEMPORARY)
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(content)
-                os.replace(name, path)
-            except BaseException:
-                Path(name).unlink(missing_ok=True)
-                raise
+            write_whole(path, content)
         except OSError as error:
             raise ValueError(
                 f"the view cache {self.folder} cannot be written ({error.strerror}): "

@@ -16,7 +16,7 @@ import pytest
 
 from napari_promise.project import Project, ProjectInUseError
 from napari_promise.project.lock import ProjectLock
-from scripts import kill_project
+from scripts.checks import kill_project
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -31,7 +31,7 @@ def test_without_live_an_edit_waits_until_it_is_asked_for(make) -> None:
     bench.open()
     record = bench.session.new_object()
     bench.click(record.id, (3, 4))
-    assert not bench.session._agenda.waiting()
+    assert not bench.session._queue.waiting()
     bench.session.segment(record.id)
     bench.until_answered(record.id)
     bench.click(record.id, (5, 6))

@@ -80,9 +80,7 @@ def test_encoding_ahead_gives_way_to_a_click(make) -> None:
     assert bench.failures == []
     ahead.wait_until_reached()  # taken up again, now that nobody waits
     ahead.open.set()
-    bench.until(
-        lambda: bench.session._embeddings.has(bench.session._agenda.image, (1,))
-    )
+    bench.until(lambda: bench.session._embeddings.has(bench.session._queue.image, (1,)))
     assert bench.model.encoded == [10, 20, 20]
 
 

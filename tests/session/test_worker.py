@@ -34,7 +34,7 @@ def test_an_image_that_cannot_be_read_fails_once_and_not_forever(make) -> None:
     object_id = bench.session.new_object().id
     bench.click(object_id, (1, 1))
     bench.until(lambda: len(bench.failures) == 2)
-    assert not bench.session._agenda.waiting()
+    assert not bench.session._queue.waiting()
     bench.open()
 
 

@@ -236,7 +236,7 @@ def make_desk(
     has_screen: None, make_napari_viewer: Any, qtbot: Any
 ) -> Iterator[Callable[..., Desk]]:
     from napari_promise.widgets.dispatch import GuiDispatcher
-    from napari_promise.widgets.dock import PromiseWidget
+    from napari_promise.widgets.prompting.dock import PromiseWidget
 
     desks: list[Desk] = []
 

@@ -28,10 +28,10 @@ def test_the_main_job_on_the_sample(
     has_screen, make_napari_viewer, qtbot, tmp_path
 ) -> None:
     from napari_promise.data.samples import endoscopy_layers
-    from napari_promise.widgets import exporting
     from napari_promise.widgets.dispatch import GuiDispatcher
-    from napari_promise.widgets.dock import PromiseWidget
-    from napari_promise.widgets.export_dialog import FORMATS, ExportRequest
+    from napari_promise.widgets.prompting import exporting
+    from napari_promise.widgets.prompting.dock import PromiseWidget
+    from napari_promise.widgets.prompting.export_dialog import FORMATS, ExportRequest
 
     viewer = make_napari_viewer(show=True)
     (image, options, _), (truth, *_) = endoscopy_layers()

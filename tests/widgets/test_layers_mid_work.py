@@ -102,7 +102,7 @@ def test_the_next_frame_of_a_series_does_not_inherit_objects(desk, picture) -> N
 
 
 def test_a_dock_that_was_closed_finds_its_work_again(desk) -> None:
-    from napari_promise.widgets.dock import PromiseWidget
+    from napari_promise.widgets.prompting.dock import PromiseWidget
 
     desk.click(30, 40)
     desk.press("C")

@@ -119,7 +119,7 @@ class LayerBridge:
         self.together = Together(viewer.layers)
         self._editing = Guard()
         self._shown: dict[int, ObjectRecord] = {}
-        self._glimpse: _Glimpse | None = None
+        self._drag_preview: _DragPreview | None = None
         self._contrast = QTimer()
         self._contrast.setSingleShot(True)
         self._contrast.setInterval(CONTRAST_SETTLES_MS)
@@ -633,7 +633,7 @@ class LayerBridge:
                 document.set_prompts(object_id, prompts, sources)
                 changed.append(object_id)
             self._activate_edited(document, changed)
-            self._await_glimpsed(document)
+            self._await_dropped(document)
         self._after_edit(changed)
 
     def _on_points_dragged(
@@ -643,14 +643,14 @@ class LayerBridge:
             return
         active = work.document.active
         if active is None or active.id not in changed_objects(before, now):
-            self._glimpse = None
+            self._drag_preview = None
             self._show_preview()
             self.drag_ended.emit()
             return
         rows = now.take(edits.usable(now, work.shape)).of(active.id)
         self.dragged.emit(active.id, *edits.with_points(active, rows))
 
-    def show_glimpse(
+    def show_drag_preview(
         self, document: Document, object_id: int, region: Region | None
     ) -> None:
         """Show the mask that an object would get if its points were dropped now.
@@ -664,15 +664,15 @@ class LayerBridge:
         """
         if self.work is not None and document is self.work.document:
             revision = document.get(object_id).revision
-            self._glimpse = _Glimpse(object_id, revision, region)
+            self._drag_preview = _DragPreview(object_id, revision, region)
             self._show_preview()
 
-    def _await_glimpsed(self, document: Document) -> None:
-        """Keep what was glimpsed until the mask of the dropped points is there."""
-        glimpse = self._glimpse
-        if glimpse is not None and glimpse.object_id in document:
-            revision = document.get(glimpse.object_id).revision
-            self._glimpse = replace(glimpse, revision=revision, dropped=True)
+    def _await_dropped(self, document: Document) -> None:
+        """Keep the drag preview until the mask of the dropped points is there."""
+        drag_preview = self._drag_preview
+        if drag_preview is not None and drag_preview.object_id in document:
+            revision = document.get(drag_preview.object_id).revision
+            self._drag_preview = replace(drag_preview, revision=revision, dropped=True)
         self.drag_ended.emit()
 
     def _on_boxes_edited(
@@ -826,9 +826,9 @@ class LayerBridge:
         if active is None:
             work.preview.show(self.plane, None)
             return
-        if self._glimpse is not None and not self._glimpse.holds(active):
-            self._glimpse = None
-        shown = active if self._glimpse is None else self._glimpse
+        if self._drag_preview is not None and not self._drag_preview.holds(active):
+            self._drag_preview = None
+        shown = active if self._drag_preview is None else self._drag_preview
         work.preview.show(active.plane, shown.region)
 
     def _choose_next(self) -> None:
@@ -841,7 +841,7 @@ class LayerBridge:
 
 
 @dataclass(frozen=True)
-class _Glimpse:
+class _DragPreview:
     """A mask shown for an object whose points are being dragged, or were just dropped.
 
     Attributes

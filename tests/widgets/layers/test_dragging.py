@@ -53,8 +53,8 @@ class Hand:
             record.id, region, score=0.5, logits=None, revision=record.revision
         )
 
-    def glimpse(self, *position: float) -> None:
-        self.bridge.show_glimpse(self.document, 1, square(*position))
+    def drag_preview(self, *position: float) -> None:
+        self.bridge.show_drag_preview(self.document, 1, square(*position))
 
     def shown(self, *position: int) -> bool:
         return bool(self.preview.mask()[position])
@@ -108,7 +108,7 @@ def test_every_move_says_what_the_prompts_would_be_and_edits_nothing(hand) -> No
 def test_a_whole_drag_is_one_step_of_undo(hand) -> None:
     before = hand.preview.mask().copy()
     for position in hand.drag((40, 50), (50, 70), (60, 90)):
-        hand.glimpse(*position)
+        hand.drag_preview(*position)
     hand.answer()
     assert hand.shown(60, 90)
     hand.document.undo()
@@ -117,9 +117,9 @@ def test_a_whole_drag_is_one_step_of_undo(hand) -> None:
     np.testing.assert_array_equal(hand.preview.mask(), before)
 
 
-def test_what_was_glimpsed_stays_until_the_mask_is_there(hand) -> None:
+def test_what_was_drag_previewed_stays_until_the_mask_is_there(hand) -> None:
     for position in hand.drag((60, 90)):
-        hand.glimpse(*position)
+        hand.drag_preview(*position)
         assert hand.shown(60, 90)
         assert not hand.shown(30, 40)
     assert not hand.document.active.is_answered
@@ -133,7 +133,7 @@ def test_a_drag_that_ends_where_it_began_is_no_edit(hand) -> None:
     record = hand.document.active
     for position in hand.drag((60, 90), (30, 40)):
         if position == (60, 90):
-            hand.glimpse(*position)
+            hand.drag_preview(*position)
     assert hand.said[-1] == "end"
     assert [1] not in hand.said
     assert hand.document.active is record

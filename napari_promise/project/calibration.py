@@ -1,0 +1,98 @@
+"""What the confidence of proposals was worth so far in one project.
+
+Learnt from images held out of a training, and from images that a person finished after
+a proposal. Knows entries and one file; not images.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from napari_promise.files import save_json
+from napari_promise.project.confidence import Calibration
+from napari_promise.project.items import Entry
+
+__all__ = ["Trust"]
+
+
+class _Unknown:
+    """Stands for a calibration that nobody asked for yet; None is one of none."""
+
+
+_UNKNOWN = _Unknown()
+
+
+class Trust:
+    """Fits a calibration when it is asked for, and forgets it when more is known.
+
+    Not safe between threads by itself: the project holds its lock around every call.
+
+    Parameters
+    ----------
+    path : Path
+        Where the pairs of held-out images are kept; need not exist.
+    entries : callable
+        Returns all entries of the project.
+    """
+
+    def __init__(self, path: Path, entries: Callable[[], Iterable[Entry]]) -> None:
+        self._path = path
+        self._entries = entries
+        self._held_out = _read(path)
+        self._calibration: Calibration | None | _Unknown = _UNKNOWN
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What a raw confidence is worth; None where too little is known."""
+        found = self._calibration
+        if isinstance(found, _Unknown):
+            pairs = [_pair_of(entry) for entry in self._entries()]
+            known = [pair for pair in pairs if pair is not None]
+            found = self._calibration = Calibration.fit([*self._held_out, *known])
+        return found
+
+    def save(self, pairs: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+        """Write pairs of raw confidence and Dice; `use` makes them count.
+
+        Raises
+        ------
+        OSError
+            If they cannot be kept.
+        """
+        given = [(float(raw), float(dice)) for raw, dice in pairs]
+        save_json(self._path, {"held_out": given}, overwrite=True)
+        return given
+
+    def use(self, held_out: list[tuple[float, float]]) -> None:
+        """Count these pairs instead of those of an earlier training."""
+        self._held_out = held_out
+        self._calibration = _UNKNOWN
+
+    def learn(self, before: Entry | None, after: Entry) -> bool:
+        """Take notice of an entry that replaced another.
+
+        Returns
+        -------
+        bool
+            Whether what was said of confidence may be different now.
+        """
+        if _pair_of(before) == _pair_of(after):
+            return False
+        was, self._calibration = self._calibration, _UNKNOWN
+        return was is not None or self.calibration is not None
+
+
+def _pair_of(entry: Entry | None) -> tuple[float, float] | None:
+    if entry is None or entry.raw is None or entry.dice is None:
+        return None
+    return entry.raw, entry.dice
+
+
+def _read(path: Path) -> list[tuple[float, float]]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))["held_out"]
+        return [(float(raw), float(dice)) for raw, dice in found]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []

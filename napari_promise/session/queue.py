@@ -1,0 +1,446 @@
+"""What is wanted of the worker, and what is the most urgent of it.
+
+Knows wishes, the image and the plane on display; not how anything is done. All that
+the threads share is in here, under one lock.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from napari_promise.document import Document, ObjectRecord, Plane
+from napari_promise.prompts import Prompts
+from napari_promise.session.contracts import Job, SegmenterLike
+from napari_promise.session.embeddings import Embeddings
+from napari_promise.session.model_in_use import ModelInUse
+from napari_promise.session.requests import Request, Requests
+from napari_promise.session.settings import Settings
+from napari_promise.session.sources import ImageInWork, ImageSource, Place
+from napari_promise.session.tasks import (
+    AdaptTask,
+    AnswerTask,
+    Callback,
+    EncodeTask,
+    JobStep,
+    LoadTask,
+    Task,
+)
+
+__all__ = ["TaskQueue"]
+
+
+class TaskQueue:
+    """Takes wishes from any thread, and hands the worker one task after the other.
+
+    A method holds the lock for as long as it runs, and calls nobody who takes his
+    time or could want the lock himself: no listener, no model, no disk. Those under
+    "the worker" are for the worker's thread only.
+
+    Parameters
+    ----------
+    settings : Settings
+        Which model and adapter are wanted, and how requests are to be answered.
+    model : ModelInUse
+        Looked at to see what is needed; written by `use_model`.
+    embeddings : Embeddings
+        Asked what is encoded, and what is left to save.
+    """
+
+    def __init__(
+        self, settings: Settings, model: ModelInUse, embeddings: Embeddings
+    ) -> None:
+        self._settings = settings
+        self._model = model
+        self._embeddings = embeddings
+        self._tokens = itertools.count(1)
+
+        # Shared by the threads, under `_wake`.
+        self._wake = threading.Condition()
+        self._image: ImageInWork | None = None
+        self._plane: Plane = ()
+        self._direction = 1
+        self._requests = Requests()
+        self._load_wanted = False
+        self._adapter_wanted = False
+        self._encode_wanted = False
+        self._ahead_done: set[Place] = set()
+        self._first_callback: Callable[[], None] | None = None
+        self._callbacks: deque[Callable[[], None]] = deque()
+        self._jobs: list[Job] = []
+        self._jobs_ended: list[Job] = []
+        self._task: Task | None = None
+        self._closing = False
+
+    # -- what there is ------------------------------------------------------------
+
+    @property
+    def image(self) -> ImageInWork | None:
+        """The image worked on."""
+        return self._image
+
+    @property
+    def plane(self) -> Plane:
+        """The plane on display."""
+        return self._plane
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether a request or the plane on display waits, or the session closes."""
+        with self._wake:
+            return (
+                self._closing or self._encode_wanted or bool(self._requests.waiting())
+            )
+
+    def waiting(self) -> list[Request]:
+        """Return the requests that wait, the most urgent first."""
+        with self._wake:
+            return self._requests.waiting()
+
+    # -- wishes: images and planes ------------------------------------------------
+
+    def set_image(
+        self, source: ImageSource | None, document: Document, plane: Plane
+    ) -> None:
+        """Work on an image, or on none, and have its plane encoded."""
+        with self._wake:
+            previous, self._image = self._image, None
+            self._plane = plane
+            self._direction = 1
+            self._encode_wanted = source is not None
+            if source is not None:
+                self._image = ImageInWork(source, document, next(self._tokens))
+                self._need_model()
+                if previous is not None and previous.document is document:
+                    self._requests.move(previous, self._image)
+            self._stop_for_others()
+            self._wake.notify()
+
+    def show_plane(self, plane: Plane) -> None:
+        """Have the plane encoded that is on display now."""
+        with self._wake:
+            if plane and self._plane and plane[-1] != self._plane[-1]:
+                self._direction = 1 if plane[-1] > self._plane[-1] else -1
+            self._plane = plane
+            self._encode_wanted = self._image is not None
+            self._stop_for_others()
+            self._wake.notify()
+
+    # -- wishes: requests ---------------------------------------------------------
+
+    def ask(self, document: Document, record: ObjectRecord, *, again: bool) -> None:
+        """Ask for the mask that answers an object's prompts.
+
+        Parameters
+        ----------
+        document : Document
+            The one in work; nothing is asked where the image has another already.
+        record : ObjectRecord
+        again : bool
+            Even where the prompts have a mask, or are being answered.
+        """
+        with self._wake:
+            image = self._image
+            if image is None or image.document is not document:
+                return
+            if record.prompts.is_empty or (record.is_answered and not again):
+                self._requests.withdraw(document, record.id)
+                return
+            request = Request(
+                image,
+                record.plane,
+                record.id,
+                record.revision,
+                record.prompts,
+                self._settings.ips,
+                self._settings.local,
+                again,
+            )
+            if not again and self._requests.has_like(request):
+                return
+            self._requests.add(request)
+            self._need_model()
+            self._stop_for_others()
+            self._wake.notify()
+
+    def ask_drag_preview(
+        self, document: Document, record: ObjectRecord, prompts: Prompts, drag: int
+    ) -> None:
+        """Ask what the mask would be with other prompts, if the plane is encoded.
+
+        Parameters
+        ----------
+        document : Document
+            See `ask`.
+        record : ObjectRecord
+        prompts : Prompts
+            What is to be sent.
+        drag : int
+            The drag it belongs to, not 0.
+        """
+        with self._wake:
+            image = self._image
+            if image is None or image.document is not document:
+                return
+            if prompts.is_empty or not self._embeddings.has(image, record.plane):
+                return
+            self._requests.drag_preview = Request(
+                image,
+                record.plane,
+                record.id,
+                record.revision,
+                prompts,
+                self._settings.ips,
+                self._settings.local,
+                again=True,
+                drag_preview=drag,
+            )
+            self._stop_for_others()
+            self._wake.notify()
+
+    def end_drag_previews(self) -> None:
+        """Forget the drag preview that waits."""
+        with self._wake:
+            self._requests.drag_preview = None
+
+    def ask_proposal(
+        self, image: ImageInWork, plane: Plane, record: ObjectRecord | None
+    ) -> None:
+        """Ask for auto-prompts and their mask.
+
+        Parameters
+        ----------
+        image : ImageInWork
+        plane : Plane
+        record : ObjectRecord or None
+            The object that gets them, which lies on the plane; None for a fresh one.
+        """
+        with self._wake:
+            self._requests.proposal = Request(
+                image,
+                plane,
+                None if record is None else record.id,
+                0 if record is None else record.revision,
+                Prompts(),
+                self._settings.ips,
+                self._settings.local,
+                propose=True,
+            )
+            self._need_model()
+            self._stop_for_others()
+            self._wake.notify()
+
+    def withdraw(self, document: Document, object_id: int) -> None:
+        """Forget what waits for an object."""
+        with self._wake:
+            self._requests.withdraw(document, object_id)
+
+    def settle(self, request: Request) -> bool:
+        """Whether an answer counts: not where it was asked anew, or cancelled."""
+        with self._wake:
+            return self._requests.settle(request)
+
+    # -- wishes: the rest ---------------------------------------------------------
+
+    def on_setting(self, name: str) -> None:
+        """Have the model or the adapter changed, if it is another that is set now."""
+        wanted, model = self._settings, self._model
+        with self._wake:
+            if name in ("model", "device"):
+                other = (wanted.model, wanted.device) != model.loaded_as
+                needed = model.segmenter is not None or self._image is not None
+                self._load_wanted = other and needed
+            elif name == "adapter":
+                other = wanted.adapter != model.adapted_as
+                self._adapter_wanted = other and model.segmenter is not None
+            self._stop_for_others(replaced=name)
+            self._wake.notify()
+
+    def reload_adapter(self) -> None:
+        """Have the adapter set again, though it is the same."""
+        with self._wake:
+            self._adapter_wanted = self._model.segmenter is not None
+            self._wake.notify()
+
+    def call_when_idle(self, call: Callable[[], None]) -> None:
+        """Have something small done when no request waits, in the order of asking."""
+        with self._wake:
+            self._callbacks.append(call)
+            self._wake.notify()
+
+    def do_next(self, call: Callable[[], None]) -> None:
+        """Have something small done before all else, and even if the session closes.
+
+        It replaces what was to be done so and has not begun.
+        """
+        with self._wake:
+            self._first_callback = call
+            self._wake.notify()
+
+    def start_job(self, job: Job, *, first: bool = False) -> None:
+        """Have a long job done step by step, before or after those there are."""
+        with self._wake:
+            self._jobs.insert(0 if first else len(self._jobs), job)
+            self._need_model()
+            self._wake.notify()
+
+    def end_job(self, job: Job) -> None:
+        """Take no further step of a job, if it is under way; have it closed."""
+        with self._wake:
+            if job in self._jobs:
+                self._jobs.remove(job)
+                self._jobs_ended.append(job)
+                self._wake.notify()
+
+    def has_job(self, job: Job) -> bool:
+        """Whether a job is under way or waiting."""
+        with self._wake:
+            return job in self._jobs
+
+    def cancel(self) -> None:
+        """Forget what waits, and stop what is under way."""
+        with self._wake:
+            self._requests.clear()
+            self._encode_wanted = self._load_wanted = False
+            if self._task is not None and not isinstance(self._task, Callback):
+                self._task.stop.set()
+            self._wake.notify()
+
+    def close(self) -> None:
+        """Stop what is under way, and let the worker end."""
+        with self._wake:
+            self._closing = True
+            if self._task is not None:
+                self._task.stop.set()
+            self._wake.notify()
+
+    # -- the worker ---------------------------------------------------------------
+
+    def next_task(self) -> Task | None:
+        """Take the most urgent task, waiting for one; None when the session closes."""
+        with self._wake:
+            task = self._choose()
+            while task is None and not self._closing:
+                self._wake.wait()
+                task = self._choose()
+            self._task = task
+            return task
+
+    def finish(self) -> None:
+        """Say that the task is over, however it ended."""
+        with self._wake:
+            self._task = self._requests.in_work = None
+
+    def use_model(self, segmenter: SegmenterLike, loaded_as: tuple[str, str]) -> None:
+        """Put a model to use; the plane on display needs its embedding."""
+        with self._wake:
+            self._model.segmenter = segmenter
+            self._model.loaded_as = loaded_as
+            self._encode_wanted = self._image is not None
+
+    def on_encoded(self, task: EncodeTask) -> bool:
+        """Take note that a plane is encoded; whether it is on display."""
+        with self._wake:
+            self._ahead_done.add(task.image.place(task.plane))
+            shown = self._shows(task)
+            if shown:
+                self._encode_wanted = False
+            return shown
+
+    def on_failed(self, task: Task) -> bool:
+        """Forget what cannot be done; whether another model or adapter is set by now.
+
+        What was stopped is not forgotten: it may be wanted again.
+        """
+        stopped = task.stop.is_set()
+        with self._wake:
+            self._requests.drag_preview = None
+            if isinstance(task, LoadTask) and not self._load_wanted:
+                # Without a model nobody can be answered.
+                if self._model.segmenter is None:
+                    self._requests.clear()
+            elif isinstance(task, EncodeTask) and not stopped:
+                if task.ahead:
+                    self._ahead_done.add(task.image.place(task.plane))
+                else:
+                    self._requests.withdraw_plane(task.image, task.plane)
+                    if self._shows(task):
+                        self._encode_wanted = False
+            return self._load_wanted or self._adapter_wanted
+
+    def leave(self) -> list[Job]:
+        """Return the jobs that are to be closed when the worker ends."""
+        with self._wake:
+            return [*self._jobs, *self._jobs_ended]
+
+    # -- helpers, all of them holding `_wake` -------------------------------------
+
+    def _choose(self) -> Task | None:
+        """Choose what to do next."""
+        if self._first_callback is not None:
+            call, self._first_callback = self._first_callback, None
+            return Callback(call)
+        if self._closing:
+            return None
+        if self._load_wanted:
+            self._load_wanted = self._adapter_wanted = False
+            return LoadTask()
+        has_model, image = self._model.segmenter is not None, self._image
+        if has_model:
+            if self._adapter_wanted:
+                self._adapter_wanted = False
+                return AdaptTask()
+            for request in self._requests.waiting():
+                if not self._embeddings.has(request.image, request.plane):
+                    return EncodeTask(request.image, request.plane)
+                self._requests.take(request)
+                return AnswerTask(request)
+            if image is not None and self._encode_wanted:
+                return EncodeTask(image, self._plane)
+        if self._callbacks:
+            return Callback(self._callbacks.popleft())
+        if self._jobs_ended:
+            return Callback(self._jobs_ended.pop(0).close)
+        if not has_model:
+            return None
+        if not self._embeddings.are_saved:
+            return Callback(self._embeddings.save_next)
+        if image is not None and self._embeddings.has(image, self._plane):
+            for plane in image.planes_near(self._plane, self._direction):
+                if image.place(plane) not in self._ahead_done:
+                    return EncodeTask(image, plane, ahead=True)
+        if self._jobs:
+            return JobStep(self._jobs[0])
+        return None
+
+    def _need_model(self) -> None:
+        """See to it that a model is there or on its way."""
+        task = self._task
+        on_its_way = isinstance(task, LoadTask) and not task.stop.is_set()
+        if self._model.segmenter is None and not on_its_way:
+            self._load_wanted = True
+
+    def _stop_for_others(self, replaced: str = "") -> None:
+        """Stop the task if nobody waits for it any more, or somebody for another."""
+        task = self._task
+        if isinstance(task, LoadTask):
+            if replaced in ("model", "device"):
+                task.stop.set()
+        elif isinstance(task, JobStep):
+            if self._requests.waiting() or self._encode_wanted:
+                task.stop.set()
+        elif isinstance(task, EncodeTask):
+            awaited = {(r.image, r.plane) for r in self._requests.waiting()}
+            if self._encode_wanted and self._image is not None:
+                awaited.add((self._image, self._plane))
+            if (task.image, task.plane) in awaited:
+                if not task.stop.is_set():
+                    task.ahead = False
+            elif awaited or not task.ahead:
+                task.stop.set()
+
+    def _shows(self, task: EncodeTask) -> bool:
+        """Whether the plane of a task is the one on display."""
+        return task.image is self._image and task.plane == self._plane

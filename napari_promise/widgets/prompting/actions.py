@@ -1,0 +1,295 @@
+"""What the buttons and keys do, in terms of the document, the session and the layers.
+
+Knows no button: the dock connects each wish of a panel, and each key, to one method
+here. A wish that cannot be granted is answered with one line and a remedy.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec
+
+import numpy as np
+
+from napari_promise.data.export import load_prompts
+from napari_promise.document import Document
+from napari_promise.session import Session
+from napari_promise.widgets.layers.bridge import LayerBridge
+from napari_promise.widgets.layers.geometry import placement
+from napari_promise.widgets.prompting.exporting import Snapshot
+
+_P = ParamSpec("_P")
+
+_NO_IMAGE = (
+    "There is no image to work on: open one, or take one from File → Open Sample → "
+    "ProMISe."
+)
+
+
+def _answering(
+    method: Callable[Concatenate[Actions, _P], Any],
+) -> Callable[Concatenate[Actions, _P], None]:
+    """Need an image, and turn a ValueError into a line for the user."""
+
+    def call(self: Actions, /, *args: _P.args, **kwargs: _P.kwargs) -> None:
+        if self._bridge.work is None:
+            self._tell(_NO_IMAGE)
+            return
+        try:
+            method(self, *args, **kwargs)
+        except (ValueError, OSError) as error:
+            self._tell(str(error))
+
+    functools.update_wrapper(call, method)
+    return call
+
+
+class Actions:
+    """Everything a person can ask for.
+
+    Parameters
+    ----------
+    session : Session
+    bridge : LayerBridge
+    tell : callable
+        Shows one line to the user.
+    """
+
+    def __init__(
+        self, session: Session, bridge: LayerBridge, tell: Callable[[str], None]
+    ) -> None:
+        self._session = session
+        self._bridge = bridge
+        self._tell = tell
+        self._commit_awaited: int | None = None
+        session.segmented.connect(self._on_segmented)
+
+    @property
+    def _document(self) -> Document:
+        assert self._bridge.work is not None
+        return self._bridge.work.document
+
+    # -- prompts ------------------------------------------------------------------
+
+    @_answering
+    def auto(self) -> None:
+        """Let the adapter place its points on the plane on display."""
+        if not self._bridge.has_image():
+            raise ValueError(_NO_IMAGE)
+        if not self._session.settings.adapter:
+            raise ValueError(
+                "Stock Segment Anything places no points: choose an adapter, or click "
+                "on the object yourself."
+            )
+        self._session.propose(self._bridge.plane)
+
+    @_answering
+    def flip(self) -> None:
+        """Flip the selected points; with none selected, what the next click says."""
+        if not self._bridge.flip_selected():
+            self._bridge.set_include(not self._bridge.include)
+
+    @_answering
+    def choose_include(self, include: bool) -> None:
+        """Choose what the next click says, and let it place a point."""
+        self._bridge.set_include(include)
+        self._bridge.use_points()
+
+    @_answering
+    def toggle_box(self) -> None:
+        """Draw a box next; asked again, go back to points."""
+        if self._bridge.drawing_box():
+            self._bridge.use_points()
+        else:
+            self._bridge.use_boxes()
+
+    @_answering
+    def take_mask(self) -> None:
+        """Make the selected label of a Labels layer the object's mask prompt."""
+        _, mask = self._bridge.selected_label_mask()
+        self._bridge.add_mask(mask)
+        self._bridge.use_points()
+
+    @_answering
+    def clear(self) -> None:
+        """Take away the prompts and the mask of the object in work."""
+        if self._document.active_id is None:
+            raise ValueError("No object is in work: click a row to open one.")
+        self._document.clear(self._document.active_id)
+
+    @_answering
+    def segment(self) -> None:
+        """Segment what has no answer yet; if there is no such object, the active one.
+
+        Again, that is: another adapter or IPS may have been switched on since.
+        """
+        if self.segment_waiting():
+            return
+        record = self._document.active
+        if record is None or record.prompts.is_empty:
+            raise ValueError("There is nothing to segment: add a point or a box.")
+        self._session.segment(record.id, again=True)
+
+    def segment_waiting(self) -> int:
+        """Ask for every mask that is due; returns how many."""
+        waiting = [r.id for r in self._document.objects if not r.is_answered]
+        for object_id in waiting:
+            self._session.segment(object_id)
+        return len(waiting)
+
+    # -- objects ------------------------------------------------------------------
+
+    @_answering
+    def commit(self) -> None:
+        """Write the object in work into the labels; after its mask, if one is due."""
+        document = self._document
+        record = document.active
+        if record is None:
+            raise ValueError(
+                "No object is in work: add a point or a box, or click a row."
+            )
+        if not record.is_answered:
+            self._commit_awaited = record.id
+            self._session.segment(record.id)
+            return
+        self._write(record.id, keep_painted=True)
+
+    @_answering
+    def rewrite(self, object_id: int) -> None:
+        """Write an object as its mask is, over what was painted by hand."""
+        self._write(object_id, keep_painted=False)
+
+    def _write(self, object_id: int, *, keep_painted: bool) -> None:
+        work, document = self._bridge.work, self._document
+        assert work is not None
+        labels = work.result.plane(document.get(object_id).plane)
+        with document.step("commit"):
+            if keep_painted:
+                self._session.commit(object_id, labels)
+            else:
+                document.commit(
+                    object_id,
+                    labels,
+                    overlap=self._session.settings.overlap,
+                    keep_painted=False,
+                )
+            document.active_id = None
+        self._begin_clicking()
+
+    def _begin_clicking(self) -> None:
+        """Make the next click the first of an object: it says "this belongs to it"."""
+        self._bridge.set_include(True)
+        self._bridge.use_points()
+
+    def _on_segmented(self, result: Any) -> None:
+        work = self._bridge.work
+        if work is None or result.document is not work.document:
+            return
+        object_id: int = result.object_id
+        if object_id == self._commit_awaited and object_id in work.document:
+            self._commit_awaited = None
+            if work.document.get(object_id).is_answered:
+                self._write(object_id, keep_painted=True)
+
+    @_answering
+    def new(self) -> None:
+        """Begin an object on the plane on display."""
+        self._document.new_object(self._bridge.plane)
+        self._begin_clicking()
+
+    @_answering
+    def reopen(self, object_id: int) -> None:
+        """Work on an object again, with its prompts, on its plane."""
+        self._bridge.go_to(self._document.get(object_id).plane)
+        self._document.active_id = object_id
+        self._bridge.use_points()
+
+    @_answering
+    def set_class(self, object_id: int, name: str) -> None:
+        """Name the class of an object."""
+        self._document.set_class(object_id, name)
+
+    @_answering
+    def delete(self, object_id: int) -> None:
+        """Take an object away, with its pixels in the labels."""
+        work = self._bridge.work
+        assert work is not None
+        plane = self._document.get(object_id).plane
+        self._document.remove(object_id, work.result.plane(plane))
+
+    # -- history ------------------------------------------------------------------
+
+    @_answering
+    def undo(self) -> None:
+        """Take the latest step back, and look at where it was."""
+        self._commit_awaited = None
+        if self._document.undo():
+            self._look_at_active()
+
+    @_answering
+    def redo(self) -> None:
+        """Do the latest undone step again, and look at where it is."""
+        if self._document.redo():
+            self._look_at_active()
+
+    def _look_at_active(self) -> None:
+        active = self._document.active
+        if active is not None:
+            self._bridge.go_to(active.plane)
+
+    # -- files --------------------------------------------------------------------
+
+    @_answering
+    def load(self, path: Path) -> None:
+        """Add the objects of a prompts file, and segment them as they were."""
+        work = self._bridge.work
+        assert work is not None
+        saved = load_prompts(path)
+        depth = len(work.shape) - 2
+        for item in saved.objects:
+            inside = len(item.plane) == depth and all(
+                0 <= i < n for i, n in zip(item.plane, work.shape, strict=False)
+            )
+            if not inside:
+                raise ValueError(
+                    f"{path.name} holds an object on plane {item.plane}, which this "
+                    "image does not have: open the image the prompts were made on."
+                )
+        ids = self._session.replay(saved.objects)
+        if ids:
+            self.reopen(ids[-1])
+        settings = self._session.settings
+        made = tuple(
+            (saved.provenance.get(what) or {}).get("name", "")
+            for what in ("model", "adapter")
+        )
+        used = (settings.model, settings.adapter)
+        if saved.provenance and made != used:
+            self._tell(
+                f"These prompts were answered by {_named(*made)}, now "
+                f"{_named(*used)} answers them: choose the same for the same masks."
+            )
+
+    def snapshot(self) -> Snapshot | None:
+        """Take everything an export needs, or say what is missing."""
+        work = self._bridge.work
+        if work is None:
+            self._tell(_NO_IMAGE)
+            return None
+        where = placement(work.image)
+        units = where.pop("units", None)
+        unit = None if units is None else str(units[-1])
+        return Snapshot(
+            np.array(work.result.layer.data),
+            where,
+            None if unit in (None, "pixel") else unit,
+            work.document.objects,
+            work.image.name,
+            self._session.provenance(),
+        )
+
+
+def _named(model: str, adapter: str) -> str:
+    return f"{Path(model).name} with {Path(adapter).name or 'no adapter'}"

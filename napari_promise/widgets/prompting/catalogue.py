@@ -1,0 +1,162 @@
+"""Which models and adapters there are, as choices; read off the window's thread.
+
+Reading the adapters imports torch, which takes seconds the first time. Knows names and
+files; loads nothing.
+"""
+
+from __future__ import annotations
+
+import html
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from napari_promise.model import weights
+from napari_promise.widgets.prompting.model_panel import Choice
+
+#: Values of the entries that ask for a file or a folder.
+FROM_FILE = object()
+FROM_FOLDER = object()
+
+
+@dataclass(frozen=True)
+class AdapterEntry:
+    """What the combo box needs of an installed adapter.
+
+    Parameters
+    ----------
+    name, base_model : str
+    path : str
+        Its folder.
+    has_apm, has_ips : bool
+    tooltip : str
+    """
+
+    name: str
+    base_model: str
+    path: str
+    has_apm: bool
+    has_ips: bool
+    tooltip: str
+
+
+def entry_of(entries: list[AdapterEntry] | None, adapter: str) -> AdapterEntry | None:
+    """Find an adapter by its name or folder; None if it is not an installed one."""
+    for entry in entries or []:
+        if adapter in (entry.name, entry.path):
+            return entry
+    return None
+
+
+def model_choices(current: str) -> list[Choice]:
+    """List the models known by name, and the file in use if it is another.
+
+    Parameters
+    ----------
+    current : str
+        Name or path of the model in use.
+
+    Returns
+    -------
+    list of Choice
+    """
+    choices = []
+    for entry in weights.list_models():
+        info = entry.info
+        if info.bundled:
+            state = "bundled"
+        elif entry.available:
+            state = "downloaded"
+        else:
+            state = f"download, {size(info.size)}"
+        tooltip = "<br>".join(
+            html.escape(text)
+            for text in (info.title, f"Licence: {info.licence}", f"From: {info.source}")
+        )
+        choices.append(Choice(info.name, f"{info.name} ({state})", tooltip))
+    if current not in [choice.value for choice in choices]:
+        choices.append(Choice(current, f"{Path(current).name} (file)", current))
+    choices.append(
+        Choice(FROM_FILE, "From file…", "A checkpoint of one of these architectures.")
+    )
+    return choices
+
+
+def adapter_choices(
+    entries: list[AdapterEntry] | None, current: str, model: str
+) -> list[Choice]:
+    """List the adapters, those of the model in use first.
+
+    Parameters
+    ----------
+    entries : list of AdapterEntry or None
+        None while they are being read.
+    current : str
+        Name or folder of the adapter in use; empty for none.
+    model : str
+        Name of the model in use.
+
+    Returns
+    -------
+    list of Choice
+    """
+    choices = [Choice("", "none", "Stock Segment Anything: you place the points.")]
+    ordered = sorted(entries or [], key=lambda e: (e.base_model != model, e.name))
+    for entry in ordered:
+        other = "" if entry.base_model == model else f" (for {entry.base_model})"
+        choices.append(Choice(entry.name, entry.name + other, entry.tooltip))
+    if current and current not in [choice.value for choice in choices]:
+        choices.append(Choice(current, Path(current).name, current))
+    choices.append(
+        Choice(FROM_FOLDER, "From folder…", "A folder with adapter.json in it.")
+    )
+    return choices
+
+
+def read_adapters(then: Callable[[list[AdapterEntry]], None]) -> threading.Thread:
+    """Read the installed adapters in the background.
+
+    Parameters
+    ----------
+    then : callable
+        Called with them, in the thread that read them.
+
+    Returns
+    -------
+    threading.Thread
+        Running already.
+    """
+
+    def read() -> None:
+        from napari_promise.model.adapters import list_adapters
+
+        entries = []
+        for found in list_adapters():
+            info = found.info
+            lines = [
+                f"{info.class_name or info.name} · for {info.base_model}",
+                f"Trained on: {info.trained_on}",
+                f"Licence: {info.licence}",
+                info.note,
+            ]
+            entries.append(
+                AdapterEntry(
+                    info.name,
+                    info.base_model,
+                    str(found.path),
+                    info.apm != "none",
+                    bool(info.ips),
+                    "<br>".join(html.escape(line) for line in lines if line),
+                )
+            )
+        then(entries)
+
+    thread = threading.Thread(target=read, name="napari-promise adapters", daemon=True)
+    thread.start()
+    return thread
+
+
+def size(count: float) -> str:
+    """Return a number of bytes in words."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

@@ -1,0 +1,1 @@
+"""Training from the window, and the library of adapters."""

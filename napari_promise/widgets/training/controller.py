@@ -1,0 +1,609 @@
+"""Brings the window "Train my adapter", the layers and the training job together.
+
+Knows no torch and reads no pixel: the worker and other threads do.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtWidgets import QWidget
+
+from napari_promise.jobs import training
+from napari_promise.jobs.comparing import CompareJob, Tally, TallyJob
+from napari_promise.jobs.training import (
+    FolderSource,
+    LabelledImage,
+    Outcome,
+    PairsSource,
+    TrainingJob,
+    TrainingOrder,
+    TrainingSource,
+    Update,
+    ViewerSource,
+)
+from napari_promise.session import Session
+from napari_promise.training import recipe
+from napari_promise.widgets.layers.bridge import LayerBridge
+from napari_promise.widgets.layers.labelled import LabelsSource
+from napari_promise.widgets.layers.source import LayerSource
+from napari_promise.widgets.prompting import catalogue
+from napari_promise.widgets.prompting.model_panel import Choice
+from napari_promise.widgets.training.adapters_dialog import AdapterRow, AdaptersDialog
+from napari_promise.widgets.training.panel import FOLDER, GIVEN, TrainPanel
+
+#: Wait so long for further changes before counting again.
+_SETTLES_MS = 200
+#: Seconds to encode an image, until that was measured here: a small model on a CPU.
+_ENCODE_GUESS = 0.3
+#: Bytes of a view on disk, until an embedding was written here.
+_VIEW_GUESS = 2e6
+
+
+class Training(QObject):
+    """Everything about training that a person can ask for.
+
+    Parameters
+    ----------
+    session : Session
+    bridge : LayerBridge
+    dispatch : callable
+        Brings a call into the window's thread.
+    tell, complain : callable
+        Show one line: news, or a failure.
+    parent : QWidget, optional
+
+    Attributes
+    ----------
+    adapters_changed : Signal(str)
+        An adapter was written: its name.
+    kept : Signal(str, str)
+        A new adapter was kept: its name, and what the pairs that it learnt from were
+        called in `train_on`; empty for others.
+    progress : Signal(str)
+        One line on how training stands; empty when it has ended.
+    folder : TrainingSource or None
+        What is done in the folder that is being annotated.
+    """
+
+    adapters_changed = Signal(str)
+    kept = Signal(str, str)
+    progress = Signal(str)
+
+    def __init__(
+        self,
+        session: Session,
+        bridge: LayerBridge,
+        dispatch: Callable[[Callable[[], None]], None],
+        tell: Callable[[str], None],
+        complain: Callable[[str], None],
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._session, self._bridge = session, bridge
+        self._dispatch, self._tell, self._complain = dispatch, tell, complain
+        self._window = parent
+        self._panel: TrainPanel | None = None
+        self._given: PairsSource | None = None
+        self._adapters: Sequence[Any] = ()
+        self._survey = 0
+        self._dialog: AdaptersDialog | None = None
+        self.job: TrainingJob | None = None
+        self.outcome: Outcome | None = None
+        self._order: TrainingOrder | None = None
+        self._trained_on = self._learnt_from = ""
+        self._by_itself = self._tallying = False
+        self.folder: TrainingSource | None = None
+        self.train_function: Callable[..., Iterator[Any]] | None = None
+        self._settle = QTimer(self)
+        self._settle.setSingleShot(True)
+        self._settle.setInterval(_SETTLES_MS)
+        self._settle.timeout.connect(self._count)
+
+    @property
+    def panel(self) -> TrainPanel:
+        """The window; made when first asked for."""
+        if self._panel is None:
+            panel = TrainPanel(self._window)
+            panel.source_changed.connect(self._settle.start)
+            panel.start_requested.connect(self.start)
+            panel.stop_requested.connect(self.stop)
+            panel.look_requested.connect(self.compare)
+            panel.keep_requested.connect(self.keep)
+            panel.discard_requested.connect(self.discard)
+            panel.manage_requested.connect(self.manage)
+            self._panel = panel
+        return self._panel
+
+    # -- sources ------------------------------------------------------------------
+
+    def show(self) -> None:
+        """Open the window on what the viewer holds now."""
+        if self.job is None and self.outcome is None:
+            self.refresh()
+        self.panel.show()
+        self.panel.raise_()
+
+    def train_on(
+        self,
+        pairs: Sequence[Any],
+        name: str | None = None,
+        class_name: str = "",
+        *,
+        start: bool = False,
+    ) -> None:
+        """Open the window on pairs of files that another part of the program has.
+
+        Parameters
+        ----------
+        pairs : sequence of ImagePair
+        name : str, optional
+            What they are called.
+        class_name : str
+            What is labelled in them, if that is known.
+        start : bool
+            Train at once, with the window left closed until there is something to
+            decide; the person is busy.
+        """
+        if start and (self.job is not None or self.outcome is not None):
+            waits = "is being trained" if self.outcome is None else "waits for a word"
+            self._tell(f"Not trained again yet: the adapter before {waits}.")
+            return
+        if class_name and self.job is None and self.outcome is None:
+            self.panel.class_name.setText(class_name)
+        self._given = PairsSource(training.as_pairs(pairs), name or "given images")
+        self.panel.show_sources(f"{self._given.name} ({len(pairs)} images)")
+        if not start:
+            self.show()
+            return
+        self._by_itself = True
+        self.panel.name.setText(_name_for(self._given.name, len(pairs)))
+        self.refresh()
+
+    def show_adapters(self, entries: Sequence[Any]) -> None:
+        """Take over which adapters there are."""
+        self._adapters = entries
+        if self._panel is not None:
+            self._show_starts()
+
+    def refresh(self) -> None:
+        """Look again at what is in the viewer."""
+        rows, classes = [], set()
+        for image, labels, work in self._bridge.labelled():
+            rows.append((image, f"{image.name}  ·  {labels.name}"))
+            if work is not None:
+                classes |= {o.class_name for o in work.document.objects if o.class_name}
+        self.panel.show_images(rows)
+        chosen = self.panel.wanted.value()
+        choices = [Choice(None, "all labels as one class")]
+        choices += [Choice(name, f"class “{name}”") for name in sorted(classes)]
+        self.panel.wanted.show_choices(choices, chosen if chosen in classes else None)
+        self._show_starts()
+        self._settle.start()
+
+    def _show_starts(self) -> None:
+        panel, chosen = self.panel, self.panel.start_from.value()
+        choices = [Choice("", "nothing: a new adapter")]
+        choices += [
+            Choice(entry.path, f"{entry.name}, continued", entry.tooltip)
+            for entry in self._adapters
+            if entry.base_model == self._session.settings.model
+        ]
+        known = [choice.value for choice in choices]
+        panel.start_from.show_choices(choices, chosen if chosen in known else "")
+
+    def source(self) -> TrainingSource | None:
+        """Return what is chosen, ready for another thread; None for nothing."""
+        panel = self.panel
+        if panel.source.value() == GIVEN:
+            return self._given
+        if panel.source.value() == FOLDER:
+            images, masks = panel.images_dir.path(), panel.masks_dir.path()
+            if images is None or masks is None:
+                return None
+            return FolderSource(images, masks, panel.group.text().strip() or None)
+        chosen, items = panel.chosen_images(), []
+        class_name = panel.wanted.value()
+        for image, labels, work in self._bridge.labelled():
+            if not any(image is one for one in chosen):
+                continue
+            wanted: frozenset[int] | None = None
+            if class_name:
+                objects = () if work is None else work.document.objects
+                ids = {o.id for o in objects if o.class_name == class_name}
+                wanted = frozenset(ids)
+            source = LabelsSource(labels, image)
+            items.append(LabelledImage(LayerSource(image), source, wanted))
+        return ViewerSource(tuple(items)) if items else None
+
+    def _count(self) -> None:
+        source = self.source()
+        self._survey += 1
+        number = self._survey
+        if source is None:
+            self.panel.show_summary("Choose images with masks.", ready=False)
+            return
+        self.panel.show_summary("counting…", ready=False)
+        self._in_background(
+            lambda: training.survey(source),
+            lambda found: self._show_survey(number, found),
+            lambda line: self._show_no_survey(number, line),
+        )
+
+    def _show_no_survey(self, number: int, line: str) -> None:
+        if number == self._survey:
+            self._by_itself = False
+            self.panel.show_summary(line, ready=False)
+
+    def _show_survey(self, number: int, found: training.Survey) -> None:
+        if number != self._survey:
+            return
+        continuing = bool(self.panel.start_from.value())
+        try:
+            changes = recipe.recipe_for(found.images, continuing=continuing)
+        except ValueError as error:
+            self._by_itself = False
+            self.panel.show_summary(str(error), ready=False)
+            return
+        held_out = recipe.held_out_of(found.images)
+        views = changes.get("views", 2) * (found.images - held_out) + held_out
+        seconds = recipe.expected_seconds(
+            found.images, changes, self._session.encode_seconds or _ENCODE_GUESS
+        )
+        room = views * (self._session.embedding_bytes or _VIEW_GUESS)
+        by = f"by group, of {found.groups}" if found.groups > 1 else "by image"
+        lines = [
+            f"{found.images} images, {found.objects} objects on "
+            f"{self._session.settings.model}; {held_out} held out ({by}). "
+            f"At most {_spoken(seconds)} and {catalogue.size(room)} of cache."
+        ]
+        if found.unlabelled:
+            shown = "; ".join(found.names[:6]) + ("…" if found.images > 6 else "")
+            lines.append(f"{found.unlabelled} planes without labels left out: {shown}.")
+        if warning := recipe.warning_for(found.images):
+            lines.append(warning)
+        self.panel.show_summary("\n".join(lines), ready=True)
+        if self._by_itself:
+            self.start()
+
+    # -- training -----------------------------------------------------------------
+
+    def start(self) -> None:
+        """Train on what is chosen."""
+        source = self.source()
+        if source is None or self.job is not None or self.outcome is not None:
+            return
+        naming, start = self.panel.naming(), self.panel.start_from.value()
+        self._order = TrainingOrder(
+            naming.name or "my-adapter",
+            naming.class_name,
+            naming.licence,
+            naming.note,
+            Path(start) if start else None,
+        )
+        self._trained_on = self._session.settings.model
+        given = self._given if source is self._given else None
+        self._learnt_from = "" if given is None else given.name
+        self.job = TrainingJob(
+            source,
+            self._order,
+            on_update=self._on_update,
+            on_ended=self._on_ended,
+            on_failed=self._complain,
+            train=self.train_function,
+        )
+        self.panel.curves.show_rows(())
+        self.panel.look.show_comparison(None)
+        self.panel.show_state("training")
+        self._session.start_job(self.job)
+
+    def stop(self, keep: bool) -> None:
+        """End training, with the best so far or with nothing."""
+        if self.job is not None:
+            self.job.stop(keep=keep)
+            self.panel.status.setText("stopping…")
+
+    def _on_update(self, update: Update) -> None:
+        eta = "" if update.eta is None else _spoken(update.eta)
+        self.panel.show_update(update, eta)
+        self.progress.emit(self.panel.status.text())
+        if update.message:
+            self.panel.summary.setText(update.message)
+
+    def _on_ended(self, outcome: Outcome | None) -> None:
+        source = "" if self.job is None else self.job.source.name
+        self.job, self.outcome = None, outcome
+        by_itself, self._by_itself = self._by_itself, False
+        self.progress.emit("")
+        self.panel.show_state("idle" if outcome is None else "ended")
+        if outcome is None:
+            self.panel.status.setText("Nothing was kept; all is as it was.")
+            return
+        scores = outcome.adapter.info.scores.get("held out in training", {})
+        said = [
+            f"{name} {scores[key]:.3f} (frozen {scores.get('frozen_' + key, 0):.3f})"
+            for key, name in (
+                ("automatic", "automatic"),
+                ("gt_prompted", "GT-prompted"),
+            )
+            if key in scores
+        ]
+        self.panel.curves.show_rows(outcome.rows)
+        self.panel.progress.setValue(1000)
+        self.panel.summary.setText(f"Learnt from {source}.")
+        self.panel.status.setText(
+            f"{'Stopped' if outcome.stopped else 'Done'} after "
+            f"{_spoken(outcome.seconds)}. Held-out Dice: {', '.join(said) or '–'}. "
+            "Keep it?"
+        )
+        self.compare()
+        if by_itself:
+            self._tell(
+                f"An adapter was trained on {self._learnt_from}: open “Train my "
+                "adapter…” to look at it, and keep or discard it."
+            )
+        else:
+            self.panel.show()
+
+    def compare(self) -> None:
+        """Show the old and the new adapter on the image on display."""
+        best = self.outcome.adapter if self.outcome else getattr(self.job, "best", None)
+        source = self._bridge.source()
+        if best is None:
+            self._complain("There is no better adapter yet: wait for a pass to end.")
+            return
+        if source is None:
+            self.panel.look.show_comparison(None)
+            return
+        current = self._session.settings.adapter or None
+        names = (f"now: {current}" if current else "now", "new")
+        self._session.start_job(
+            CompareJob(
+                source,
+                self._bridge.plane,
+                (current, best),
+                names,
+                self.panel.look.show_comparison,
+                self._complain,
+            ),
+            first=True,
+        )
+
+    def keep(self) -> None:
+        """Save the new adapter, and use it."""
+        outcome, naming = self.outcome, self.panel.naming()
+        if outcome is None:
+            return
+        order = TrainingOrder(
+            naming.name, naming.class_name, naming.licence, naming.note
+        )
+        own = [e.name for e in self._adapters if e.name == naming.name]
+        force = bool(own)
+        if own and not self.panel.confirm(
+            f"There is an adapter {naming.name} already. Replace it?"
+        ):
+            return
+        self.panel.keep.setEnabled(False)
+        self._in_background(
+            lambda: training.keep(outcome, order, force=force),
+            lambda _folder: self._on_kept(naming.name),
+            self._on_not_kept,
+        )
+
+    def _on_kept(self, name: str) -> None:
+        self.outcome = None
+        self.panel.show_state("idle")
+        settings = self._session.settings
+        if settings.model != self._trained_on:
+            self._tell(
+                f"{name} is saved. It belongs to {self._trained_on}: choose that model "
+                "to use it."
+            )
+        elif settings.adapter == name:
+            self._session.reload_adapter()
+        else:
+            settings.adapter = name
+        self.panel.status.setText(f"Saved and in use: {name}.")
+        self.adapters_changed.emit(name)
+        self.kept.emit(name, self._learnt_from)
+
+    def _on_not_kept(self, line: str) -> None:
+        self.panel.keep.setEnabled(True)
+        self.panel.status.setText(f"Not saved, and still here: {line}")
+        self._complain(line)
+
+    def discard(self) -> None:
+        """Forget the new adapter."""
+        self.outcome = None
+        self.panel.look.show_comparison(None)
+        self.panel.show_state("idle")
+        self.panel.status.setText("Discarded; all is as it was.")
+
+    def rescue(self) -> str:
+        """Keep what nobody decided about, because the dock closes; returns its name."""
+        if self.outcome is None or self._order is None:
+            return "" if self.job is None else self.job.rescued
+        outcome, self.outcome = self.outcome, None
+        try:
+            return training.rescue(outcome, self._order)
+        except (OSError, ValueError):
+            return ""
+
+    # -- adapters -----------------------------------------------------------------
+
+    @property
+    def dialog(self) -> AdaptersDialog:
+        """The list of adapters; made when first asked for."""
+        if self._dialog is None:
+            dialog = AdaptersDialog(self._window)
+            dialog.rename_requested.connect(self._rename)
+            dialog.delete_requested.connect(
+                lambda name: self._change_files("remove", name)
+            )
+            dialog.export_requested.connect(
+                lambda name, path: self._change_files(
+                    "export_file", name, path, force=True
+                )
+            )
+            dialog.import_requested.connect(
+                lambda path: self._change_files("import_file", path)
+            )
+            dialog.compare_requested.connect(self._compare_two)
+            dialog.tally_requested.connect(self._tally)
+            self._dialog = dialog
+        return self._dialog
+
+    def manage(self) -> None:
+        """Open the list of adapters."""
+        self._read_rows()
+        self.dialog.show()
+        self.dialog.raise_()
+
+    def _read_rows(self) -> None:
+        self._in_background(_adapter_rows, self.dialog.show_rows, self._complain)
+
+    def _rename(self, name: str, new: str) -> None:
+        self._change_files("rename", name, new)
+
+    def _change_files(self, what: str, *arguments: Any, **options: Any) -> None:
+        def work() -> Path:
+            from napari_promise.model import adapter_files
+
+            path: Path = getattr(adapter_files, what)(*arguments, **options)
+            return path
+
+        self._in_background(
+            work,
+            lambda path: self._on_files_changed(what, arguments, path),
+            lambda line: self.dialog.status.setText(line),
+        )
+
+    def _on_files_changed(self, what: str, arguments: Any, path: Path) -> None:
+        settings = self._session.settings
+        if what in ("rename", "remove") and settings.adapter == arguments[0]:
+            settings.adapter = path.name if what == "rename" else ""
+        said = {"rename": "Renamed", "remove": "Removed", "export_file": "Written"}
+        self.dialog.status.setText(f"{said.get(what, 'Imported')}: {path}")
+        self._read_rows()
+        self.adapters_changed.emit(path.name)
+
+    def _compare_two(self, old: str, new: str) -> None:
+        source = self._bridge.source()
+        if source is None:
+            self.dialog.status.setText("Open an image to compare them on.")
+            return
+        self.panel.show()
+        self._session.start_job(
+            CompareJob(
+                source,
+                self._bridge.plane,
+                (old, new),
+                (old, new),
+                self.panel.look.show_comparison,
+                self._complain,
+            ),
+            first=True,
+        )
+
+    def _tally(self, first: str, second: str) -> None:
+        """Measure two adapters on the labelled images."""
+        source = self.folder or self.source()
+        if source is None:
+            self.dialog.status.setText(
+                "Nothing is labelled: finish images of a folder, or choose images "
+                "with masks in the training window."
+            )
+            return
+        if self._tallying:
+            self.dialog.status.setText("Two adapters are being measured: wait.")
+            return
+        self._tallying = True
+        self.dialog.status.setText("Measuring…")
+        names = (first, second)
+        self._session.start_job(
+            TallyJob(source, names, names, self._on_tally, self._on_no_tally)
+        )
+
+    def _on_tally(self, tally: Tally) -> None:
+        self._tallying = not tally.finished
+        self.dialog.status.setText(tally.told())
+
+    def _on_no_tally(self, line: str) -> None:
+        self._tallying = False
+        self.dialog.status.setText(line)
+
+    def _in_background(
+        self,
+        work: Callable[[], Any],
+        then: Callable[[Any], Any],
+        failed: Callable[[str], Any],
+    ) -> None:
+        """Do something that reads or writes files, outside the window's thread."""
+
+        def run() -> None:
+            try:
+                result = work()
+            except (ValueError, OSError) as error:
+                line = str(error).splitlines()[0]
+                self._dispatch(lambda: failed(line))
+            else:
+                self._dispatch(lambda: then(result))
+
+        threading.Thread(target=run, name="napari-promise files", daemon=True).start()
+
+
+def _name_for(source: str, images: int) -> str:
+    """Return an adapter's name from that of its images and their number."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", source).strip("-._") or "folder"
+    return f"{plain[:40]}-{images}"
+
+
+def _spoken(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def _adapter_rows() -> list[AdapterRow]:
+    """Read the records of all adapters; not in the window's thread."""
+    from napari_promise.model.adapters import list_adapters
+
+    rows = []
+    for item in list_adapters():
+        scores = item.info.scores
+        rows.append(
+            AdapterRow(
+                item.info.name,
+                item.info.base_model,
+                item.info.class_name,
+                _mean(scores, "automatic"),
+                _mean(scores, "gt_prompted"),
+                item.bundled,
+                item.info.trained_on,
+            )
+        )
+    return rows
+
+
+def _mean(scores: Any, kind: str) -> float | None:
+    """Mean Dice of a kind over the sets that a record tells of, however deep."""
+    found: list[float] = []
+
+    def look(value: Any) -> None:
+        if not isinstance(value, dict):
+            return
+        for key, inner in value.items():
+            if key == kind:
+                dice = inner.get("dice") if isinstance(inner, dict) else inner
+                if isinstance(dice, int | float):
+                    found.append(float(dice))
+            else:
+                look(inner)
+
+    look(scores)
+    return sum(found) / len(found) if found else None

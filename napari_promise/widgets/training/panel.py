@@ -1,0 +1,371 @@
+"""The window "Train my adapter": what to learn from, how it goes, keep or discard.
+
+Shows what it is told and says what was wished for; knows no job, layer or file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QDialog,
+    QFileDialog,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QMessageBox,
+    QProgressBar,
+    QPushButton,
+    QScrollArea,
+    QStackedWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_promise.widgets.prompting.model_panel import Choice, ChoiceBox
+from napari_promise.widgets.training.views import CurvesView, LookView
+
+VIEWER, FOLDER, GIVEN = "viewer", "folder", "given"
+DEFAULT_NAME = "my-adapter"
+_PHASES = {
+    "prepare": "reading the labelled images",
+    "embed": "encoding the views, once",
+    "apm": "learning where the object is",
+    "ips": "learning how it looks",
+    "score": "measuring",
+    "done": "done",
+}
+
+
+@dataclass(frozen=True)
+class Naming:
+    """What an adapter is called and says of itself."""
+
+    name: str
+    class_name: str
+    licence: str
+    note: str
+
+
+class TrainPanel(QDialog):
+    """Choose sources, start, watch, compare, keep or discard.
+
+    Parameters
+    ----------
+    parent : QWidget, optional
+
+    Attributes
+    ----------
+    source_changed : Signal
+        Another source, image or class was chosen: see `source`, `images`, `wanted`.
+    start_requested : Signal
+    stop_requested : Signal(bool)
+        Whether to keep the best so far.
+    look_requested : Signal
+    keep_requested, discard_requested, manage_requested : Signal
+    """
+
+    source_changed = Signal()
+    start_requested = Signal()
+    stop_requested = Signal(bool)
+    look_requested = Signal()
+    keep_requested = Signal()
+    manage_requested = Signal()
+    discard_requested = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Train my adapter")
+        self.resize(640, 620)
+        self.source = ChoiceBox("Where the images with masks come from.")
+        self._boxes: list[tuple[Any, QCheckBox]] = []
+        self.group = QLineEdit()
+        self.group.setPlaceholderText("optional, e.g. ^(patient\\d+)")
+        self.group.setToolTip(
+            "A regular expression: images whose names match alike are of one patient "
+            "or sequence, and are never divided between learning and held out."
+        )
+        self.images_dir = _FolderRow("Folder of images.")
+        self.masks_dir = _FolderRow("Folder of masks with the same names.")
+        self.wanted = ChoiceBox(
+            "Which labels are the object: all, or those of one class."
+        )
+        self.summary = _label("What would be learnt from.")
+        self.start_from = ChoiceBox(
+            "Begin anew, or teach an adapter that is there already the new images."
+        )
+        self.name = QLineEdit(DEFAULT_NAME)
+        self.name.setToolTip(
+            "Name of the adapter: letters, digits, “-”, “_” and “.”. One that is there "
+            "is never replaced without asking."
+        )
+        self.class_name = QLineEdit("object")
+        self.class_name.setToolTip("What it segments; written into its record.")
+        self.licence = QLineEdit()
+        self.licence.setPlaceholderText("terms of the images, e.g. CC BY 4.0")
+        self.licence.setToolTip("The adapter inherits the terms of its images.")
+        self.note = QLineEdit()
+        self.note.setPlaceholderText("anything a user should know")
+        self.note.setToolTip("Written into the adapter's record.")
+        self.start = _button("Train", "Train on these images. Clicks go on meanwhile.")
+        self.stop = _button(
+            "Stop…", "Stop training; you are asked whether to keep the best so far."
+        )
+        self.progress = QProgressBar()
+        self.progress.setRange(0, 1000)
+        self.progress.setTextVisible(False)
+        self.progress.setToolTip("How much of this phase is done.")
+        self.status = _label("What training is at.")
+        self.curves = CurvesView()
+        self.look = LookView()
+        self.compare = _button(
+            "Compare on this image",
+            "Show what the adapter in use and the new one find on this image.",
+        )
+        self.keep = _button("Keep", "Save the new adapter and use it from now on.")
+        self.discard = _button("Discard", "Forget it; all stays exactly as it was.")
+
+        self.manage = _button(
+            "Adapters…", "List, rename, delete, export, import and compare adapters."
+        )
+
+        self._viewer_page = QWidget()
+        self._viewer_rows = QVBoxLayout(self._viewer_page)
+        self._viewer_rows.setContentsMargins(0, 0, 0, 0)
+        folders = QWidget()
+        form = QFormLayout(folders)
+        form.setContentsMargins(0, 0, 0, 0)
+        form.addRow("Images", self.images_dir)
+        form.addRow("Masks", self.masks_dir)
+        form.addRow("Group by", self.group)
+        self._pages = QStackedWidget()
+        scroll = QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setWidget(self._viewer_page)
+        self._pages.addWidget(scroll)
+        self._pages.addWidget(folders)
+        self._pages.addWidget(QWidget())
+        self._pages.setMaximumHeight(110)
+        upper = QFormLayout()
+        upper.addRow("Learn from", self.source)
+        upper.addRow(self._pages)
+        upper.addRow("Object", self.wanted)
+        upper.addRow("Begin with", self.start_from)
+        names = QHBoxLayout()
+        names.addWidget(self.name, 1)
+        names.addWidget(QLabel("segments"))
+        names.addWidget(self.class_name, 1)
+        upper.addRow("Name", names)
+        upper.addRow("Licence", self.licence)
+        upper.addRow("Note", self.note)
+        self._choices = QWidget()
+        self._choices.setLayout(upper)
+        going = QHBoxLayout()
+        going.addWidget(self.start)
+        going.addWidget(self.progress, 1)
+        going.addWidget(self.stop)
+        ending = QHBoxLayout()
+        ending.addWidget(self.compare)
+        ending.addWidget(self.manage)
+        ending.addStretch(1)
+        ending.addWidget(self.discard)
+        ending.addWidget(self.keep)
+        layout = QVBoxLayout(self)
+        layout.addWidget(self._choices)
+        layout.addWidget(self.summary)
+        layout.addLayout(going)
+        layout.addWidget(self.status)
+        layout.addWidget(self.curves)
+        layout.addWidget(self.look, 1)
+        layout.addLayout(ending)
+
+        self.source.chosen.connect(lambda _value: self._on_source())
+        self.wanted.chosen.connect(lambda _value: self.source_changed.emit())
+        self.start_from.chosen.connect(self._on_start_chosen)
+        for row in (self.images_dir, self.masks_dir):
+            row.changed.connect(self.source_changed)
+        self.group.editingFinished.connect(self.source_changed)
+        self.start.clicked.connect(self.start_requested)
+        self.stop.clicked.connect(self._on_stop)
+        self.compare.clicked.connect(self.look_requested)
+        self.manage.clicked.connect(self.manage_requested)
+        self.keep.clicked.connect(self.keep_requested)
+        self.discard.clicked.connect(self.discard_requested)
+        self.show_sources(given=None)
+        self.show_state("idle")
+
+    # -- what was chosen ----------------------------------------------------------
+
+    def naming(self) -> Naming:
+        """Return what was written into the fields."""
+        return Naming(
+            self.name.text().strip(),
+            self.class_name.text().strip(),
+            self.licence.text().strip(),
+            self.note.text().strip(),
+        )
+
+    def chosen_images(self) -> list[Any]:
+        """Return the values of the images that are ticked."""
+        return [value for value, box in self._boxes if box.isChecked()]
+
+    # -- showing ------------------------------------------------------------------
+
+    def show_sources(self, given: str | None) -> None:
+        """Offer the viewer, folders, and what another part of the program gave."""
+        choices = [
+            Choice(VIEWER, "what is in the viewer", "Images with Labels layers."),
+            Choice(FOLDER, "a folder of images and one of masks"),
+        ]
+        if given is not None:
+            choices.append(Choice(GIVEN, given))
+        self.source.show_choices(choices, GIVEN if given is not None else VIEWER)
+        self._show_page(2 if given is not None else 0)
+
+    def show_images(self, images: list[tuple[Any, str]]) -> None:
+        """List the labelled images of the viewer, ticked unless they were not before.
+
+        Parameters
+        ----------
+        images : list of (value, text)
+        """
+        unticked = [value for value, box in self._boxes if not box.isChecked()]
+        while self._viewer_rows.count():
+            item = self._viewer_rows.takeAt(0)
+            widget = None if item is None else item.widget()
+            if widget is not None:
+                widget.deleteLater()
+        self._boxes = []
+        for value, text in images:
+            box = QCheckBox(text)
+            box.setToolTip("Learn from this image.")
+            box.setChecked(not any(value is other for other in unticked))
+            box.toggled.connect(lambda _on: self.source_changed.emit())
+            self._viewer_rows.addWidget(box)
+            self._boxes.append((value, box))
+        if not images:
+            self._viewer_rows.addWidget(
+                _label("Nothing is labelled: commit objects or open a Labels layer.")
+            )
+        self._viewer_rows.addStretch(1)
+
+    def show_summary(self, text: str, *, ready: bool) -> None:
+        """Say what would be learnt from; `ready` allows to start."""
+        self.summary.setText(text)
+        self._ready = ready
+        self.start.setEnabled(ready and self._state == "idle")
+
+    def show_state(self, state: str) -> None:
+        """Show what can be done.
+
+        Parameters
+        ----------
+        state : {"idle", "training", "ended"}
+        """
+        self._state = state
+        self._choices.setEnabled(state != "training")
+        self.start.setEnabled(state == "idle" and getattr(self, "_ready", False))
+        self.stop.setVisible(state == "training")
+        self.keep.setEnabled(state == "ended")
+        self.discard.setEnabled(state == "ended")
+        self.compare.setEnabled(state == "ended")
+
+    def show_update(self, update: Any, eta: str) -> None:
+        """Show a `jobs.training.Update`."""
+        self.progress.setValue(
+            round(1000 * update.step / update.total) if update.total else 0
+        )
+        loss = update.rows[-1].get("loss") if update.rows else None
+        parts = [_PHASES.get(update.phase, update.phase)]
+        if loss is not None:
+            parts.append(f"loss {loss:.3f}")
+        if eta:
+            parts.append(f"at most {eta} left")
+        self.status.setText(" · ".join(parts))
+        if len(update.rows) != len(self.curves.rows):
+            self.curves.show_rows(update.rows)
+        self.compare.setEnabled(update.has_best)
+
+    def confirm(self, question: str) -> bool:
+        """Ask a question that yes or no answers."""
+        answer = QMessageBox.question(self, self.windowTitle(), question)
+        return bool(answer == QMessageBox.StandardButton.Yes)
+
+    # -- reacting -----------------------------------------------------------------
+
+    def _on_source(self) -> None:
+        pages = {VIEWER: 0, FOLDER: 1, GIVEN: 2}
+        self._show_page(pages[self.source.value()])
+        self.source_changed.emit()
+
+    def _on_start_chosen(self, value: Any) -> None:
+        """Keep the name of an adapter that is taught more, unless one was written."""
+        if value and self.name.text().strip() in ("", DEFAULT_NAME):
+            self.name.setText(Path(str(value)).name)
+        self.source_changed.emit()
+
+    def _show_page(self, page: int) -> None:
+        self._pages.setCurrentIndex(page)
+        self._pages.setVisible(page != 2)  # what was given needs no further choice
+
+    def _on_stop(self) -> None:
+        box = QMessageBox(self)
+        box.setWindowTitle(self.windowTitle())
+        box.setText("Stop training?")
+        keep = box.addButton("Keep the best so far", QMessageBox.ButtonRole.AcceptRole)
+        drop = box.addButton("Discard it", QMessageBox.ButtonRole.DestructiveRole)
+        box.addButton("Go on training", QMessageBox.ButtonRole.RejectRole)
+        box.exec()
+        if box.clickedButton() in (keep, drop):
+            self.stop_requested.emit(box.clickedButton() is keep)
+
+
+class _FolderRow(QWidget):
+    """A line for a folder's path and a button that asks for it."""
+
+    changed = Signal()
+
+    def __init__(self, tooltip: str) -> None:
+        super().__init__()
+        self.line = QLineEdit()
+        self.line.setToolTip(tooltip)
+        browse = _button("…", tooltip)
+        browse.setFixedWidth(30)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self.line, 1)
+        row.addWidget(browse)
+        self.line.editingFinished.connect(self.changed)
+        browse.clicked.connect(self._on_browse)
+
+    def path(self) -> Path | None:
+        """Return what is written there; None for nothing."""
+        text = self.line.text().strip()
+        return Path(text).expanduser() if text else None
+
+    def _on_browse(self) -> None:
+        name = QFileDialog.getExistingDirectory(self, self.line.toolTip())
+        if name:
+            self.line.setText(name)
+            self.changed.emit()
+
+
+def _label(tooltip: str) -> QLabel:
+    label = QLabel()
+    label.setText(tooltip if tooltip.endswith("layer.") else "")
+    label.setWordWrap(True)
+    label.setMinimumSize(1, label.fontMetrics().height())
+    label.setToolTip(tooltip)
+    return label
+
+
+def _button(text: str, tooltip: str) -> QPushButton:
+    button = QPushButton(text)
+    button.setToolTip(tooltip)
+    button.setAutoDefault(False)
+    return button

@@ -1,0 +1,1 @@
+"""Train the bundled base, measure it, and write it into the package."""

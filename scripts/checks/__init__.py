@@ -1,0 +1,1 @@
+"""Drive the real window, or kill it, and measure what comes of it."""

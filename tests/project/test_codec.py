@@ -1,0 +1,217 @@
+"""A document with its history becomes plain data and comes back exactly."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from napari_promise.document import (
+    Document,
+    LabelPatch,
+    ObjectRecord,
+    Region,
+    Snapshot,
+)
+from napari_promise.project import codec
+from napari_promise.prompts import Prompts
+from tests.project.people import SHAPE, rectangle
+
+
+class Blobs:
+    """Keeps blobs in memory and counts how often one is made."""
+
+    def __init__(self) -> None:
+        self.kept: list[bytes] = []
+        self._known: dict[int, tuple[object, list[int]]] = {}
+
+    def put(self, owner, make):
+        if id(owner) not in self._known:
+            self.kept.append(make())
+            self._known[id(owner)] = (owner, [len(self.kept) - 1])
+        return self._known[id(owner)][1]
+
+    def get(self, ref):
+        return self.kept[ref[0]]
+
+
+def through(snapshot: Snapshot) -> Snapshot:
+    blobs = Blobs()
+    data = json.loads(json.dumps(codec.encode(snapshot, blobs.put), allow_nan=False))
+    return codec.decode(data, blobs.get)[0]
+
+
+def same(a: object, b: object) -> bool:
+    if isinstance(a, np.ndarray):
+        return a.dtype == b.dtype and np.array_equal(a, b, equal_nan=True)
+    if isinstance(a, (ObjectRecord, LabelPatch)):
+        return all(
+            same(getattr(a, field.name), getattr(b, field.name))
+            for field in dataclasses.fields(a)
+        )
+    return a == b
+
+
+def logits(seed: int, kind: type = np.float16) -> np.ndarray:
+    values = np.random.default_rng(seed).normal(size=(1, 8, 8)).astype(kind)
+    array = values.astype(np.float32)
+    array.flags.writeable = False
+    return array
+
+
+@pytest.fixture
+def worked() -> tuple[Document, np.ndarray]:
+    """A document in which everything happened that can."""
+    labels = np.zeros((2, *SHAPE), np.uint16)
+    document = Document()
+    document.events.labels_patched.connect(lambda patch: patch.apply(labels))
+    for plane in ((0,), (1,), (0,)):
+        record = document.new_object(plane, class_name="polyp")
+        for step, region in enumerate(
+            (rectangle(3, 3, 20, 20), rectangle(3, 3, 25, 22)), start=1
+        ):
+            record = document.set_prompts(
+                record.id,
+                Prompts(
+                    points=[(0.1 + 0.2, 7.0), (11.0, 12.5)][:step],
+                    labels=[1, 0][:step],
+                    boxes=[(1, 2, 3.7, 4)],
+                    mask=region.mask if plane == (1,) else None,
+                    scores=[0.25, np.nan][:step],
+                ),
+                ("auto", "user")[:step],
+                coarse=logits(9),
+            )
+            document.set_mask(
+                record.id,
+                region,
+                score=0.9,
+                logits=logits(record.revision),
+                revision=record.revision,
+            )
+        document.commit(record.id, labels[plane], overlap="overwrite")
+    document.record_paint(
+        [LabelPatch.from_pixels((1,), [1, 2], [3, 4], [0, 5], [9, 9], SHAPE)]
+    )
+    document.clear(2)
+    document.remove(1, labels[0])
+    document.undo()
+    return document, labels
+
+
+def test_everything_comes_back(worked):
+    document, _ = worked
+    before = document.snapshot()
+    after = through(before)
+    assert (after.active, after.highest_id) == (before.active, before.highest_id)
+    assert all(map(same, after.records, before.records))
+    for name in ("undo", "redo"):
+        steps, others = getattr(after, name), getattr(before, name)
+        assert [s.name for s in steps] == [s.name for s in others]
+        for step, other in zip(steps, others, strict=True):
+            assert step.active == other.active
+            assert list(step.records) == list(other.records)
+            for pair, its in zip(
+                step.records.values(), other.records.values(), strict=True
+            ):
+                assert all(map(same, pair, its))
+            assert all(map(same, step.patches, other.patches))
+
+
+def test_what_was_shared_is_shared_again(worked):
+    document, _ = worked
+    after = through(document.snapshot())
+    record = after.records[0]
+    assert record.is_answered == document.objects[0].is_answered
+    assert record.answered is record.prompts
+    befores = [pair[0] for step in after.undo for pair in step.records.values()]
+    afters = [pair[1] for step in after.undo for pair in step.records.values()]
+    assert any(before is record for before in befores for record in afters if record)
+
+
+def test_logits_that_no_small_number_holds_keep_their_type():
+    record = ObjectRecord(1, logits=logits(0, np.float64), region=rectangle(1, 1, 2, 2))
+    after = through(Snapshot((record,), highest_id=1))
+    assert same(after.records[0], record)
+
+
+def test_only_what_is_new_is_made_again():
+    document = Document()
+    record = document.new_object()
+    blobs = Blobs()
+    for number in range(3):
+        record = document.set_prompts(
+            record.id, Prompts(points=[(number, 1)]), ["user"]
+        )
+        document.set_mask(
+            record.id,
+            rectangle(1, 1, 5 + number, 5),
+            score=1,
+            logits=logits(number),
+            revision=record.revision,
+        )
+        before = len(blobs.kept)
+        codec.encode(document.snapshot(), blobs.put)
+        assert len(blobs.kept) - before == 2  # the region and the logits
+
+
+def test_a_restored_document_gives_out_no_number_twice(worked):
+    document, _ = worked
+    fresh = Document()
+    fresh.restore(through(document.snapshot()))
+    revisions = {r.revision for r in document.objects}
+    record = fresh.new_object()
+    assert record.id == document.next_id
+    assert record.revision > max(revisions)
+
+
+def test_a_snapshot_does_not_follow_later_edits():
+    document = Document()
+    record = document.new_object()
+    record = document.set_prompts(record.id, Prompts(points=[(1, 1)]), ["user"])
+    snapshot = document.snapshot()
+    document.set_mask(
+        record.id,
+        rectangle(1, 1, 5, 5),
+        score=1,
+        logits=None,
+        revision=record.revision,
+    )
+    assert snapshot.records[0].region is None
+    assert snapshot.undo[-1].records[record.id][1].region is None
+
+
+def test_restoring_asks_for_no_pixels(worked):
+    document, _ = worked
+    fresh = Document()
+    asked: list[object] = []
+    fresh.events.labels_patched.connect(asked.append)
+    fresh.restore(document.snapshot())
+    assert asked == []
+    assert fresh.undo_name == document.undo_name
+
+
+@pytest.mark.parametrize("lack", ["records", "objects", "prompts", "arrays"])
+def test_data_that_lack_a_part_are_called_damaged(worked, lack):
+    blobs = Blobs()
+    data = codec.encode(worked[0].snapshot(), blobs.put)
+    with pytest.raises(ValueError, match="damaged"):
+        codec.decode(
+            {**data, lack: []} if lack != "records" else {"version": 1}, blobs.get
+        )
+
+
+def test_without_blobs_points_boxes_and_committed_masks_are_left(worked):
+    document, labels = worked
+    data = codec.encode(document.snapshot(), Blobs().put)
+    found = codec.salvage(data, labels)
+    assert [r.id for r in found] == [r.id for r in document.objects]
+    for record, before in zip(found, document.objects, strict=True):
+        assert np.array_equal(record.prompts.points, before.prompts.points)
+        assert record.sources == before.sources
+        mask = labels[record.plane] == record.id
+        assert record.written == Region.from_mask(mask)
+        assert record.logits is None
+    assert codec.salvage({}, labels) == ()

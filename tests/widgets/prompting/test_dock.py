@@ -1,0 +1,221 @@
+"""The dock as a whole: its size, its words, its settings and its end."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+
+import numpy as np
+import pytest
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtWidgets import QAbstractButton, QComboBox, QTableWidget
+
+from napari_promise.widgets.prompting.catalogue import AdapterEntry
+
+
+def _workers() -> list[threading.Thread]:
+    return [t for t in threading.enumerate() if t.name == "napari-promise worker"]
+
+
+def test_everything_has_a_tooltip_and_fits_a_small_screen(desk) -> None:
+    widget = desk.widget
+    assert widget.minimumSizeHint().width() <= 340
+    assert widget.sizeHint().height() <= 700
+    controls = [
+        child
+        for kind in (QAbstractButton, QComboBox, QTableWidget)
+        for child in widget.findChildren(kind)
+        if child.parent() is not widget.objects_panel.table  # its corner is Qt's own
+    ]
+    assert len(controls) > 15
+    assert [c for c in controls if not c.toolTip()] == []
+
+
+def test_a_real_mouse_and_real_keys_place_drag_flip_and_delete_points(
+    make_desk, picture
+) -> None:
+    desk = make_desk(show=True)
+    desk.open(picture, name="picture")
+    desk.until(lambda: desk.widget.session.status.state == "ready")
+    canvas = desk.viewer.window._qt_viewer.canvas
+    native, bot = canvas.native, desk.qtbot
+
+    def at(row: float, column: float) -> QPoint:
+        camera = getattr(desk.viewer, "scene", desk.viewer).camera  # since 0.9
+        centre, zoom = camera.center[-2:], camera.zoom
+        x = native.width() / 2 + (column - centre[1]) * zoom
+        y = native.height() / 2 + (row - centre[0]) * zoom
+        return QPoint(round(x), round(y))
+
+    def hover(row: float, column: float) -> None:
+        bot.mouseMove(native, at(row, column) + QPoint(1, 1))
+        bot.mouseMove(native, at(row, column))
+        bot.wait(20)
+
+    def click(row: float, column: float) -> None:
+        hover(row, column)
+        bot.mouseClick(native, Qt.MouseButton.LeftButton, pos=at(row, column))
+        bot.wait(20)
+
+    click(30, 40)
+    desk.until(lambda: len(desk.document) == 1)
+    desk.settle()
+    assert desk.preview[30, 40]
+    np.testing.assert_allclose(desk.points.data, [(30, 40)], atol=1.5)
+    bot.keyClick(native, Qt.Key.Key_T)
+    click(40, 45)
+    desk.until(lambda: len(desk.points.data) == 2)
+    desk.settle()
+    assert desk.document.active.prompts.labels.tolist() == [1, 0]
+
+    hover(30, 40)  # over a point a drag moves it, in the mode that adds
+    desk.until(lambda: desk.points.mode == "select")
+    bot.mousePress(native, Qt.MouseButton.LeftButton, pos=at(30, 40))
+    for step in range(1, 6):
+        bot.mouseMove(native, at(30 + 8 * step, 40 + 8 * step))
+        bot.wait(10)
+    desk.until(lambda: abs(desk.points.data[0, 0] - 70) < 2)
+    bot.mouseRelease(native, Qt.MouseButton.LeftButton, pos=at(70, 80))
+    desk.until(lambda: desk.document.undo_name == "move points")
+    desk.settle()
+    np.testing.assert_allclose(desk.points.data[0], (70, 80), atol=2)
+    assert desk.preview[70, 80]
+    assert not desk.preview[30, 40]
+
+    click(40, 45)  # a click on a point chooses it
+    desk.until(lambda: desk.points.selected_data == {1})
+    bot.keyClick(native, Qt.Key.Key_T)
+    desk.settle()
+    assert desk.document.active.prompts.labels.tolist() == [1, 1]
+    bot.keyClick(native, Qt.Key.Key_Delete)
+    desk.settle()
+    assert len(desk.document.active.prompts.points) == 1
+    bot.keyClick(native, Qt.Key.Key_C)
+    desk.until(lambda: bool(desk.labels.data.any()))
+    bot.keyClick(native, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert not desk.labels.data.any()
+
+
+def test_the_status_line_says_what_goes_on(make_desk, picture) -> None:
+    desk = make_desk()
+    panel = desk.widget.model_panel
+    desk.model.delay = 10.0
+    desk.open(picture, name="frame")
+    desk.until(lambda: "encoding" in panel.status.text())
+    desk.until(lambda: " s" in panel.status.text())
+    panel.cancel.click()
+    desk.until(lambda: "cancelled" in panel.status.text())
+    assert not panel.cancel.isVisibleTo(panel)
+    desk.model.delay = 0.0
+    desk.click(30, 40)  # a click asks again
+    assert desk.preview[30, 40]
+    assert "ready on CPU" in panel.status.text()
+
+
+def test_settings_are_kept_for_the_next_session(
+    make_napari_viewer, has_screen, qtbot, tmp_path, monkeypatch
+) -> None:
+    from napari_promise.widgets.prompting.dock import PromiseWidget
+
+    path = tmp_path / "preferences.json"
+    monkeypatch.setenv("NAPARI_PROMISE_PREFERENCES", str(path))
+    widget = PromiseWidget(make_napari_viewer())
+    qtbot.addWidget(widget)
+    widget.prompt_panel.live.click()
+    widget._open_settings()
+    widget._settings.changed.emit("overlap", "overwrite")
+    widget._settings.quota.setValue(900)
+    widget._settings.quota.editingFinished.emit()
+    widget.close_down()
+    kept = json.loads(path.read_text())
+    assert kept["live"] is False
+    assert kept["overlap"] == "overwrite"
+    assert kept["cache_quota_mb"] == 900
+
+
+def test_settings_show_what_the_cache_holds_until_it_is_cleared(desk, tmp_path) -> None:
+    cache = desk.widget.session._embeddings.cache
+    cache.folder = tmp_path
+    cache.put(("pixels", "model"), {"image": np.ones((1, 256, 64, 64))})
+    desk.widget._open_settings()
+    dialog = desk.widget._settings
+    desk.until(lambda: dialog.cache_size.text() == "2.0 MB on disk, 2.0 MB in memory")
+    dialog.clear_cache.click()
+    desk.until(lambda: dialog.cache_size.text() == "0.0 MB on disk, 0.0 MB in memory")
+    dialog.disk_cache.click()
+    desk.until(lambda: dialog.cache_size.text() == "0.0 MB in memory")
+
+
+@pytest.mark.parametrize("way", ["widget", "viewer"])
+def test_the_worker_ends_with_the_dock(make_desk, picture, way) -> None:
+    before = len(_workers())
+    desk = make_desk()
+    desk.open(picture)
+    desk.click(30, 40)
+    assert len(_workers()) == before + 1
+    _close(desk, way)
+    desk.until(lambda: len(_workers()) == before)
+
+
+@pytest.mark.parametrize("way", ["widget", "viewer"])
+def test_what_outlives_the_dock_finds_no_widgets(
+    make_desk, picture, qtbot, way
+) -> None:
+    before = len(_workers())
+    desk = make_desk()
+    desk.open(picture)
+    desk.click(30, 40)
+    document, settings = desk.document, desk.widget.session.settings
+    (record,) = document.objects
+    asked = len(desk.model.asked)
+    desk.points.add((50, 60))
+    while len(desk.model.asked) == asked:  # the window runs nothing meanwhile
+        time.sleep(0.01)
+    with qtbot.captureExceptions() as raised:
+        _close(desk, way)
+        desk.until(lambda: len(_workers()) == before)
+        qtbot.wait(20)
+        document.edit_prompts(record.id, points=[(30, 40)])
+        settings.live = False
+    assert raised == []
+    assert not document.get(record.id).is_answered  # nobody is left who would
+
+
+def test_models_and_adapters_are_offered_with_their_terms(desk) -> None:
+    panel = desk.widget.model_panel
+    texts = [panel.model.itemText(row) for row in range(panel.model.count())]
+    assert texts[0] == "promise-tiny (bundled)"
+    assert any("download" in text for text in texts)
+    tip = panel.model.itemData(1, Qt.ItemDataRole.ToolTipRole)
+    assert "Licence" in tip
+    adapters = [panel.adapter.itemText(row) for row in range(panel.adapter.count())]
+    assert adapters[0] == "none"
+    panel.adapter.setCurrentIndex(0)
+    panel.adapter.activated.emit(0)
+    assert desk.widget.session.settings.adapter == ""
+    assert not desk.widget.prompt_panel.auto.isEnabled()
+    assert not panel.ips.isEnabled()
+
+
+def test_what_the_adapter_lacks_is_not_offered(desk) -> None:
+    widget = desk.widget
+    lacking = AdapterEntry("plain", "promise-tiny", "", True, False, "")
+    shifting = AdapterEntry("shifting", "promise-tiny", "", False, True, "")
+    desk.until(lambda: widget._adapters is not None)
+    widget._on_adapters_read([lacking, shifting])
+    offered = {}
+    for name in ("plain", "shifting"):
+        widget.session.settings.adapter = name
+        widget._show_settings()
+        auto, ips = widget.prompt_panel.auto, widget.model_panel.ips
+        offered[name] = (auto.isEnabled(), ips.isEnabled())
+    assert offered == {"plain": (True, False), "shifting": (False, True)}
+
+
+def _close(desk, way: str) -> None:
+    if way == "widget":
+        desk.viewer.window.remove_dock_widget(desk.widget)
+        desk.widget.deleteLater()
+    else:
+        desk.viewer.close()
