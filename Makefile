@@ -4,6 +4,7 @@
 #                without a display the same by itself, under Xvfb, into demo/
 #   make test    every test, the layering included
 #   make lint    ruff, mypy, import-linter
+#   make docs    the documentation, into site/
 #   make results docs/results.md from the runs in results/
 #   make clean   forget the environment and what the tools left behind
 #
@@ -21,7 +22,7 @@ BIN := $(VENV)/bin
 # (--no-compile: Python compiles what is used, when it is used, which is far less.)
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint results setup system clean
+.PHONY: demo test lint docs results setup system clean
 
 demo: setup
 	$(BIN)/napari-promise demo
@@ -35,6 +36,10 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: setup
+	$(BIN)/python -m scripts.draw_rooms
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 results: setup
 	$(BIN)/python -m scripts.study.results
@@ -57,5 +62,5 @@ $(READY): setup.cfg constraints.txt pyproject.toml | system
 	@echo "Ready."
 
 clean:
-	rm -rf $(VENV) build dist demo *.egg-info .pytest_cache .mypy_cache .ruff_cache \
+	rm -rf $(VENV) build dist demo site .nox *.egg-info .pytest_cache .mypy_cache .ruff_cache \
 	    .import_linter_cache

@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from napari_promise.data.embeddings import default_folder as embeddings_folder
-from napari_promise.files import write_whole
+from napari_promise.files import one_line, write_whole
 
 QUOTA = 20 * 10**9  # bytes
 FORMAT = 1
@@ -339,8 +339,9 @@ class ViewCache:
         try:
             write_whole(path, content)
         except OSError as error:
+            reason = one_line(error.__cause__ or error)
             raise ValueError(
-                f"the view cache {self.folder} cannot be written ({error.strerror}): "
+                f"the view cache {self.folder} cannot be written ({reason}): "
                 "make room, or choose another folder with --cache; what is there stays "
                 "good"
             ) from error
