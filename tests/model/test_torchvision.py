@@ -2,6 +2,8 @@ import subprocess
 import sys
 import textwrap
 
+import pytest
+
 SCRIPT = """
 import sys
 from importlib import import_module
@@ -46,11 +48,11 @@ print("done")
 """
 
 
+@pytest.mark.slow
 def test_only_missing_operators_are_declared_and_only_after_a_failed_import(tmp_path):
     run = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(SCRIPT), str(tmp_path)],
         capture_output=True,
         text=True,
-        timeout=200,
     )
     assert run.stdout.strip() == "done", run.stderr

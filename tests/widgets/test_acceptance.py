@@ -13,11 +13,14 @@ from napari_promise.session import Session, Settings
 BUNDLED = Path(__file__).parents[2] / "napari_promise" / "model" / "bundled"
 PATIENCE = 120_000
 
-pytestmark = pytest.mark.skipif(
-    not (BUNDLED / "promise-tiny.safetensors").exists()
-    or not (BUNDLED / "adapters" / "polyp" / "adapter.json").exists(),
-    reason="the bundled weights are not in this checkout",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not (BUNDLED / "promise-tiny.safetensors").exists()
+        or not (BUNDLED / "adapters" / "polyp" / "adapter.json").exists(),
+        reason="the bundled weights are not in this checkout",
+    ),
+]
 
 
 def _dice(mask: np.ndarray, truth: np.ndarray) -> float:
@@ -157,7 +160,6 @@ def test_the_demonstration_drives_itself_to_the_end(
         ],
         capture_output=True,
         text=True,
-        timeout=220,
         check=False,
     )
     assert done.returncode == 0, done.stderr
