@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_promise.document import Document, ObjectRecord, Snapshot, Source
+from napari_promise.document import Document, MaskLogits, ObjectRecord, Snapshot, Source
 from napari_promise.files import utc_now
 from napari_promise.project.confidence import raw_confidence
 from napari_promise.project.items import ProposedObject, State
@@ -200,8 +200,9 @@ def record_of(number: int, proposed: ProposedObject) -> ObjectRecord:
         sources,
         region=proposed.region,
         score=proposed.score,
-        logits=proposed.logits,
+        logits=None if proposed.logits is None else MaskLogits(proposed.logits),
         answered=proposed.prompts,
+        answered_revision=0,
         coarse=proposed.coarse,
     )
 
@@ -224,14 +225,14 @@ def put_into(document: Document, records: Iterable[ObjectRecord]) -> tuple[int, 
     with document.step("load proposal"):
         for proposed in records:
             record = document.add_saved(
-                dataclasses.replace(proposed, id=document.next_id)
+                dataclasses.replace(proposed, id=document.next_id, label=0)
             )
             if proposed.region is not None:
                 document.set_mask(
                     record.id,
                     proposed.region,
                     score=np.nan if proposed.score is None else proposed.score,
-                    logits=proposed.logits,
+                    logits=None if proposed.logits is None else proposed.logits.array,
                     revision=record.revision,
                 )
             ids.append(record.id)

@@ -176,7 +176,7 @@ def test_work_comes_back_with_prompts_labels_and_state(project, reopen):
     (before,), (after,) = person.document.objects, again.document.objects
     assert after.prompts == before.prompts
     assert after.region == before.region
-    assert np.array_equal(after.logits, before.logits)
+    assert np.array_equal(after.logits.array, before.logits.array)
     assert after.is_answered
     item = again.project.item("a.png")
     assert (item.state, item.objects, item.clicks) == ("done", 1, 3)
@@ -197,7 +197,7 @@ def test_undo_after_reopening_gives_the_earlier_masks_back_exactly(project, reop
         (now,), (then,) = again.document.objects, objects
         assert (now.region, now.written) == (then.region, then.written)
         assert now.prompts == then.prompts
-        assert np.array_equal(now.logits, then.logits)
+        assert np.array_equal(now.logits.array, then.logits.array)
         assert again.document.undo()  # the commit
         assert again.document.undo()  # the click with its mask
     assert not again.labels.any()
@@ -264,7 +264,8 @@ def test_a_restored_object_can_be_worked_on(project, reopen):
     record = again.document.get(number)
     assert len(record.prompts.points) == 2
     # The earlier mask's logits go with the new click, as without a break.
-    assert np.array_equal(record.prompts.logits, person.document.get(number).logits)
+    earlier = person.document.get(number).logits.array
+    assert np.array_equal(record.prompts.logits, earlier)
 
 
 def test_pixels_painted_by_hand_come_back(project, reopen):
