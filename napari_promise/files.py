@@ -210,7 +210,9 @@ def check_version(
     """
     found = data.get(key)
     if not isinstance(found, int) or isinstance(found, bool) or found < 1:
-        raise ValueError(f"{what} says {found!r} where its version should be.")
+        raise ValueError(
+            f"{what} is damaged: it says {found!r} where its version should be."
+        )
     if found > newest:
         writer = data.get("written_by")
         if not isinstance(writer, str) or not writer:

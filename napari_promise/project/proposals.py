@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from napari_promise.document import Document, MaskLogits, ObjectRecord, Snapshot, Source
 from napari_promise.files import utc_now
 from napari_promise.project.confidence import raw_confidence
-from napari_promise.project.items import ProposedObject, State
+from napari_promise.project.items import State
 from napari_promise.project.ledger import Ledger
 from napari_promise.project.store import ItemStores
+from napari_promise.proposing import ProposedObject
 
 __all__ = ["Proposals", "put_into", "record_of"]
 

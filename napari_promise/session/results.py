@@ -1,18 +1,13 @@
-"""What the session tells: what its worker is at, and what was answered.
-
-Knows nothing of how: frozen facts, as the session's signals carry them.
-"""
+"""What the session's signals carry: what its worker is at, and what was answered."""
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from napari_promise.document import Document, Plane, Region
-from napari_promise.prompts import Prompts
 
-__all__ = ["DragPreview", "ProposeResult", "SegmentResult", "State", "Status"]
+__all__ = ["DragPreview", "SegmentResult", "State", "Status"]
 
 #: What the worker can be at, see `Status`.
 State = Literal["idle", "loading", "downloading", "encoding", "ready", "error"]
@@ -35,8 +30,6 @@ class Status:
         Whether the plane on display was encoded before.
     progress : float or None
         In [0, 1] where it is known.
-    since : float
-        `time.monotonic` when this state began.
     """
 
     state: State = "idle"
@@ -44,17 +37,6 @@ class Status:
     device: str = ""
     cached: bool = False
     progress: float | None = None
-    since: float = field(default=0.0, compare=False)
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds since the state began."""
-        return time.monotonic() - self.since
-
-    @property
-    def can_cancel(self) -> bool:
-        """Whether `Session.cancel` would stop something."""
-        return self.state in ("loading", "downloading", "encoding")
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,21 +79,3 @@ class DragPreview:
     revision: int
     plane: Plane
     region: Region | None
-
-
-@dataclass(frozen=True, eq=False)
-class ProposeResult:
-    """Prompts of an auto-prompting module that were written into the document.
-
-    Attributes
-    ----------
-    document : Document
-    object_id : int
-    plane : Plane
-    prompts : Prompts
-    """
-
-    document: Document
-    object_id: int
-    plane: Plane
-    prompts: Prompts

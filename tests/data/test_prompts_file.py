@@ -87,7 +87,11 @@ def test_labels_tiles_and_sources_of_their_own_come_back(tmp_path, objects):
 
 def test_a_later_prompts_file_is_refused_with_the_version_that_wrote_it(tmp_path):
     path = save_prompts(tmp_path / "p.json", [])
-    later = {**json.loads(path.read_text()), "version": 3, "written_by": "napari-promise 0.9"}
+    later = {
+        **json.loads(path.read_text()),
+        "version": 3,
+        "written_by": "napari-promise 0.9",
+    }
     path.write_text(json.dumps(later))
     with pytest.raises(ValueError, match=r"p\.json.*written by napari-promise 0\.9"):
         load_prompts(path)
