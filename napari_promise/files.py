@@ -1,14 +1,16 @@
-"""Files: written whole or not at all, the user's folders, errors as one line."""
+"""Files: written whole or not at all, of which version, the user's folders, errors."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import uuid
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,14 +18,17 @@ import numpy as np
 import platformdirs
 
 __all__ = [
+    "NewerFileError",
     "PathLike",
     "as_plain",
+    "check_version",
     "one_line",
     "save_json",
     "user_folder",
     "utc_now",
     "whole_file",
     "write_whole",
+    "written_by",
 ]
 
 PathLike = str | os.PathLike[str]
@@ -159,6 +164,61 @@ def one_line(error: BaseException | str) -> str:
         return error.strerror
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
+
+
+class NewerFileError(ValueError):
+    """A file is of a later version than this program reads: it is left as it is."""
+
+
+@functools.cache
+def written_by() -> str:
+    """Return what a file says of its writer: the program with its version."""
+    try:
+        return f"{_NAME} {metadata.version(_NAME)}"
+    except metadata.PackageNotFoundError:  # run from a folder, not installed
+        return _NAME
+
+
+def check_version(
+    data: Mapping[str, Any], newest: int, what: object, *, key: str = "version"
+) -> int:
+    """Return the version of a file's format; refuse one that is not known yet.
+
+    Parameters
+    ----------
+    data : mapping
+        What the file says of itself: its version, and perhaps ``written_by``.
+    newest : int
+        The latest version that is read; all earlier ones are read too.
+    what : object
+        Names the file in the error.
+    key : str
+        Where `data` holds the version.
+
+    Returns
+    -------
+    int
+        From 1 to `newest`.
+
+    Raises
+    ------
+    NewerFileError
+        If the file is of a later version; one line with the remedy.
+    ValueError
+        If it says no version.
+    """
+    found = data.get(key)
+    if not isinstance(found, int) or isinstance(found, bool) or found < 1:
+        raise ValueError(f"{what} says {found!r} where its version should be.")
+    if found > newest:
+        writer = data.get("written_by")
+        if not isinstance(writer, str) or not writer:
+            writer = f"a later {_NAME}"
+        raise NewerFileError(
+            f"{what} was written by {one_line(writer)} in version {found} of its "
+            f"format, and {written_by()} reads up to version {newest}: update {_NAME}."
+        )
+    return found
 
 
 def user_folder(kind: Literal["cache", "config", "data"]) -> Path:
