@@ -83,7 +83,7 @@ def measure(folder: Path, touched: int) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     keys = [project.keys[i] for i in rng.permutation(len(rows))]
     found["row"] = timed(lambda k=key: project.item(k) for key in keys[:1000])
-    found["by_confidence"] = timed([project.by_confidence] * 5)
+    found["by_confidence"] = timed([project.ledger.by_confidence] * 5)
 
     def work(key: str) -> None:
         project.read_image(key)
@@ -115,7 +115,7 @@ def measure(folder: Path, touched: int) -> dict[str, Any]:
         if project.item(key).state == "new":
             region = Region.from_mask(np.ones(SHAPE, bool))
             proposed = ProposedObject(Prompts(points=[(5, 5)]), region, 0.5)
-            project.save_proposal(key, [proposed], float(rng.random()), {})
+            project.proposals.save(key, [proposed], float(rng.random()), {})
 
     if touched:
         found["save"] = timed(lambda k=key: work(k) for key in keys[:touched])

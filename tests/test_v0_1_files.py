@@ -22,6 +22,8 @@ from scripts.checks import make_v0_1_fixtures as made
 FIXTURES = Path(__file__).parent / "fixtures" / "v0_1"
 EXPECTED = json.loads((FIXTURES / "expected.json").read_text(encoding="utf-8"))
 WORK = EXPECTED["project"]["work"]
+#: What states are called since.
+WORDS = {"in work": "in progress"}
 
 
 @pytest.fixture
@@ -71,7 +73,10 @@ def test_a_project_of_0_1_shows_the_same_table(project):
         ]
         for item in project.items
     }
-    assert rows == expected["items"]
+    assert rows == {
+        key: [WORDS.get(state, state), *others]
+        for key, (state, *others) in expected["items"].items()
+    }
     assert project.reopen_key == expected["reopen"]
     settings = project.settings
     assert (settings.user, settings.class_name) == ("reader", "lesion")
@@ -97,11 +102,11 @@ def test_work_of_0_1_is_the_same_after_it_was_saved_again(project, folder, key):
 
 def test_proposals_of_0_1_are_there_with_their_details(project):
     expected = EXPECTED["project"]
-    records = project.proposal("d.png") or ()
+    records = project.proposals.records("d.png") or ()
     assert [made.describe_object(record) for record in records] == expected["proposal"]
-    assert project.proposal_details("d.png") == expected["details"]
+    assert project.proposals.details("d.png") == expected["details"]
     document = Document()
-    project.take_up_proposal("d.png", document)
+    project.proposals.load_into("d.png", document)
     assert [record.class_name for record in document.objects] == ["cyst", "cyst"]
     stored = project.load("e.png")
     assert stored is not None
@@ -110,14 +115,14 @@ def test_proposals_of_0_1_are_there_with_their_details(project):
 
 def test_a_project_of_0_1_goes_on_learning(project):
     expected = EXPECTED["project"]
-    assert project.by_confidence() == expected["order"]
-    assert round(project.calibration(0.5), 6) == expected["calibrated"]
-    effort = project.effort()
+    assert project.ledger.by_confidence() == expected["order"]
+    assert round(project.ledger.calibration(0.5), 6) == expected["calibrated"]
+    effort = project.learning.effort()
     assert [[f.key, f.clicks, f.untouched] for f in effort.finished] == (
         expected["finished"]
     )
     assert [list(entry) for entry in effort.trained] == expected["trained"]
-    pairs = project.training_pairs()
+    pairs = project.learning.training_pairs()
     assert sorted(pair.image.name for pair in pairs) == expected["pairs"]
 
 

@@ -169,15 +169,15 @@ class Propose:
         earlier = self._earlier(key)
         if earlier is not None:
             collected["adapters"] = _agreement(earlier, self._found)
-        self._project.save_proposal(key, self._found, None, collected)
+        self._project.proposals.save(key, self._found, None, collected)
         self._proposed += bool(self._found)
 
     def _earlier(self, key: str) -> tuple[ObjectRecord, ...] | None:
         """Return what another adapter proposed before; None where none did."""
-        known = self._project.proposal_details(key)
+        known = self._project.proposals.details(key)
         if known is None or known.get("adapter", self._adapter) == self._adapter:
             return None
-        return self._project.proposal(key)
+        return self._project.proposals.records(key)
 
     def _next(self, context: JobContext) -> None:
         self._keys.popleft()

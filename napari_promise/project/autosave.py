@@ -1,10 +1,9 @@
-"""Save the image in work a moment after each edit, so that a crash takes little.
+"""Save the open image a moment after each edit, so that a crash takes little.
 
 How long an edit may be unsaved: `QUIET` seconds pass after the last one, at most
 `LONGEST` after the first that is not saved, and none after one that changed labels.
 Then everything is taken down at once in the caller's thread, and written in another.
-
-Knows no Qt: who makes an `Autosaver` gives it a way to call something later.
+Whatever goes wrong on the way, the edits count as unsaved and it is tried again.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from psygnal import Signal, SignalGroup
 
 from napari_promise.document import Document, LabelPatch, Plane
+from napari_promise.files import one_line
 from napari_promise.project.items import State
 from napari_promise.project.project import Project, Saving
 
@@ -126,27 +126,27 @@ class Autosaver:
 
         Raises
         ------
-        OSError
+        OSError, ValueError
             If the one before cannot be saved: it is still watched then.
         """
         self.leave()
         self._key, self._document = key, document
         self._labels, self._clicks = labels, clicks
         self._planes = None
-        now = labels()
-        if now is not None and now.ndim > 2:
-            self._take_labels()
         document.events.history_changed.connect(self._on_edit)
         document.events.object_changed.connect(self._on_object_changed)
         document.events.labels_patched.connect(self._on_labels_patched)
         document.events.labels_painted.connect(self._on_labels_painted)
+        now = labels()
+        if now is not None and now.ndim > 2:
+            self._take_labels()
 
     def leave(self) -> None:
         """Save what is not saved yet, and stop watching.
 
         Raises
         ------
-        OSError
+        OSError, ValueError
             If it cannot be saved: it is still watched then.
         """
         self.flush()
@@ -168,13 +168,6 @@ class Autosaver:
         """
         self.leave()
         self._writer.shutdown()
-
-    def abandon(self) -> None:
-        """Stop watching without saving: for one who was told that it cannot be."""
-        if self._writing is not None:
-            self._writing.cancel()
-        self._writing, self._first = None, None
-        self.leave()
 
     def touch(self, *, labels: bool = False) -> None:
         """Tell of an edit; those of the document are known without.
@@ -218,7 +211,7 @@ class Autosaver:
                 state=state,
                 clicks=None if self._clicks is None else self._clicks(),
             )
-        except OSError:
+        except BaseException:
             self._first = self._clock() if first is None else first
             self._not_before = self._clock() + _RETRY
             self._wait()
@@ -294,28 +287,32 @@ class Autosaver:
         return max(due, self._not_before, now) - now
 
     def _tick(self) -> None:
-        if self._writing is not None:
-            self._collect()
-        if self._writing is not None:
-            self._come_back(_LOOK_AGAIN)
-        elif self._first is not None and self._document is not None:
-            if self._due() <= 0:
+        try:
+            if self._writing is not None:
+                self._collect()
+            if self._writing is None and self._first is not None and self._due() <= 0:
                 self._begin()
+        finally:  # also where somebody who was told failed: it must go on
+            if self._writing is not None:
                 self._come_back(_LOOK_AGAIN)
-            else:
+            elif self._first is not None and self._document is not None:
                 self._wait()
 
     def _begin(self) -> None:
         assert self._key is not None
         assert self._document is not None
-        saving = Saving(
-            self._key,
-            self._document.snapshot(),
-            self._take_labels(),
-            clicks=None if self._clicks is None else self._clicks(),
-        )
+        try:
+            saving = Saving(
+                self._key,
+                self._document.snapshot(),
+                self._take_labels(),
+                clicks=None if self._clicks is None else self._clicks(),
+            )
+            self._writing = self._writer.submit(self._project.write, saving)
+        except Exception as error:
+            self._failed(error)
+            return
         self._first, self._at_once = None, False
-        self._writing = self._writer.submit(self._project.write, saving)
 
     def _collect(self, wait: bool = False) -> None:
         """Take note of what was written, where it is done."""
@@ -325,19 +322,22 @@ class Autosaver:
         self._writing = None
         try:
             writing.result()
-        except OSError as error:
-            now = self._clock()
-            self._first = now if self._first is None else self._first
-            self._not_before = now + _RETRY
-            if not self._failing:
-                self._failing = True
-                self.events.failed.emit(error.strerror or str(error))
-            if not wait:
-                self._wait()
+        except Exception as error:
+            self._failed(error)
             return
         assert self._key is not None
         self._succeeded(self._key)
-        self._project.tell(self._key)
+        self._project.ledger.tell(self._key)
+
+    def _failed(self, error: Exception) -> None:
+        """Count the edits as unsaved; they are tried again a while later."""
+        now = self._clock()
+        self._first = now if self._first is None else self._first
+        self._not_before = now + _RETRY
+        self._planes = None
+        if not self._failing:
+            self._failing = True
+            self.events.failed.emit(one_line(error))
 
     def _succeeded(self, key: str) -> None:
         self._failing, self._not_before = False, 0.0

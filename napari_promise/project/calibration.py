@@ -1,7 +1,7 @@
 """What the confidence of proposals was worth so far in one project.
 
 Learnt from images held out of a training, and from images that a person finished after
-a proposal. Knows entries and one file; not images.
+a proposal.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from napari_promise.files import save_json
 from napari_promise.project.confidence import Calibration
 from napari_promise.project.items import Entry
 
-__all__ = ["Trust"]
+__all__ = ["CalibrationStore"]
 
 
 class _Unknown:
@@ -24,10 +24,10 @@ class _Unknown:
 _UNKNOWN = _Unknown()
 
 
-class Trust:
+class CalibrationStore:
     """Fits a calibration when it is asked for, and forgets it when more is known.
 
-    Not safe between threads by itself: the project holds its lock around every call.
+    Not safe between threads by itself: the ledger holds its lock around every call.
 
     Parameters
     ----------

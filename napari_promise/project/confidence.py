@@ -6,7 +6,7 @@ score      the IoU that the decoder predicts
 stability  IoU of the mask drawn at logits of +1 and of -1: a mask whose edge moves far
            for a small change was a close call (`stability`, as Segment Anything's
            automatic generator filters by it)
-tokens     how far the decoder's mask tokens agree (`agreement`)
+tokens     how far the decoder's mask tokens agree
 points     the share of points on the right side of the mask (`points_right`)
 adapters   IoU of this adapter's mask with the one before (`iou`)
 
@@ -20,8 +20,6 @@ mean; on 61 of three sequences of cvc-clinicdb 0.54, 0.39, 0.18 and 0.50.
 That orders images, but is no Dice: `Calibration` learns from images that a person
 confirmed afterwards which Dice such a number meant, by isotonic regression, which
 keeps the order and assumes no shape.
-
-Knows arrays; no model, no project.
 """
 
 from __future__ import annotations
@@ -42,7 +40,6 @@ if TYPE_CHECKING:
 __all__ = [
     "SIGNALS",
     "Calibration",
-    "agreement",
     "draw_calibration",
     "iou",
     "points_right",
@@ -77,28 +74,6 @@ def stability(logits: ArrayLike, offset: float = 1.0) -> float:
     """
     values = np.asarray(logits)
     return iou(values > offset, values > -offset)
-
-
-def agreement(logits: ArrayLike) -> float:
-    """Return how far several masks of one object agree.
-
-    Parameters
-    ----------
-    logits : array_like, (n, h, w)
-        Of n mask tokens.
-
-    Returns
-    -------
-    float
-        Mean IoU over all pairs; 1 for a single mask.
-    """
-    masks = np.asarray(logits) > 0
-    pairs = [
-        iou(masks[i], masks[j])
-        for i in range(len(masks))
-        for j in range(i + 1, len(masks))
-    ]
-    return float(np.mean(pairs)) if pairs else 1.0
 
 
 def points_right(prompts: Prompts, region: Region | None) -> float | None:

@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Effort", "Finished", "append", "read"]
+__all__ = ["FILE", "Effort", "Finished", "append", "read"]
+
+#: The log's name in a project's folder.
+FILE = "effort.jsonl"
 
 
 @dataclass(frozen=True)
@@ -68,11 +71,6 @@ class Effort:
         """Share of proposals accepted as they were; None where none was judged."""
         judged = [one.untouched for one in self.finished if one.untouched is not None]
         return sum(judged) / len(judged) if judged else None
-
-    @property
-    def since_trained(self) -> int:
-        """How many images were finished since the latest training."""
-        return len(self.finished) - (self.trained[-1][0] if self.trained else 0)
 
     def rolling(self, window: int = 10) -> tuple[float, ...]:
         """Mean clicks of each image and those before it.

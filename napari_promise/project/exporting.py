@@ -7,8 +7,7 @@
     images.csv           how every image stands
     provenance.json      what made it
 
-Every file is whole or not there. Knows no window; slow, and can be stopped between any
-two images.
+Every file is whole or not there. Slow, and can be stopped between any two images.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from napari_promise.data.coco import UNNAMED, CocoFile
 from napari_promise.data.labels import save_labels
 from napari_promise.data.pairs import stem_of
 from napari_promise.document import ObjectRecord
-from napari_promise.files import save_json, utc_now, whole_file
+from napari_promise.files import save_json, utc_now, whole_file, written_by
 from napari_promise.project import images
 from napari_promise.project.items import Item, State
 from napari_promise.project.project import Project
@@ -91,7 +90,7 @@ def export_project(
         Made where missing; not the project's source.
     formats : collection of Format
     states : collection of State
-        Whose images are written: "done", "in work". Proposals that nobody confirmed
+        Whose images are written: "done", "in progress". Proposals that nobody confirmed
         never are.
     overwrite : bool
         Whether files already there may be replaced.
@@ -124,9 +123,9 @@ def export_project(
             f"the formats are {sorted(formats) or 'none'}; choose among "
             f"{', '.join(FORMATS)}."
         )
-    if set(states).difference(("done", "in work")):
+    if set(states).difference(("done", "in progress")):
         raise ValueError(
-            f"the states are {sorted(states)}; only what is done or in work holds "
+            f"the states are {sorted(states)}; only what is done or in progress holds "
             "anything that a person made."
         )
     items = [item for item in project.items if item.state in states]
@@ -375,12 +374,10 @@ def _write_table(
 def _describe(
     project: Project, items: list[Item], left_out: list[str]
 ) -> dict[str, Any]:
-    from napari_promise import __version__
-
-    effort = project.effort()
-    calibration = project.calibration
+    effort = project.learning.effort()
+    calibration = project.ledger.calibration
     return {
-        "napari-promise": __version__,
+        "written_by": written_by(),
         "created": utc_now(),
         "adapter": project.settings.adapter or None,
         "images": [item.key for item in items if item.key not in set(left_out)],

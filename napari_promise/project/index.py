@@ -17,14 +17,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from napari_promise.files import whole_file
+from napari_promise.files import (
+    NewerFileError,
+    check_version,
+    whole_file,
+    written_by,
+)
 from napari_promise.project.items import Entry
 from napari_promise.project.store import set_aside
 
 __all__ = ["Index"]
 
 _SCHEMA = "napari-promise/project"
-_VERSION = 1
+#: 2: the states are those of `items.STATES`; 1: version 0.1 said "in work".
+_VERSION = 2
 
 
 class Index:
@@ -51,7 +57,7 @@ class Index:
 
     Raises
     ------
-    ValueError
+    NewerFileError
         If the file is of a later version: it is left as it is.
     """
 
@@ -76,18 +82,22 @@ class Index:
         lines = raw.split(b"\n")
         cut_off = lines.pop()
         bad = 0
-        headed = False
+        headed = current = False
         for number, line in enumerate(lines):
             if not line:
                 continue
             try:
                 data = json.loads(line)
                 if number == 0 and data.get("schema") == _SCHEMA:
-                    self._check_version(data)
+                    version = check_version(data, _VERSION, self._path)
+                    current = (version, data.get("written_by")) == (
+                        _VERSION,
+                        written_by(),
+                    )
                     headed = True
                 else:
                     self._take(data)
-            except _LaterVersionError:
+            except NewerFileError:
                 raise
             except (ValueError, TypeError, AttributeError, KeyError):
                 bad += 1
@@ -101,15 +111,11 @@ class Index:
                 "images' own folders.",
             )
         return (
-            self.damaged or bool(cut_off) or self._lines > 100 + 2 * len(self.entries)
+            self.damaged
+            or not current
+            or bool(cut_off)
+            or self._lines > 100 + 2 * len(self.entries)
         )
-
-    def _check_version(self, data: Mapping[str, Any]) -> None:
-        if data.get("version") != _VERSION:
-            raise _LaterVersionError(
-                f"{self._path} is a project of version {data.get('version')}, this "
-                f"napari-promise reads version {_VERSION}: update napari-promise."
-            )
 
     def _take(self, data: Mapping[str, Any]) -> None:
         if "closed" in data:
@@ -200,7 +206,8 @@ class Index:
             whole_file(self._path, overwrite=True) as part,
             open(part, "w", encoding="utf-8") as file,
         ):
-            file.write(_line({"schema": _SCHEMA, "version": _VERSION}))
+            head = {"schema": _SCHEMA, "version": _VERSION, "written_by": written_by()}
+            file.write(_line(head))
             for key, entry in self.entries.items():
                 file.write(_line({"key": key, **entry.to_json()}))
             # All lines stand for what may be unsure later: only these are asked then.
@@ -210,10 +217,6 @@ class Index:
             if self.last_opened is not None:
                 file.write(_line({"opened": self.last_opened}))
         self._rewrite = False
-
-
-class _LaterVersionError(ValueError):
-    pass
 
 
 def _line(data: Mapping[str, Any]) -> str:

@@ -14,12 +14,33 @@ from numpy.typing import NDArray
 from napari_promise.document import ObjectRecord, Plane, Region, Source
 from napari_promise.prompts import Prompts
 
-__all__ = ["STATES", "Entry", "Item", "ProposedObject", "State", "Stored"]
+__all__ = [
+    "STATES",
+    "Entry",
+    "Item",
+    "ProposedObject",
+    "State",
+    "Stored",
+    "check_state",
+]
 
-#: new: nothing was done; proposed: a model proposed something that nobody looked at;
-#: in work: a person began; done: a person confirmed it; skipped: put aside.
-State = Literal["new", "proposed", "in work", "done", "skipped"]
+#: new: nothing was done; proposed: a model proposed something that nobody reviewed;
+#: in progress: a person began; done: a person confirmed it; skipped: set aside.
+State = Literal["new", "proposed", "in progress", "done", "skipped"]
 STATES: tuple[State, ...] = get_args(State)
+#: What version 0.1 called them in its files.
+_EARLIER: dict[str, State] = {"in work": "in progress"}
+
+
+def check_state(state: str) -> None:
+    """Refuse a word that is no state.
+
+    Raises
+    ------
+    ValueError
+    """
+    if state not in STATES:
+        raise ValueError(f"the state is {state!r}; it must be one of {STATES}.")
 
 
 @dataclass(frozen=True)
@@ -108,7 +129,7 @@ class Entry:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Entry:
-        """Return the entry that `to_json` wrote.
+        """Return the entry that `to_json` wrote, here or in an earlier version.
 
         Raises
         ------
@@ -121,8 +142,9 @@ class Entry:
                 isinstance(value, bool) and bool not in _KINDS[name]
             ):
                 raise ValueError(f"{name} is {value!r}.")
-        if known.get("state", "new") not in STATES:
-            raise ValueError(f"the state is {known['state']!r}, none of {STATES}.")
+        if "state" in known:
+            known["state"] = _EARLIER.get(known["state"], known["state"])
+            check_state(known["state"])
         return cls(**known)
 
 

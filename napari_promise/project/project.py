@@ -2,9 +2,10 @@
 
 The project keeps a folder ``.promise`` beside the images:
 
-    index.jsonl      how every image stands, see `index`
-    items/NAME/      the work on one image, see `store`
+    index.jsonl      how every image stands, see `ledger` and `index`
+    items/NAME/      the work on one image and what is proposed for it, see `store`
     effort.jsonl     what was finished with how many clicks, see `effort`
+    held_out.json    what confidence was worth in training, see `calibration`
     settings.json    what a person set
     thumbnails/      may be deleted at any time
     masks/           labels as files to train on; made anew where missing
@@ -16,12 +17,9 @@ from any thread; events are emitted in the thread that called.
 from __future__ import annotations
 
 import contextlib
-import glob
 import hashlib
 import os
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -30,74 +28,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from psygnal import Signal, SignalGroup
 
-from napari_promise.data.pairs import Pair, read_mask
-from napari_promise.document import (
-    Document,
-    ObjectRecord,
-    Snapshot,
-)
-from napari_promise.files import utc_now, whole_file
-from napari_promise.project import codec, effort, images
-from napari_promise.project.calibration import Trust
-from napari_promise.project.confidence import Calibration, raw_confidence
-from napari_promise.project.effort import Effort
+from napari_promise.data.pairs import read_mask
+from napari_promise.document import Document, Snapshot
+from napari_promise.files import NewerFileError, utc_now, whole_file
+from napari_promise.project import codec, images
 from napari_promise.project.images import (
-    Found,
     Listing,
     OpenedImage,
     finder,
     refuse_empty,
 )
-from napari_promise.project.index import Index
-from napari_promise.project.items import (
-    STATES,
-    Entry,
-    Item,
-    ProposedObject,
-    State,
-    Stored,
-)
+from napari_promise.project.items import Entry, Item, State, Stored, check_state
+from napari_promise.project.learning import Learning
+from napari_promise.project.ledger import Ledger, ProjectEvents
 from napari_promise.project.lock import ProjectLock
-from napari_promise.project.masks import (
-    as_labels,
-    compare,
-    count,
-    records_of,
-    write_exactly,
-)
-from napari_promise.project.proposals import record_of, take_up
+from napari_promise.project.masks import as_labels, compare, count, records_of
+from napari_promise.project.proposals import Proposals
 from napari_promise.project.settings import ProjectSettings
-from napari_promise.project.store import ItemStore, slug
+from napari_promise.project.store import ItemStore, ItemStores
 
 __all__ = ["Project", "ProjectEvents", "Saving"]
 
-FOLDER = ".promise"
-EFFORT, HELD_OUT = "effort.jsonl", "held_out.json"
-#: Folders of images kept at hand: the one in work, and the one just left.
-_STORES = 3
-
-
-class ProjectEvents(SignalGroup):
-    """What happens to a project.
-
-    Attributes
-    ----------
-    item_changed : Signal(str)
-        The key of an image whose row changed.
-    items_changed : Signal()
-        Many rows changed.
-    settings_changed : Signal()
-    noted : Signal(str)
-        One line that the person should read: what was damaged, and what was used
-        instead.
-    """
-
-    item_changed = Signal(str)
-    items_changed = Signal()
-    settings_changed = Signal()
-    noted = Signal(str)
+FOLDER, SETTINGS = ".promise", "settings.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +76,12 @@ class Project:
     events : ProjectEvents
     settings : ProjectSettings
         Saved as they change.
+    ledger : Ledger
+        How the images stand: states, order, calibration of confidence.
+    proposals : Proposals
+        What a model proposes for them.
+    learning : Learning
+        What they give to train on, and what they cost.
     notes : tuple of str
         What the person should read after the opening, one line each.
     """
@@ -139,25 +98,16 @@ class Project:
         self.root = root
         self.events = ProjectEvents()
         self._find = find
-        self._project_lock = lock
-        # The one is held while files are written, the other for moments only.
-        self._disk = threading.RLock()
-        self._lock = threading.RLock()
-        self._index = Index(root / "index.jsonl")
-        self._stores: OrderedDict[str, ItemStore] = OrderedDict()
-        self._closed = False
-        self._reconcile()
-        self._found: dict[str, Found] = {}
-        self._keys: tuple[str, ...] = ()
-        self._numbers: dict[str, int] = {}
-        self._items: dict[str, Item] = {}
-        # Objects in masks that were there already, where they were read.
-        self._counted: dict[str, int] = {}
-        self._trust = Trust(root / HELD_OUT, lambda: [*self._index.entries.values()])
-        self._moved = False
-        self._take(listing)
-        self.notes = (*self._index.notes, *listing.notes)
-        self.settings = ProjectSettings.load(root / "settings.json")
+        self._lock = lock
+        self.settings = ProjectSettings.load(root / SETTINGS)
+        self.ledger = Ledger(source, root, self.settings, self.events)
+        self.ledger.take(listing)
+        self._stores = ItemStores(root / "items")
+        self.proposals = Proposals(
+            self.ledger, self._stores, self.save, lambda key: self.read_image(key).shape
+        )
+        self.learning = Learning(root, self.ledger, self.events, self._labels_of)
+        self.notes = (*self.ledger.notes, *listing.notes)
         self.settings.events.connect(self._on_settings)
 
     @classmethod
@@ -236,35 +186,32 @@ class Project:
 
     def close(self) -> None:
         """Let the next window in; nothing can be saved afterwards."""
-        with self._disk:
-            if self._closed:
+        with self.ledger.disk:
+            if self.ledger.is_closed:
                 return
-            self._closed = True
             with contextlib.suppress(RuntimeError, ValueError):
                 self.settings.events.disconnect(self._on_settings)
-            # All work is saved: without its last line the index is only asked more.
-            with contextlib.suppress(OSError):
-                self._index.close()
+            self.ledger.close()
             self._stores.clear()
-            self._project_lock.release()
+            self._lock.release()
 
     # -- what is there ------------------------------------------------------------
 
     @property
     def keys(self) -> tuple[str, ...]:
         """The keys of all images, in the order of the source."""
-        return self._keys
+        return self.ledger.keys
 
     @property
     def items(self) -> tuple[Item, ...]:
         """All images, in the order of the source."""
-        return tuple(self.item(key) for key in self._keys)
+        return tuple(self.ledger.item(key) for key in self.ledger.keys)
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self.ledger.keys)
 
     def __contains__(self, key: object) -> bool:
-        return key in self._numbers
+        return key in self.ledger
 
     def item(self, key: str) -> Item:
         """Return one image.
@@ -274,11 +221,7 @@ class Project:
         ValueError
             If there is no such image.
         """
-        with self._lock:
-            known = self._items.get(key)
-            if known is None:
-                known = self._items[key] = self._make_item(key)
-            return known
+        return self.ledger.item(key)
 
     def index(self, key: str) -> int:
         """Return where an image stands in `items`.
@@ -288,25 +231,12 @@ class Project:
         ValueError
             If there is no such image.
         """
-        self._check(key)
-        return self._numbers[key]
-
-    @property
-    def vanished(self) -> tuple[str, ...]:
-        """Keys of images that are gone but whose work is kept, for their return."""
-        with self._lock:
-            gone = [
-                key
-                for key, entry in [*self._index.entries.items()]
-                if key not in self._numbers and entry.saved
-            ]
-        return tuple(key for key in gone if not (self._base / key).exists())
+        return self.ledger.number(key)
 
     @property
     def reopen_key(self) -> str | None:
         """The image that was open last, where it is still there."""
-        key = self._index.last_opened
-        return key if key in self._numbers else None
+        return self.ledger.last_opened
 
     def refresh(self) -> tuple[int, int]:
         """Look again which images there are.
@@ -316,13 +246,13 @@ class Project:
         (int, int)
             How many came and how many went.
         """
-        before = set(self._keys)
+        before = set(self.keys)
         listing = self._find()
-        self._take(listing)
+        self.ledger.take(listing)
         for note in listing.notes:
             if note not in self.notes:
                 self.events.noted.emit(note)
-        after = set(self._keys)
+        after = set(self.keys)
         if before != after:
             self.events.items_changed.emit()
         return len(after - before), len(before - after)
@@ -337,8 +267,7 @@ class Project:
         ValueError
             If it cannot be read; one line naming the file.
         """
-        self._check(key)
-        return images.read(self._found[key].path)
+        return images.read(self.ledger.found(key).path)
 
     def thumbnail(self, key: str, size: int = 48) -> NDArray[np.uint8]:
         """Return an image drawn small, from the disk where it was drawn before.
@@ -358,8 +287,7 @@ class Project:
         ValueError, OSError
             If the image cannot be read.
         """
-        self._check(key)
-        path = self._found[key].path
+        path = self.ledger.found(key).path
         status = path.stat()
         mark = f"{key}\0{status.st_size}\0{status.st_mtime_ns}\0{size}"
         name = hashlib.blake2b(mark.encode(), digest_size=10).hexdigest()
@@ -382,8 +310,8 @@ class Project:
 
         A mask that was there already counts as work that was confirmed.
         """
-        self._check(key)
-        with self._disk:
+        self.ledger.check(key)
+        with self.ledger.disk:
             snapshot, labels = self._read(key)
         if labels is None and not snapshot.records:
             return None
@@ -419,8 +347,8 @@ class Project:
             If there is no such image, or the work belongs to one of another shape:
             it would be lost if it was saved over.
         """
-        self._check(key)
-        with self._disk:
+        self.ledger.check(key)
+        with self.ledger.disk:
             snapshot, labels = self._read(key)
             if shape is not None and labels is not None and labels.shape != shape:
                 raise ValueError(
@@ -428,10 +356,7 @@ class Project:
                     f"{shape} now: put the earlier image back, or give the new one "
                     "another name."
                 )
-            # Looking must be possible where nothing can be written.
-            if not self._closed:
-                with contextlib.suppress(OSError):
-                    self._index.opened(key)
+            self.ledger.opened(key)
         document.restore(snapshot)
         if labels is not None and labels.size:
             document.reserve(int(labels.max()))
@@ -457,9 +382,9 @@ class Project:
         -------
         Saving
         """
-        self._check(key)
+        self.ledger.check_writable(key)
         if state is not None:
-            _check_state(state)
+            check_state(state)
         copied = None if labels is None else np.array(labels)
         return Saving(key, document.snapshot(), copied, state, clicks)
 
@@ -472,10 +397,10 @@ class Project:
             If it cannot be written: what was saved before is as it was.
         """
         key = saving.key
-        with self._disk:
-            self._refuse_closed()
-            store = self._store(key)
-            before = self._entry(key)
+        with self.ledger.disk:
+            self.ledger.check_writable(key)
+            store = self._stores.of(key)
+            before = self.ledger.entry(key)
             labels = saving.labels
             if labels is None and before.saved:
                 kept = store.read()
@@ -483,11 +408,9 @@ class Project:
             entry = self._next_entry(before, saving, labels, store)
             about = {"key": key, **entry.to_json()}
             if not before.saved:
-                self._index.announce(key, before)
+                self.ledger.announce(key)
             store.write(about, labels, saving.document)
-            self._put(key, entry)
-            if entry.state == "done":
-                self._log_done(key, before, entry)
+            self.ledger.put({key: entry})
 
     def save(
         self,
@@ -507,7 +430,8 @@ class Project:
         labels : (..., H, W) integer or None
             None: what was saved before stays.
         state : State, optional
-            Left out, an image that is done stays so, and any other is in work.
+            Left out, an image that is done stays so, and any other is in
+            progress.
         clicks : int, optional
             Corrective clicks spent on the image so far, all in all; left out, the
             count stays.
@@ -518,427 +442,30 @@ class Project:
             If it cannot be written: what was saved before is as it was.
         """
         self.write(self.snapshot(key, document, labels, state=state, clicks=clicks))
-        self.tell(key)
-
-    def set_state(self, key: str, state: State) -> None:
-        """Give an image a state without opening it; see `set_states`."""
-        self.set_states([key], state)
-
-    def set_states(self, keys: Iterable[str], state: State) -> None:
-        """Give images a state without opening them.
-
-        Parameters
-        ----------
-        keys : iterable of str
-        state : State
-            "new" or "proposed" take back "done" or "skipped": an image becomes what
-            it is without, in work where somebody worked on it.
-
-        Raises
-        ------
-        ValueError
-            If a proposal would be confirmed unseen (see `accept_proposal`), or an
-            image is unknown: none is changed then.
-        OSError
-            If it cannot be written.
-        """
-        keys = tuple(dict.fromkeys(keys))
-        _check_state(state)
-        with self._disk:
-            self._refuse_closed()
-            changes = {}
-            for key in keys:
-                self._check(key)
-                before = self._entry(key)
-                wanted = state
-                if state == "done" and before.state == "proposed":
-                    raise ValueError(
-                        f"{key} has a proposal that nobody confirmed: accept it, or "
-                        "open the image."
-                    )
-                if state in ("new", "proposed"):
-                    wanted = "new" if before.proposed is None else "proposed"
-                    if before.saved:
-                        wanted = "in work"
-                if wanted != before.state:
-                    changes[key] = before.replace(
-                        state=wanted,
-                        by=self.settings.user,
-                        when=utc_now(),
-                        untouched=None,
-                    )
-            earlier = {key: self._entry(key) for key in changes}
-            self._put_all(changes)
-            for key, entry in changes.items():
-                if entry.state == "done":
-                    self._log_done(key, earlier[key], entry)
-        if len(changes) == 1:
-            self.tell(*changes)
-        elif changes:
-            self.events.items_changed.emit()
-
-    # -- proposals ----------------------------------------------------------------
-
-    def save_proposal(
-        self,
-        key: str,
-        objects: Sequence[ProposedObject],
-        confidence: float | None,
-        details: Mapping[str, Any],
-    ) -> None:
-        """Keep what a model proposes, apart from all that a person did.
-
-        Parameters
-        ----------
-        key : str
-        objects : sequence of ProposedObject
-            None at all is a proposal too: nothing is there.
-        confidence : float or None
-            In [0, 1], before calibration; None: from the details, see
-            `confidence.raw_confidence`.
-        details : mapping
-            What the confidence was made of, plain data.
-
-        Raises
-        ------
-        ValueError
-            If the image is in work, done or skipped: a person is ahead.
-        OSError
-            If it cannot be written.
-        """
-        self._check(key)
-        with self._disk:
-            self._refuse_closed()
-            before = self._entry(key)
-            if before.state not in ("new", "proposed"):
-                raise ValueError(
-                    f"{key} is {before.state}: propose for images that nobody worked "
-                    "on."
-                )
-            records = tuple(
-                record_of(number, proposed)
-                for number, proposed in enumerate(objects, start=1)
-            )
-            raw = raw_confidence(details) if confidence is None else confidence
-            raw = None if raw is None else float(np.clip(raw, 0, 1))
-            about = {"key": key, "confidence": raw, "details": dict(details)}
-            self._store(key).write_proposal(
-                {**about, "when": utc_now()}, Snapshot(records, highest_id=len(records))
-            )
-            self._put(
-                key,
-                before.replace(
-                    state="proposed",
-                    objects=len(records),
-                    proposed=len(records),
-                    raw=raw,
-                    when=utc_now(),
-                ),
-            )
-        self.events.item_changed.emit(key)
-
-    def proposal(self, key: str) -> tuple[ObjectRecord, ...] | None:
-        """Return what is proposed for an image, None without a proposal.
-
-        Raises
-        ------
-        ValueError
-            If it is damaged.
-        """
-        self._check(key)
-        with self._disk:
-            found = self._store(key).read_proposal()
-        return None if found is None else found[1].records
-
-    def proposal_details(self, key: str) -> dict[str, Any] | None:
-        """Return the details that a proposal was saved with, None without one.
-
-        Raises
-        ------
-        ValueError
-            If it is damaged.
-        """
-        self._check(key)
-        with self._disk:
-            found = self._store(key).read_proposal()
-        return None if found is None else dict(found[0].get("details") or {})
-
-    def take_up_proposal(self, key: str, document: Document) -> tuple[int, ...]:
-        """Put what is proposed into a document as objects that are not committed.
-
-        One step of its history.
-
-        Returns
-        -------
-        tuple of int
-            The objects' ids; empty without a proposal.
-
-        Raises
-        ------
-        ValueError
-            If the proposal is damaged.
-        """
-        return take_up(self.proposal(key) or (), document)
-
-    def accept_proposal(self, key: str) -> None:
-        """Confirm a proposal as it is, without opening the image.
-
-        Raises
-        ------
-        ValueError
-            If there is no proposal that waits for a person, or the image or the
-            proposal cannot be read.
-        OSError
-            If it cannot be saved.
-        """
-        self._check(key)
-        with self._disk:
-            if self._entry(key).state != "proposed":
-                raise ValueError(
-                    f"{key} is {self._entry(key).state}: only what is proposed can be "
-                    "accepted."
-                )
-            labels = np.zeros(self.read_image(key).shape, np.uint16)
-            document = Document()
-            document.events.labels_patched.connect(lambda patch: patch.apply(labels))
-            for object_id in self.take_up_proposal(key, document):
-                record = document.get(object_id)
-                if record.region is not None:
-                    document.commit(object_id, labels[record.plane])
-            self.save(key, document, labels, state="done")
-
-    # -- looking where it is weakest ----------------------------------------------
-
-    @property
-    def calibration(self) -> Calibration | None:
-        """What a raw confidence was worth so far; None where too little is known.
-
-        Learnt from held-out images (`set_held_out`) and from images that were done
-        after a proposal.
-        """
-        with self._lock:
-            return self._trust.calibration
-
-    def set_held_out(self, pairs: Sequence[tuple[float, float]]) -> None:
-        """Tell what proposals are worth on images that were held out of a training.
-
-        Parameters
-        ----------
-        pairs : sequence of (float, float)
-            Raw confidence and Dice; they replace those of an earlier training.
-
-        Raises
-        ------
-        OSError
-            If they cannot be kept.
-        """
-        with self._disk:
-            self._refuse_closed()
-            given = self._trust.save(pairs)
-            with self._lock:
-                self._trust.use(given)
-                self._items.clear()
-        self.events.items_changed.emit()
-
-    def by_confidence(self) -> list[str]:
-        """Return the images that are not done or skipped, the weakest first.
-
-        Proposals whose confidence is not known come before all others, because
-        nothing speaks for them; images without a proposal come last, in the order of
-        the source.
-        """
-        waiting = [
-            (key, self._entry(key))
-            for key in self._keys
-            if self._entry(key).state not in ("done", "skipped")
-        ]
-
-        # Calibrated or not, the order is the same, but for what calibration levels.
-        def weakness(one: tuple[str, Entry]) -> tuple[bool, float]:
-            entry = one[1]
-            return entry.proposed is None, -1.0 if entry.raw is None else entry.raw
-
-        return [key for key, _ in sorted(waiting, key=weakness)]
-
-    def next_uncertain(self, after: str | None = None) -> str | None:
-        """Return the image to look at next.
-
-        Parameters
-        ----------
-        after : str, optional
-            The image that was looked at: where it still waits, the next stronger one
-            follows, and the weakest after the strongest.
-
-        Returns
-        -------
-        str or None
-            The weakest; None where no other image waits.
-        """
-        order = self.by_confidence()
-        if after in order:
-            at = order.index(after)
-            order = order[at + 1 :] + order[:at]
-        return order[0] if order else None
-
-    # -- learning and effort ------------------------------------------------------
-
-    def training_pairs(self) -> tuple[Pair, ...]:
-        """Return what is done, as files to train on. Slow the first time.
-
-        Masks that were there already are named as they are; others are written into
-        the project's folder, each anew after it changed. An image that is done
-        without any object has an empty mask. Images that are gone or cannot be read
-        are left out.
-
-        Raises
-        ------
-        OSError
-            If a mask cannot be written.
-        """
-        pairs = []
-        for key in self._keys:
-            found, entry = self._found[key], self._entry(key)
-            if entry.state != "done":
-                continue
-            mask = found.mask
-            if entry.saved or mask is None:
-                try:
-                    mask = self._mask_file(key, entry)
-                except (ValueError, FileNotFoundError) as error:
-                    self.events.noted.emit(str(error))
-                    continue
-            pairs.append(Pair(found.path, mask, found.group))
-        return tuple(pairs)
-
-    def effort(self) -> Effort:
-        """Return how the work went so far."""
-        return effort.read(self.root / EFFORT)
-
-    def log_trained(self, adapter: str) -> None:
-        """Note in the effort's course that an adapter was trained."""
-        with self._disk:
-            effort.append(self.root / EFFORT, {"trained": adapter, "when": utc_now()})
+        self.ledger.tell(key)
 
     # -- inside -------------------------------------------------------------------
 
-    def _mask_file(self, key: str, entry: Entry) -> Path:
-        """Return the labels as a file that `data.pairs.read_mask` reads exactly."""
-        folder = self.root / "masks"
-        name = slug(key)
-        stem = f"{name}-{entry.revision}"
-        for path in (folder / f"{stem}.png", folder / f"{stem}.npy"):
-            if path.exists():
-                return path
-        with self._disk:
-            _, labels = self._read(key)
-            if labels is None:
-                labels = np.zeros(self.read_image(key).shape, np.uint16)
-            folder.mkdir(exist_ok=True)
-            earlier = list(folder.glob(f"{glob.escape(name)}-*"))
-            path = write_exactly(labels, folder / stem)
-            for one in earlier:
-                one.unlink(missing_ok=True)
-        return path
-
-    @property
-    def _base(self) -> Path:
-        return self.source.parent if self.source.is_file() else self.source
-
-    def _take(self, listing: Listing) -> None:
-        with self._lock:
-            self._found = {found.key: found for found in listing.images}
-            self._keys = tuple(self._found)
-            self._numbers = {key: n for n, key in enumerate(self._keys)}
-            self._items.clear()
-
-    def _check(self, key: str) -> None:
-        if key not in self._numbers:
-            raise ValueError(
-                f"{key} is no image of {self.source}; refresh the folder if it is new."
-            )
-
-    def _refuse_closed(self) -> None:
-        if self._closed:
-            raise ValueError(f"{self.source} was closed: open it again to save.")
-
-    def _entry(self, key: str) -> Entry:
-        entry = self._index.entries.get(key)
-        if entry is not None:
-            return entry
-        if self._found[key].mask is not None:
-            return Entry(state="done", objects=self._counted.get(key))
-        return Entry()
-
-    def _make_item(self, key: str) -> Item:
-        self._check(key)
-        found, entry = self._found[key], self._entry(key)
-        confidence, calibration = entry.raw, self.calibration
-        if confidence is not None and calibration is not None:
-            confidence = calibration(confidence)
-        return Item(
-            key,
-            found.path,
-            found.group,
-            entry.state,
-            entry.objects,
-            confidence,
-            entry.by,
-            entry.when,
-            entry.clicks,
-            entry.untouched,
-        )
-
-    def _put(self, key: str, entry: Entry) -> None:
-        self._put_all({key: entry})
-
-    def _put_all(self, entries: Mapping[str, Entry]) -> None:
-        before = {key: self._index.entries.get(key) for key in entries}
-        try:
-            if entries:
-                self._index.put_all(entries)
-        finally:
-            with self._lock:
-                for key, entry in entries.items():
-                    if self._trust.learn(before[key], entry):
-                        self._items.clear()
-                        self._moved = True
-                    self._items.pop(key, None)
-
-    def tell(self, key: str) -> None:
-        """Emit that a row changed, or all where the calibration did; after `write`."""
-        moved, self._moved = self._moved, False
-        if moved:
-            self.events.items_changed.emit()
-        else:
-            self.events.item_changed.emit(key)
-
-    def _store(self, key: str) -> ItemStore:
-        store = self._stores.get(key)
-        if store is None:
-            store = self._stores[key] = ItemStore(self.root / "items" / slug(key))
-            while len(self._stores) > _STORES:
-                self._stores.popitem(last=False)
-        self._stores.move_to_end(key)
-        return store
-
     def _read(self, key: str) -> tuple[Snapshot, NDArray[Any] | None]:
-        store = self._store(key)
-        work = store.read() if self._entry(key).saved else None
-        if work is not None:
-            for note in work.notes:
+        store = self._stores.of(key)
+        saved = store.read() if self.ledger.entry(key).saved else None
+        if saved is not None:
+            for note in saved.notes:
                 self.events.noted.emit(note)
-            if work.entry:
+            if saved.entry:
                 try:
-                    return store.decode(work), work.labels
+                    return store.decode(saved), saved.labels
+                except NewerFileError:  # nothing of it may be saved over
+                    raise
                 except ValueError as error:
                     self.events.noted.emit(
                         f"The history of {key} is lost ({str(error).rstrip('.')}); "
                         "its labels and points are there."
                     )
-                    records = codec.salvage(work.data or {}, work.labels)
+                    records = codec.salvage(saved.data or {}, saved.labels)
                     highest = max((r.id for r in records), default=0)
-                    return Snapshot(records, highest_id=highest), work.labels
-        mask = self._found[key].mask
+                    return Snapshot(records, highest_id=highest), saved.labels
+        mask = self.ledger.found(key).mask
         if mask is None:
             return Snapshot(), None
         try:
@@ -953,10 +480,14 @@ class Project:
             self.events.noted.emit(str(error))
             return Snapshot(), None
         records = records_of(labels, self.settings.class_name)
-        with self._lock:
-            self._counted[key] = count(labels)
-            self._items.pop(key, None)
+        self.ledger.count(key, count(labels))
         return Snapshot(records, highest_id=int(labels.max(initial=0))), labels
+
+    def _labels_of(self, key: str) -> NDArray[Any]:
+        _, labels = self._read(key)
+        if labels is None:
+            labels = np.zeros(self.read_image(key).shape, np.uint16)
+        return labels
 
     def _next_entry(
         self,
@@ -965,7 +496,7 @@ class Project:
         labels: NDArray[Any] | None,
         store: ItemStore,
     ) -> Entry:
-        state = saving.state or ("done" if before.state == "done" else "in work")
+        state = saving.state or ("done" if before.state == "done" else "in progress")
         untouched = dice = None
         if state == "done" and before.proposed is not None:
             with contextlib.suppress(ValueError):
@@ -983,53 +514,10 @@ class Project:
             saved=True,
         )
 
-    def _log_done(self, key: str, before: Entry, entry: Entry) -> None:
-        if (before.state, before.clicks) == (entry.state, entry.clicks):
-            return
-        # The work itself is saved: a log that cannot be written must not undo that.
-        with contextlib.suppress(OSError):
-            effort.append(
-                self.root / EFFORT,
-                {
-                    "done": key,
-                    "clicks": entry.clicks,
-                    "untouched": entry.untouched,
-                    "when": entry.when,
-                },
-            )
-
-    def _reconcile(self) -> None:
-        """Ask the images' own folders what the index may have missed."""
-        if self._index.damaged:
-            stores = [ItemStore(path) for path in (self.root / "items").iterdir()]
-        else:
-            stores = [
-                ItemStore(self.root / "items" / slug(key)) for key in self._index.unsure
-            ]
-        later: dict[str, Entry] = {}
-        for store in stores:
-            about = store.read_entry()
-            if about is None or not isinstance(about.get("key"), str):
-                continue
-            key = about["key"]
-            try:
-                entry = Entry.from_json(about)
-            except ValueError:
-                continue
-            known = self._index.entries.get(key)
-            if known is None or entry.revision > known.revision:
-                later[key] = entry
-        self._index.amend(later)
-
     def _on_settings(self, *_: Any) -> None:
         try:
-            with self._disk:
-                self.settings.save(self.root / "settings.json")
+            with self.ledger.disk:
+                self.settings.save(self.root / SETTINGS)
         except OSError as error:  # they count, until the project is closed
             self.events.noted.emit(str(error))
         self.events.settings_changed.emit()
-
-
-def _check_state(state: str) -> None:
-    if state not in STATES:
-        raise ValueError(f"the state is {state!r}; it must be one of {STATES}.")

@@ -10,9 +10,17 @@ from typing import Any, ClassVar, Literal, get_args
 
 from psygnal import SignalGroupDescriptor
 
-from napari_promise.files import save_json
+from napari_promise.files import (
+    NewerFileError,
+    check_version,
+    save_json,
+    written_by,
+)
 
 __all__ = ["Order", "ProjectSettings"]
+
+#: Version 0.1 wrote no number into its files, which are of version 1 too.
+_VERSION = 1
 
 #: The folder's order, or the weakest first.
 Order = Literal["folder", "confidence"]
@@ -52,19 +60,29 @@ class ProjectSettings:
 
     def save(self, path: Path) -> None:
         """Write the settings, whole or not at all."""
-        save_json(path, asdict(self), overwrite=True)
+        stamp = {"version": _VERSION, "written_by": written_by()}
+        save_json(path, {**stamp, **asdict(self)}, overwrite=True)
 
     @classmethod
     def load(cls, path: Path) -> ProjectSettings:
-        """Read settings; what is missing or makes no sense is as in a new project."""
+        """Read settings; what is missing or makes no sense is as in a new project.
+
+        Raises
+        ------
+        NewerFileError
+            If a later version of the program wrote them.
+        """
         found: dict[str, Any] = {}
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
+            check_version({"version": _VERSION, **data}, _VERSION, path)
             for field in fields(cls):
                 value = data.get(field.name)
                 if type(value) is type(field.default):
                     found[field.name] = value
-        except (OSError, ValueError, AttributeError):
+        except NewerFileError:
+            raise
+        except (OSError, ValueError, AttributeError, TypeError):
             pass
         if found.get("order") not in get_args(Order):
             found.pop("order", None)

@@ -9,13 +9,10 @@ Saving appends the arrays that are new to the pack and then puts ``work.zip`` in
 whole, which says where in the pack its arrays lie: whatever moment the program dies
 at, the one or the other generation can be read with all that it needs. A pack that
 is mostly out of use is left behind for a new one.
-
-Knows folders and arrays; not what the states mean.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import itertools
@@ -27,6 +24,7 @@ import time
 import uuid
 import zipfile
 import zlib
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,13 +34,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_promise.document import Snapshot
-from napari_promise.files import one_line, whole_file
+from napari_promise.files import (
+    NewerFileError,
+    check_version,
+    one_line,
+    whole_file,
+    written_by,
+)
 from napari_promise.project import codec
 from napari_promise.project.codec import Ref
 
-__all__ = ["ItemStore", "Work", "slug"]
+__all__ = ["ItemStore", "ItemStores", "Saved", "slug"]
 
 WORK, PREVIOUS, PROPOSAL = "work.zip", "work.previous.zip", "proposal.zip"
+#: Of the zip files; version 0.1 wrote no number into its own, which are of version 1.
+_VERSION = 2
+#: Folders of images kept at hand: the one that is open, and the one just left.
+_STORES = 3
 _PACK_HEAD = b"napari-promise pack 1\n"
 #: A pack with more bytes out of use than in use is left behind when above this size.
 _PACK_SLACK = 1_000_000
@@ -56,7 +64,7 @@ def slug(key: str) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class Work:
+class Saved:
     """What `ItemStore.read` found.
 
     Attributes
@@ -92,15 +100,20 @@ class ItemStore:
 
     # -- the work -----------------------------------------------------------------
 
-    def read(self) -> Work | None:
+    def read(self) -> Saved | None:
         """Read the latest generation that is whole.
 
         A damaged file is set aside: it stays beside, under another name.
 
         Returns
         -------
-        Work or None
+        Saved or None
             None where nothing was saved, or nothing of it can be read.
+
+        Raises
+        ------
+        NewerFileError
+            If a later version of the program wrote it.
         """
         notes: list[str] = []
         for name in (WORK, PREVIOUS):
@@ -109,6 +122,8 @@ class ItemStore:
                 found = _read_work(path)
             except FileNotFoundError:
                 continue
+            except NewerFileError:
+                raise
             except _DAMAGES as error:
                 notes.append(
                     f"{path} is damaged ({_reason(error)}) and was set aside as "
@@ -117,35 +132,46 @@ class ItemStore:
                 continue
             if name == PREVIOUS and notes:
                 notes[-1] += " The version saved before it is used."
-            return Work(*found, notes=tuple(notes))
-        return Work({}, None, None, notes=tuple(notes)) if notes else None
+            return Saved(*found, notes=tuple(notes))
+        return Saved({}, None, None, notes=tuple(notes)) if notes else None
 
     def read_entry(self) -> dict[str, Any] | None:
-        """Return what the table shows, without labels and history; None if unknown."""
+        """Return what the table shows, without labels and history; None if unknown.
+
+        Raises
+        ------
+        NewerFileError
+            If a later version of the program wrote it.
+        """
         for name in (WORK, PREVIOUS):
-            with contextlib.suppress(*_DAMAGES):
-                with zipfile.ZipFile(self.folder / name) as file:
-                    entry = json.loads(file.read("item.json"))
-                if isinstance(entry, dict):
-                    return entry
+            path = self.folder / name
+            try:
+                with zipfile.ZipFile(path) as file:
+                    return _read_about(file, path)
+            except NewerFileError:
+                raise
+            except _DAMAGES:
+                continue
         return None
 
-    def decode(self, work: Work) -> Snapshot:
+    def decode(self, saved: Saved) -> Snapshot:
         """Return the document with its history.
 
         Raises
         ------
         ValueError
             If an array is lost or damaged; see `codec.salvage`.
+        NewerFileError
+            If a later version of the program wrote it.
         """
-        if work.data is None:
+        if saved.data is None:
             return Snapshot()
-        pack = _Pack(self.folder / work.pack)
+        pack = _Pack(self.folder / saved.pack)
         try:
-            snapshot, owners = codec.decode(work.data, pack.get)
+            snapshot, owners = codec.decode(saved.data, pack.get)
         except OSError as error:
             raise ValueError(
-                f"{self.folder / work.pack} cannot be read ({_reason(error)})."
+                f"{self.folder / saved.pack} cannot be read ({_reason(error)})."
             ) from error
         pack.remember(owners)
         if not pack.is_mostly_unused:
@@ -220,10 +246,6 @@ class ItemStore:
             if pack.name not in named:
                 pack.unlink(missing_ok=True)
 
-    def close(self) -> None:
-        """Forget what is held in memory."""
-        self._pack = None
-
     # -- the proposal -------------------------------------------------------------
 
     def write_proposal(self, entry: Mapping[str, Any], snapshot: Snapshot) -> None:
@@ -240,7 +262,7 @@ class ItemStore:
             whole_file(self.folder / PROPOSAL, overwrite=True) as part,
             zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file,
         ):
-            file.writestr("item.json", _json(entry))
+            file.writestr("item.json", _json(_stamped(entry)))
             file.writestr("history.json", _json(data))
             for number, blob in enumerate(blobs):
                 file.writestr(f"blobs/{number}", blob, zipfile.ZIP_STORED)
@@ -258,23 +280,55 @@ class ItemStore:
         ------
         ValueError
             If it is damaged; it is set aside then.
+        NewerFileError
+            If a later version of the program wrote it.
         """
         path = self.folder / PROPOSAL
         try:
             with zipfile.ZipFile(path) as file:
-                entry = json.loads(file.read("item.json"))
+                entry = _read_about(file, path)
                 data = json.loads(file.read("history.json"))
                 snapshot, _ = codec.decode(
                     data, lambda ref: file.read(f"blobs/{ref[0]}")
                 )
         except FileNotFoundError:
             return None
+        except NewerFileError:
+            raise
         except _DAMAGES as error:
             raise ValueError(
                 f"{path} is damaged ({_reason(error)}) and was set aside as "
                 f"{set_aside(path).name}: propose again."
             ) from error
         return entry, snapshot
+
+
+class ItemStores:
+    """The folders of a project's images; the latest few are kept at hand.
+
+    Parameters
+    ----------
+    folder : Path
+        They lie in it, each under its `slug`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._latest: OrderedDict[str, ItemStore] = OrderedDict()
+
+    def of(self, key: str) -> ItemStore:
+        """Return the folder of one image."""
+        store = self._latest.get(key)
+        if store is None:
+            store = self._latest[key] = ItemStore(self._folder / slug(key))
+            while len(self._latest) > _STORES:
+                self._latest.popitem(last=False)
+        self._latest.move_to_end(key)
+        return store
+
+    def clear(self) -> None:
+        """Forget what is held in memory."""
+        self._latest.clear()
 
 
 #: What reading a damaged file of ours may raise, from any of the layers below.
@@ -320,6 +374,17 @@ def _json(data: Any) -> str:
     return json.dumps(data, ensure_ascii=False, allow_nan=False)
 
 
+def _stamped(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {"version": _VERSION, "written_by": written_by(), **entry}
+
+
+def _read_about(file: zipfile.ZipFile, path: Path) -> dict[str, Any]:
+    """Return what a file says of its image; NewerFileError where it is too new."""
+    about = dict(json.loads(file.read("item.json")))
+    check_version({"version": 1, **about}, _VERSION, path)
+    return about
+
+
 def _write_work(
     path: Path,
     entry: Mapping[str, Any],
@@ -329,7 +394,7 @@ def _write_work(
 ) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
         file.comment = pack.encode()
-        file.writestr("item.json", _json(entry))
+        file.writestr("item.json", _json(_stamped(entry)))
         if data is not None:
             file.writestr("history.json", _json(data))
         if labels is None:
@@ -351,7 +416,7 @@ def _read_work(
 ) -> tuple[dict[str, Any], NDArray[Any] | None, dict[str, Any] | None, str]:
     with zipfile.ZipFile(path) as file:
         names = set(file.namelist())
-        entry = dict(json.loads(file.read("item.json")))
+        entry = _read_about(file, path)
         data = None
         if "history.json" in names:
             data = dict(json.loads(file.read("history.json")))

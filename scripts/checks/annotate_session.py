@@ -171,7 +171,7 @@ class Person:
                 f"IoU {self.course.first_iou[-1]:.2f} → {self.course.iou[-1]:.2f}",
                 flush=True,
             )
-        effort = project.effort()
+        effort = project.learning.effort()
         assert list(effort.clicks) == self.course.clicks, "the log says otherwise"
         self.course.untouched_share = effort.untouched_share
         self.course.seconds = time.monotonic() - began

@@ -120,7 +120,7 @@ def test_everything_new_is_proposed_for_and_progress_is_told(project: Project) -
 
 def test_a_proposal_says_how_far_it_can_be_trusted(project: Project) -> None:
     run(proposing(project, []), Bench())
-    known = project.proposal_details("p0.png")
+    known = project.proposals.details("p0.png")
     assert known is not None
     assert known["adapter"] == "squares"
     assert known["score"] == [1.0]  # never above it
@@ -133,7 +133,7 @@ def test_a_proposal_says_how_far_it_can_be_trusted(project: Project) -> None:
 def test_what_a_person_did_is_never_proposed_over(project: Project) -> None:
     document = Document()
     project.save("p1.png", document, np.ones(SHAPE, np.uint16), state="done")
-    project.set_state("p3.png", "skipped")
+    project.ledger.set_states(["p3.png"], "skipped")
     told: list[ProposeProgress] = []
     run(proposing(project, told), Bench())
     assert states(project) == ["proposed", "done", "proposed", "skipped"]
@@ -201,7 +201,7 @@ def test_a_full_disk_ends_it(project: Project, monkeypatch: pytest.MonkeyPatch) 
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(project, "save_proposal", full)
+    monkeypatch.setattr(project.proposals, "save", full)
     with pytest.raises(OSError, match="No space"):
         run(proposing(project, []), Bench())
 
@@ -209,7 +209,7 @@ def test_a_full_disk_ends_it(project: Project, monkeypatch: pytest.MonkeyPatch) 
 def test_another_adapter_is_compared_with_the_one_before(project: Project) -> None:
     run(proposing(project, []), Bench())
     run(proposing(project, [], adapter="others"), Bench())
-    known = project.proposal_details("p0.png")
+    known = project.proposals.details("p0.png")
     assert known is not None
     assert known["adapters"] == [1.0]
 
@@ -224,7 +224,7 @@ def test_every_plane_of_a_stack_is_proposed_for(tmp_path: Path) -> None:
     tifffile.imwrite(folder / "s.tif", stack, photometric="minisblack")
     with Project.open(folder) as project:
         run(proposing(project, []), Bench())
-        records = project.proposal("s.tif")
+        records = project.proposals.records("s.tif")
     assert records is not None
     assert [record.plane for record in records] == [(0,), (2,)]
 

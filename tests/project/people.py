@@ -41,6 +41,15 @@ def write_mask(path: Path, labels: np.ndarray | None = None) -> Path:
     return path
 
 
+def states(project: Project) -> dict[str, str]:
+    return {item.key: item.state for item in project.items}
+
+
+def items_folder(project: Project) -> Path:
+    (found,) = (project.root / "items").iterdir()
+    return found
+
+
 class Person:
     """Opens an image of a project, clicks, commits, undoes and saves.
 

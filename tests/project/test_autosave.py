@@ -18,7 +18,7 @@ from tests.project.people import Person
 def saver(project, loop):
     made = Autosaver(project, loop.schedule, clock=loop.clock)
     yield made
-    made.abandon()
+    made.close()
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_an_edit_is_saved_soon_after_the_last(project, saver, loop, at_work):
     assert on_disk(project) == 1
     assert not saver.is_dirty
     item = project.item("a.png")
-    assert (item.state, item.clicks) == ("in work", 1)
+    assert (item.state, item.clicks) == ("in progress", 1)
 
 
 def test_edits_that_do_not_pause_are_saved_within_a_second(
@@ -218,13 +218,6 @@ def test_on_a_full_disk_an_image_is_not_left_unsaved(
         assert saver.is_dirty
     saver.leave()
     assert on_disk(project) == 1
-
-
-def test_who_was_told_can_leave_without_saving(project, saver, at_work):
-    at_work.click(10, 20)
-    saver.abandon()
-    assert saver.key is None
-    assert project.load("a.png") is None
 
 
 def test_project_and_saver_tell_in_the_thread_that_edits(project, saver, loop, at_work):

@@ -17,13 +17,6 @@ def test_a_mask_with_a_steep_edge_is_stable_and_one_with_a_flat_edge_is_not():
     assert confidence.stability(2 * ramp) < 0.5
 
 
-def test_masks_that_agree_have_an_agreement_of_one():
-    masks = np.where(np.eye(4) > 0, 1.0, -1.0)
-    assert confidence.agreement([masks, masks, masks]) == 1
-    assert confidence.agreement([masks]) == 1
-    assert confidence.agreement([masks, -masks]) == 0
-
-
 def test_points_count_by_the_side_of_the_mask_they_lie_on():
     prompts = Prompts(points=[(5, 5), (30, 30), (30, 5), (6, 6)], labels=[1, 1, 0, 0])
     assert confidence.points_right(prompts, rectangle(2, 2, 10, 10)) == 0.5

@@ -68,11 +68,11 @@ def test_everything_is_written_and_named(project, out):
 
 def test_only_what_a_person_confirmed_is_written(project, out, proposal):
     finish(project, "a.png", (10, 20))
-    project.save_proposal("b.png", [proposal(5, 5, 15, 15)], 0.5, {})
+    project.proposals.save("b.png", [proposal(5, 5, 15, 15)], 0.5, {})
     Person(project, "c.png").save()
     export_project(project, out, ["masks"])
     assert names(out / "masks") == ["a.png"]
-    export_project(project, out / "more", ["masks"], states=("done", "in work"))
+    export_project(project, out / "more", ["masks"], states=("done", "in progress"))
     assert names(out / "more" / "masks") == ["a.png", "c.png"]
     with pytest.raises(ValueError, match="proposed"):
         export_project(project, out, ["masks"], states=("proposed",))
@@ -83,7 +83,7 @@ def test_coco_gives_every_mask_of_every_image_back(project, out):
         "a.png": finish(project, "a.png", (10, 20), (30, 40)),
         "b.png": finish(project, "b.png", (15, 15)),
     }
-    project.set_state("c.png", "done")
+    project.ledger.set_states(["c.png"], "done")
     export_project(project, out, ["coco"], metadata={"model": "tiny"})
     coco = coco_of(out / "annotations.json")
     assert [i["file_name"] for i in coco.loadImgs(coco.getImgIds())] == [
@@ -148,7 +148,7 @@ def test_equal_names_do_not_write_over_each_other(tmp_path, out):
         write_image(source / name)
     with Project.open(source) as project:
         for key in project.keys:
-            project.set_state(key, "done")
+            project.ledger.set_states([key], "done")
         export_project(project, out, ["masks"])
     assert names(out / "masks") == [
         "x/scan.png",
@@ -223,7 +223,7 @@ def test_progress_is_told_and_cancelling_stops_between_images(project, out):
 
 def test_an_image_that_cannot_be_read_is_left_out_by_name(folder, project, out):
     finish(project, "a.png", (10, 20))
-    project.set_state("b.png", "done")
+    project.ledger.set_states(["b.png"], "done")
     (folder / "b.png").write_bytes(b"no image any more")
     notes: list[str] = []
     project.events.noted.connect(notes.append)

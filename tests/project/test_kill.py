@@ -24,7 +24,7 @@ _HOLD = """
 import sys, time
 from napari_promise.project import Project
 project = Project.open(sys.argv[1])
-project.set_state(project.keys[0], "skipped")
+project.ledger.set_states([project.keys[0]], "skipped")
 print("open", flush=True)
 time.sleep(60)
 """

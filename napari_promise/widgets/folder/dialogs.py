@@ -91,7 +91,7 @@ class FolderExportDialog(QDialog):
             box.setToolTip(note)
             self.formats[name] = box
             layout.addWidget(box)
-        self.in_work = QCheckBox(f"also the {in_work} in work")
+        self.in_work = QCheckBox(f"also the {in_work} in progress")
         self.in_work.setToolTip(
             "What was committed on images that nobody called done yet. Proposals that "
             "nobody confirmed are never written."
@@ -144,7 +144,7 @@ class FolderExportDialog(QDialog):
             overwrite = True
         states: tuple[State, ...] = ("done",)
         if self.in_work.isChecked():
-            states = ("done", "in work")
+            states = ("done", "in progress")
         self.request = FolderExport(folder, formats, states, overwrite)
         super().accept()
 

@@ -333,7 +333,7 @@ class FolderWidget(QWidget):
         promise.training.folder = None
         if project is not None:
             name = Path(project.source).stem
-            promise.training.folder = LaterSource(name, project.training_pairs)
+            promise.training.folder = LaterSource(name, project.learning.training_pairs)
 
     def refresh(self) -> None:
         """Look again which images there are, in the background."""
@@ -389,9 +389,9 @@ class FolderWidget(QWidget):
             return
         # Pressed again, the next stronger one; else the weakest of all.
         walked = work.wanted == self._weakest_shown
-        key = project.next_uncertain(work.wanted if walked else None)
+        key = project.ledger.next_uncertain(work.wanted if walked else None)
         if key == work.wanted:
-            key = project.next_uncertain(key)
+            key = project.ledger.next_uncertain(key)
         if key is None or key == work.wanted:
             self._say_all_done()
         else:
@@ -426,7 +426,7 @@ class FolderWidget(QWidget):
         if project is None or work is None:
             return
         if project.settings.order == "confidence":
-            key = project.next_uncertain(work.key)
+            key = project.ledger.next_uncertain(work.key)
         else:
             key = next(iter(self._to_do_after(work.key)), None)
         if key is None or key == work.key:
@@ -564,7 +564,7 @@ class FolderWidget(QWidget):
         project = self.project
         assert project is not None
         if project.settings.order == "confidence":
-            waiting = [k for k in project.by_confidence() if k != key]
+            waiting = [k for k in project.ledger.by_confidence() if k != key]
         else:
             waiting = self._to_do_after(key)
         coming = waiting[:_AHEAD]
@@ -672,7 +672,7 @@ class FolderWidget(QWidget):
 
         def run() -> None:
             try:
-                pairs = project.training_pairs()
+                pairs = project.learning.training_pairs()
             except OSError as error:
                 line = _strerror(error) or str(error)
                 self._dispatch(lambda: show_error(line))
@@ -699,7 +699,7 @@ class FolderWidget(QWidget):
         if project is None or learnt_from != Path(project.source).stem:
             return
         try:
-            project.log_trained(adapter)
+            project.learning.log_trained(adapter)
         except (ValueError, OSError) as error:
             show_warning(_strerror(error) or str(error))
         self._read_effort()
@@ -723,7 +723,7 @@ class FolderWidget(QWidget):
             return
 
         def run() -> None:
-            effort = project.effort()
+            effort = project.learning.effort()
             self._dispatch(lambda: self._on_effort(project, effort))
 
         threading.Thread(target=run, name="napari-promise effort", daemon=True).start()
@@ -743,7 +743,7 @@ class FolderWidget(QWidget):
         project = self.project
         if project is None:
             return
-        calibration = project.calibration
+        calibration = project.ledger.calibration
         if calibration is None:
             show_info(
                 "Too little is known yet: propose, and finish 8 images or more that "
@@ -765,7 +765,7 @@ class FolderWidget(QWidget):
         dialog = FolderExportDialog(
             folder.parent / f"{folder.name}-export",
             states.count("done"),
-            states.count("in work"),
+            states.count("in progress"),
             self,
         )
         if dialog.exec() and dialog.request is not None:

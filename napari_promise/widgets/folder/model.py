@@ -21,7 +21,7 @@ HEADERS = ("image", "state", "conf.", "obj.", "clicks", "by, when (UTC)")
 TIPS = (
     "The file, relative to the folder. Click a row to open the image.",
     "new: nothing done yet · proposed: a model's proposal that nobody looked at · "
-    "in work: begun, saved · done: confirmed · skipped: put aside.",
+    "in progress: begun and saved · done: confirmed · skipped: set aside.",
     "How far the proposal can be trusted, 0 to 1. After some images are done it is "
     "the Dice to be expected (see Calibration).",
     "Objects in the labels; of a proposal those proposed. “–”: a mask that was there "
@@ -38,7 +38,7 @@ _SWATCH = 14
 _LOOKS: dict[str, tuple[str, str]] = {
     "new": ("ring", "#999999"),
     "proposed": ("dotted", "#56b4e9"),
-    "in work": ("half", "#e69f00"),
+    "in progress": ("half", "#e69f00"),
     "done": ("disc", "#009e73"),
     "skipped": ("bar", "#cc79a7"),
 }

@@ -141,7 +141,7 @@ class StepsPanel(QWidget):
         self.bar.setValue(over)
         parts = [
             f"{counts[state]} {state}"
-            for state in ("done", "in work", "proposed", "new", "skipped")
+            for state in ("done", "in progress", "proposed", "new", "skipped")
             if counts.get(state)
         ]
         self.counts.setText(" · ".join(parts))

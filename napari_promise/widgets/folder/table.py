@@ -39,10 +39,10 @@ from napari_promise.widgets.folder.model import (
 #: Text of each filter by state, and the states it shows; None for all.
 FILTERS: tuple[tuple[str, frozenset[State] | None], ...] = (
     ("all", None),
-    ("to do", frozenset({"new", "proposed", "in work"})),
+    ("to do", frozenset({"new", "proposed", "in progress"})),
     ("new", frozenset({"new"})),
     ("proposed", frozenset({"proposed"})),
-    ("in work", frozenset({"in work"})),
+    ("in progress", frozenset({"in progress"})),
     ("done", frozenset({"done"})),
     ("skipped", frozenset({"skipped"})),
 )
@@ -82,10 +82,14 @@ class FolderTable(QWidget):
 
     #: Entries of the menu of a row: name, text, and the states that have it.
     ACTIONS: Sequence[tuple[str, str, frozenset[str]]] = (
-        ("open", "Open", frozenset({"new", "proposed", "in work", "done", "skipped"})),
+        (
+            "open",
+            "Open",
+            frozenset({"new", "proposed", "in progress", "done", "skipped"}),
+        ),
         ("accept", "Accept the proposal as it is", frozenset({"proposed"})),
-        ("done", "Mark as done: no further objects", frozenset({"new", "in work"})),
-        ("skip", "Skip", frozenset({"new", "proposed", "in work"})),
+        ("done", "Mark as done: no further objects", frozenset({"new", "in progress"})),
+        ("skip", "Skip", frozenset({"new", "proposed", "in progress"})),
         ("back", "Take back “done”", frozenset({"done"})),
         ("back", "Take back “skipped”", frozenset({"skipped"})),
     )

@@ -189,7 +189,7 @@ class FolderWork:
             proposed: tuple[int, ...] = ()
             if self.project.item(key).state == "proposed" and not len(document):
                 try:
-                    proposed = self.project.take_up_proposal(key, document)
+                    proposed = self.project.proposals.load_into(key, document)
                 except ValueError as error:
                     note = str(error)
         except (OSError, ValueError) as error:
@@ -289,7 +289,7 @@ class FolderWork:
         proposed: tuple[int, ...] = ()
         try:
             self._saver.leave()  # nobody edited anything: it stays a proposal
-            proposed = self.project.take_up_proposal(key, work.document)
+            proposed = self.project.proposals.load_into(key, work.document)
         except (ValueError, OSError) as error:
             self.noticed.emit(str(error))
         self._watch(key, work)
@@ -388,7 +388,7 @@ class FolderWork:
         try:
             if self.key in keys and state in ("done", "skipped"):
                 self._saver.flush(state)
-            self.project.set_states(keys, state)
+            self.project.ledger.set_states(keys, state)
         except (ValueError, OSError) as error:
             self.failed.emit(_line(error))
 
@@ -400,7 +400,7 @@ class FolderWork:
 
         def run() -> None:
             try:
-                self.project.accept_proposal(key)
+                self.project.proposals.accept(key)
             except (ValueError, OSError) as error:
                 line = _line(error)
                 self._dispatch(lambda: self.failed.emit(line))

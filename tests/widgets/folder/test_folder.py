@@ -194,7 +194,7 @@ def test_looking_at_images_leaves_them_as_they_were(folder: Folder) -> None:
 def test_an_edit_is_on_the_disk_within_two_seconds(folder: Folder) -> None:
     folder.desk.click(30, 40)
     folder.desk.qtbot.waitUntil(
-        lambda: folder.project.item("p1.png").state == "in work", timeout=2000
+        lambda: folder.project.item("p1.png").state == "in progress", timeout=2000
     )
     folder.until(lambda: folder.widget.saved.text() == "saved")
 
@@ -240,7 +240,7 @@ def test_what_is_done_or_in_work_is_not_proposed_over(folder: Folder) -> None:
     folder.desk.click(60, 20)
     folder.press("D", opens="p3.png")
     folder.propose_all()
-    assert folder.states() == ["done", "in work", *["proposed"] * 4]
+    assert folder.states() == ["done", "in progress", *["proposed"] * 4]
     folder.press("Shift-D", opens="p2.png")
     np.testing.assert_array_equal(folder.desk.points.data, [[60, 20]])
 
@@ -281,7 +281,7 @@ def test_clicks_are_answered_while_a_folder_is_proposed(folder: Folder) -> None:
 
 def test_the_weakest_is_one_key(folder: Folder) -> None:
     for number, confidence in enumerate((0.9, 0.8, 0.3, 0.7, 0.5, 0.6), start=1):
-        folder.project.save_proposal(f"p{number}.png", [], confidence, {})
+        folder.project.proposals.save(f"p{number}.png", [], confidence, {})
     folder.press("W", opens="p3.png")
     folder.press("W", opens="p5.png")
     folder.press("G", opens="p6.png")
@@ -295,7 +295,7 @@ def test_the_table_filters_and_sorts(folder: Folder) -> None:
 
     model, table = folder.widget.table.model, folder.widget.table
     for number, confidence in enumerate((0.9, 0.8, 0.3), start=1):
-        folder.project.save_proposal(f"p{number}.png", [], confidence, {})
+        folder.project.proposals.save(f"p{number}.png", [], confidence, {})
     table.view.sortByColumn(CONFIDENCE, Qt.SortOrder.AscendingOrder)
     assert list(model.order) == [f"p{n}.png" for n in (3, 2, 1, 4, 5, 6)]
     folder.press("Shift-D", opens="p2.png")
@@ -546,9 +546,9 @@ def test_retraining_opens_the_training_window_on_what_is_done(folder: Folder) ->
     assert "(3 images)" in training.panel.source.currentText()
     assert training.panel.naming().class_name == "nodule"
     training.kept.emit("mine", "elsewhere")
-    assert folder.project.effort().since_trained == 3
+    assert folder.project.learning.effort().trained == ()
     training.kept.emit("mine", Path(folder.project.source).stem)
-    assert folder.project.effort().since_trained == 0
+    assert folder.project.learning.effort().trained == ((3, "mine"),)
     training.panel.close()
 
 
@@ -637,7 +637,7 @@ def test_an_export_into_a_folder_with_files_asks_first(
 
 
 def test_the_menu_of_a_row_accepts_takes_back_and_skips(folder: Folder) -> None:
-    folder.project.save_proposal("p4.png", [], 0.5, {})
+    folder.project.proposals.save("p4.png", [], 0.5, {})
     table = folder.widget.table
 
     def choose(key: str, text: str) -> None:
@@ -756,7 +756,7 @@ def test_an_image_that_was_exchanged_for_another_size_is_refused(
 
 def test_weakest_first_decides_what_follows_on_done(folder: Folder) -> None:
     for number, confidence in enumerate((0.9, 0.8, 0.3, 0.7), start=1):
-        folder.project.save_proposal(f"p{number}.png", [], confidence, {})
+        folder.project.proposals.save(f"p{number}.png", [], confidence, {})
     folder.widget.steps.weakest_first.click()
     folder.press("G", opens="p3.png")
     folder.press("G", opens="p4.png")
