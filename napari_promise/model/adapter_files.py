@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from napari_promise.files import write_whole
+from napari_promise.files import NewerFileError, write_whole
 from napari_promise.model.adapters import (
     RECORD,
     TENSORS,
@@ -254,6 +254,8 @@ def _checked(contents: dict[str, bytes], path: Path) -> Adapter:
         for text in (info.base_model, info.class_name, info.note, info.licence):
             if not isinstance(text, str):
                 raise ValueError(f"{text!r} is no text")
+    except NewerFileError as error:
+        raise NewerFileError(f"{path}: {error}") from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         line = (str(error).splitlines() or ["?"])[0]
         raise ValueError(f"{path}: {RECORD} is damaged: {line}") from error

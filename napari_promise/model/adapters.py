@@ -20,7 +20,13 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from napari_promise.files import user_folder, write_whole
+from napari_promise.files import (
+    NewerFileError,
+    check_version,
+    user_folder,
+    write_whole,
+    written_by,
+)
 from napari_promise.model.auto_prompt import HeatmapAPM, slot_labels
 from napari_promise.model.pattern_shift import PatternEmbedding
 from napari_promise.model.point_prompters import CrossAPM, PointAPM, ResNetAPM
@@ -31,7 +37,8 @@ if TYPE_CHECKING:
 TENSORS = "adapter.safetensors"
 RECORD = "adapter.json"
 BUNDLED = Path(__file__).parent / "bundled" / "adapters"
-FORMAT = 1
+#: Of the record; 1: version 0.1 did not say who wrote it.
+FORMAT = 2
 #: What the names of folders begin with that are being written or removed.
 WRITING = ".writing-"
 
@@ -122,24 +129,25 @@ class AdapterInfo:
         object.__setattr__(self, "slot_labels", labels)
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, ready for `json.dump`."""
-        return {"format": FORMAT, **asdict(self), "slot_labels": [*self.slot_labels]}
+        """Everything and who writes it, ready for `json.dump`."""
+        stamp = {"format": FORMAT, "written_by": written_by()}
+        return {**stamp, **asdict(self), "slot_labels": [*self.slot_labels]}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> AdapterInfo:
-        """Rebuild from `to_json`.
+        """Rebuild from `to_json`, of this version or an earlier one.
 
         Raises
         ------
         ValueError
-            If a field is missing or unknown, or the format is another.
+            If a field is missing or unknown.
+        NewerFileError
+            If a later version of the program wrote it.
         """
         values = dict(record)
-        if values.pop("format", None) != FORMAT:
-            raise ValueError(
-                f"adapter format {record.get('format')!r}, expected {FORMAT}: update "
-                "napari-promise or train the adapter again"
-            )
+        check_version(values, FORMAT, f"adapter {values.get('name')!r}", key="format")
+        del values["format"]
+        values.pop("written_by", None)
         known = {item.name for item in fields(cls)}
         odd_keys = (values.keys() ^ known) - (_LATER - values.keys())
         if odd_keys:
@@ -340,13 +348,15 @@ def read_info(folder: str | Path) -> AdapterInfo:
     Raises
     ------
     ValueError
-        If there is none or it is damaged.
+        If there is none or it is damaged, or (`NewerFileError`) of a later version.
     """
     path = Path(folder) / RECORD
     try:
         return AdapterInfo.from_json(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise ValueError(f"{folder} is no adapter: no readable {RECORD}") from error
+    except NewerFileError as error:
+        raise NewerFileError(f"{path}: {error}") from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
 
@@ -390,7 +400,13 @@ def check_free(name: str, *, force: bool = False) -> Path:
             raise ValueError(
                 f"there is an adapter {name} in {item.path} already: {remedy}."
             )
-    return user_dir() / name
+    folder = user_dir() / name
+    if not force and (folder / RECORD).exists():
+        raise ValueError(
+            f"there is an adapter in {folder} already that cannot be read: use another "
+            "name or add --force."
+        )
+    return folder
 
 
 def _find(source: str | Path) -> Path:

@@ -23,6 +23,7 @@ from napari_promise.document import (
     Snapshot,
     Step,
 )
+from napari_promise.files import check_version
 from napari_promise.prompts import Prompts
 
 __all__ = ["Get", "Put", "Ref", "decode", "encode", "salvage"]
@@ -72,12 +73,10 @@ def decode(data: Mapping[str, Any], get: Get) -> tuple[Snapshot, list[tuple[Any,
     ------
     ValueError
         If anything is missing or damaged.
+    NewerFileError
+        If a later version of the program wrote it.
     """
-    if data.get("version") != _VERSION:
-        raise ValueError(
-            f"the history is of version {data.get('version')}, this napari-promise "
-            f"reads version {_VERSION}: update napari-promise."
-        )
+    check_version(data, _VERSION, "the history")
     try:
         decoder = _Decoder(data, get)
         return decoder.snapshot(), decoder.owners

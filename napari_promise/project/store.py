@@ -169,6 +169,8 @@ class ItemStore:
         pack = _Pack(self.folder / saved.pack)
         try:
             snapshot, owners = codec.decode(saved.data, pack.get)
+        except NewerFileError as error:
+            raise NewerFileError(f"{self.folder / WORK}: {error}") from error
         except OSError as error:
             raise ValueError(
                 f"{self.folder / saved.pack} cannot be read ({_reason(error)})."

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 import torch
 
+from napari_promise.files import NewerFileError
 from napari_promise.model import adapters
 from napari_promise.model.adapters import (
     Adapter,
     AdapterInfo,
+    check_free,
     list_adapters,
     load_adapter,
     save_adapter,
@@ -133,6 +135,28 @@ def test_a_malicious_pickle_is_not_loaded(tmp_path: Path, micro_sam: Any) -> Non
     with pytest.raises(ValueError, match="other formats are not read"):
         load_adapter(folder, micro_sam)
     assert not witness.exists()
+
+
+def test_an_adapter_of_a_later_version_is_refused_with_its_writer(
+    tmp_path: Path, micro_sam: Any
+) -> None:
+    folder = save_adapter(_adapter(), tmp_path / "toy")
+    record = folder / "adapter.json"
+    later = {"format": 99, "written_by": "napari-promise 9.0", "surprise": 1}
+    record.write_text(json.dumps({**json.loads(record.read_text()), **later}))
+    with pytest.raises(NewerFileError, match=r"by napari-promise 9\.0.*update"):
+        load_adapter(folder, micro_sam)
+
+
+def test_an_adapter_that_cannot_be_read_is_not_replaced_unasked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NAPARI_PROMISE_ADAPTERS", str(tmp_path))
+    record = save_adapter(_adapter(), tmp_path / "toy") / "adapter.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "format": 99}))
+    with pytest.raises(ValueError, match="cannot be read"):
+        check_free("toy")
+    assert check_free("toy", force=True) == tmp_path / "toy"
 
 
 def test_damage_is_named(tmp_path: Path, micro_sam: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 
@@ -232,3 +233,88 @@ def test_project_and_saver_tell_in_the_thread_that_edits(project, saver, loop, a
     loop.run(1)
     settle(saver, loop)
     assert threads == [threading.main_thread()] * 2
+
+
+def state_of(document, labels) -> tuple[object, ...]:
+    objects = [
+        (r.id, r.class_name, r.prompts.points.tolist(), r.region, r.committed)
+        for r in document.objects
+    ]
+    return objects, labels.tolist(), document.undo_name, document.redo_name
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_happens_what_is_saved_in_the_end_is_what_is_in_memory(
+    project, saver, loop, at_work, monkeypatch, seed
+):
+    """Edits of all kinds, disks that fail, listeners that fail, states, images left."""
+    rng = np.random.default_rng(seed)
+    person, write = at_work, project.write
+    faults = [OSError(errno.EIO, "broken"), MemoryError(), RuntimeError("a fault")]
+
+    def fail(saving):
+        if rng.random() < 0.3:
+            raise faults[rng.integers(len(faults))]
+        write(saving)
+        if rng.random() < 0.1:  # it was written, and then something failed
+            raise faults[rng.integers(len(faults))]
+
+    def complain(_key):
+        if rng.random() < 0.2:
+            raise ValueError("a listener's own fault")
+
+    monkeypatch.setattr(project, "write", fail)
+    saver.events.saved.connect(complain)
+    for _ in range(60):
+        kind = rng.choice(["click", "click", "commit", "undo", "redo", "paint", "look"])
+        active = person.document.active
+        if kind == "click":
+            person.click(*rng.integers(6, 34, 2))
+        elif kind == "commit" and active is not None and active.region is not None:
+            person.commit()
+            person.document.active_id = None
+        elif kind == "paint":
+            rows, columns = np.mgrid[:3, :3].reshape(2, -1) + rng.integers(0, 30)
+            before = person.labels[rows, columns]
+            values = np.full(9, rng.integers(1, 9))
+            patch = LabelPatch.from_pixels((), rows, columns, before, values, (40, 60))
+            person.labels[rows, columns] = values
+            person.document.record_paint([patch])
+        elif kind in ("undo", "redo"):
+            getattr(person.document, str(kind))()
+        with contextlib.suppress(Exception):
+            loop.run(float(rng.exponential(0.3)))
+        with contextlib.suppress(Exception):
+            settle(saver, loop)
+        if rng.random() < 0.05:
+            with contextlib.suppress(Exception):
+                saver.flush("done")
+    monkeypatch.setattr(project, "write", write)
+    for _ in range(200):  # nothing more is done: it comes to rest by itself
+        with contextlib.suppress(Exception):
+            loop.run(1)
+            settle(saver, loop)
+    assert not saver.is_dirty
+    again = Person(project, "a.png")
+    assert state_of(again.document, again.labels) == (
+        state_of(person.document, person.labels)
+    )
+
+
+def test_work_on_an_image_whose_file_is_gone_is_saved_for_its_return(
+    folder, project, saver, loop, at_work, reopen
+):
+    at_work.click(10, 20)
+    at_work.commit()
+    pixels = (folder / "a.png").read_bytes()
+    (folder / "a.png").unlink()
+    project.refresh()
+    loop.run(1)
+    settle(saver, loop)
+    at_work.click(30, 40)
+    saver.leave()
+    (folder / "a.png").write_bytes(pixels)
+    again = Person(reopen(), "a.png")
+    assert state_of(again.document, again.labels) == (
+        state_of(at_work.document, at_work.labels)
+    )
