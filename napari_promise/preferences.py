@@ -1,6 +1,7 @@
 """Read and write the user's preferences, a small JSON file.
 
-Knows files only: not what the preferences mean, nor who asks for them.
+The file has no version that could be refused: nobody should be kept from working by
+it. What one version of the program does not know it leaves there for the others.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from napari_promise.files import user_folder, write_whole
+from napari_promise.files import user_folder, write_whole, written_by
 
 __all__ = ["default_path", "read_preferences", "write_preferences"]
 
@@ -45,11 +46,14 @@ def read_preferences(path: Path) -> dict[str, Any]:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        return {}
+    found.pop("written_by", None)
+    return found
 
 
 def write_preferences(path: Path, values: Mapping[str, Any]) -> None:
-    """Write preferences, whole or not at all.
+    """Write preferences, whole or not at all; others that are in the file stay.
 
     Parameters
     ----------
@@ -64,5 +68,6 @@ def write_preferences(path: Path, values: Mapping[str, Any]) -> None:
         If the file cannot be written; the earlier one is left as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(dict(values), indent=2, sort_keys=True) + "\n"
+    whole = {**read_preferences(path), **values, "written_by": written_by()}
+    text = json.dumps(whole, indent=2, sort_keys=True) + "\n"
     write_whole(path, text.encode())

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from napari_promise import preferences
+from napari_promise.files import written_by
 
 
 def test_what_was_written_is_read_again(tmp_path) -> None:
@@ -14,6 +15,15 @@ def test_what_was_written_is_read_again(tmp_path) -> None:
     preferences.write_preferences(path, {"model": "vit_b", "live": False})
     assert preferences.read_preferences(path) == {"model": "vit_b", "live": False}
     assert [p.name for p in path.parent.iterdir()] == ["preferences.json"]
+
+
+def test_what_another_version_of_the_program_set_stays(tmp_path) -> None:
+    path = tmp_path / "preferences.json"
+    path.write_text('{"model": "vit_b", "of a later version": 7}')
+    preferences.write_preferences(path, {"model": "vit_h"})
+    found = preferences.read_preferences(path)
+    assert found == {"model": "vit_h", "of a later version": 7}
+    assert json.loads(path.read_text())["written_by"] == written_by()
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1]", "\udce4"])
@@ -34,7 +44,7 @@ def test_a_write_that_fails_leaves_the_earlier_file(tmp_path, monkeypatch) -> No
     monkeypatch.setattr(preferences.os, "replace", fail)
     with pytest.raises(OSError, match="disk full"):
         preferences.write_preferences(path, {"model": "vit_h"})
-    assert json.loads(path.read_text()) == {"model": "vit_b"}
+    assert preferences.read_preferences(path) == {"model": "vit_b"}
     assert len(list(tmp_path.iterdir())) == 1
 
 
