@@ -371,7 +371,7 @@ class FolderWork:
         """Save now; False, and one line, where it cannot be."""
         try:
             self._saver.flush(state)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             self.failed.emit(_line(error))
             return False
         return True
@@ -414,7 +414,7 @@ class FolderWork:
     def _leave(self) -> bool:
         try:
             self._saver.leave()
-        except OSError as error:
+        except (OSError, ValueError) as error:
             self.failed.emit(_line(error))
             return False
         return True
@@ -433,7 +433,7 @@ class FolderWork:
         self._wanted = self._finishing = None
         try:
             self._saver.close()
-        except OSError as error:
+        except (OSError, ValueError) as error:
             # Nothing more can be done for it; what was saved before is whole.
             self.failed.emit(
                 f"{_line(error)} The last edits of {self.key} are only in the window."
