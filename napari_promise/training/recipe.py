@@ -9,7 +9,7 @@ import math
 from typing import Any
 
 from napari_promise.training.config import TrainConfig
-from napari_promise.training.outlook import COSTS
+from napari_promise.training.progress import COSTS
 
 #: Views that a training set shall have at least, augmented ones included.
 _VIEWS = 96

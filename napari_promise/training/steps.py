@@ -1,12 +1,11 @@
-"""What every training step needs: seeds, precision, a schedule, a moving average.
-
-The module knows no models, data or losses.
-"""
+"""One training step: seeds, precision, optimizer and schedule, a moving average."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import copy
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -66,3 +65,64 @@ def follow(average: nn.Module, module: nn.Module, step: int) -> None:
         kept.lerp_(current, share)
     for statistic, latest in zip(average.buffers(), module.buffers(), strict=True):
         statistic.copy_(latest)  # of batch normalisation: an average already
+
+
+class Learner:
+    """A module in training: one optimizer step at a time, and its moving average.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    rate : float
+        Largest learning rate.
+    total : int
+        Steps, at most.
+    schedule : str
+        See `schedule_of`.
+    scaler : torch.amp.GradScaler
+
+    Attributes
+    ----------
+    average : torch.nn.Module
+        What is measured and kept.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        rate: float,
+        total: int,
+        schedule: str,
+        scaler: torch.amp.GradScaler,
+    ) -> None:
+        self.module = module
+        self.average = copy.deepcopy(module).eval()
+        self.scaler = scaler
+        self.optimizer = torch.optim.AdamW(
+            module.parameters(), lr=rate, weight_decay=1e-2
+        )
+        self.schedule = schedule_of(self.optimizer, rate, total, schedule)
+
+    def step(self, loss: torch.Tensor, number: int) -> None:
+        """Go down the gradient of a loss, as the run's step of this number."""
+        self.optimizer.zero_grad()
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimizer)
+        nn.utils.clip_grad_norm_(self.module.parameters(), 1.0)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.schedule.step()
+        follow(self.average, self.module, number)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that later steps depend on."""
+        return {name: part.state_dict() for name, part in self._parts().items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state_dict`."""
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+
+    def _parts(self) -> dict[str, Any]:
+        names = ("module", "average", "optimizer", "schedule", "scaler")
+        return {name: getattr(self, name) for name in names}

@@ -10,33 +10,30 @@ The run, as `train` tells it:
 4. *score*: the best of each phase is measured on the held-out part, automatic and
    GT-prompted apart, frozen SAM beside both, and written.
 
-What a phase learns is said in `tasks`. After each pass the whole state is written
-beside the adapter, so that a killed run can go on (`run_state`), with the curves so
-far. Random numbers are drawn anew for each pass, phase and step, from the seed alone: a
-run that went on ends where it would have ended.
+What a phase learns is said in `tasks`, how a pass is measured in `validation`. After
+each pass the whole state is written beside the adapter, so that a killed run can go on
+(`run_state`), with the curves so far. Random numbers are drawn anew for each pass,
+phase and step, from the seed alone: a run that went on ends where it would have ended.
 
-SAM's parameters receive no gradient. The module knows no windows and no arguments.
+SAM's parameters receive no gradient.
 """
 
 from __future__ import annotations
 
 import contextlib
 import copy
-import hashlib
-import json
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
 from torch import nn
 
+from napari_promise.files import utc_now
 from napari_promise.model.adapters import (
     Adapter,
     AdapterInfo,
@@ -47,76 +44,33 @@ from napari_promise.model.auto_prompt import HeatmapAPM
 from napari_promise.model.pattern_shift import PatternEmbedding
 from napari_promise.model.point_prompters import CrossAPM, ResNetAPM
 from napari_promise.model.sam import load_sam, resolve_device
-from napari_promise.segmenter import Segmenter
 from napari_promise.training.config import ImagePair, TrainConfig
 from napari_promise.training.curves import Row, write_curves
 from napari_promise.training.embedder import Embedder, Views
-from napari_promise.training.evaluate import measure
-from napari_promise.training.outlook import Outlook
-from napari_promise.training.run_state import drop_state, load_state, save_state
-from napari_promise.training.scores import EvaluationReport, Score
-from napari_promise.training.simulated_prompts import PromptPlan
+from napari_promise.training.progress import Outlook, Progress
+from napari_promise.training.run_state import RunState, fingerprint
 from napari_promise.training.steps import (
+    Learner,
     entropy,
-    follow,
     half_type,
     repeatable,
-    schedule_of,
     seeded,
 )
 from napari_promise.training.tasks import HeatmapTask, PointTask, ShiftTask, Task
-from napari_promise.training.view_cache import ViewCache, default_folder, file_digest
+from napari_promise.training.validation import (
+    Validation,
+    dice,
+    dice_by_domain,
+    judged,
+)
+from napari_promise.training.view_cache import ViewCache, default_folder
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
 
 SCORED_IN_TRAINING = 40  # held-out images looked at after each pass
-#: What early stopping and the choice of modules look at: what an adapter is used for.
-KINDS = ("automatic", "refined")
-#: What they look at where nothing prompts: random points from the truth.
-PROMPTED = ("gt_prompted",)
-#: Clicks after automatic prompts that make a mask ``refined``.
-CLICKS = 3
-#: Share of the time that writing the state may take.
-SAVING = 0.05
 
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a training run stands.
-
-    Attributes
-    ----------
-    phase : str
-        ``embed``, ``apm``, ``ips``, ``score`` or ``done``.
-    step, total : int
-        Within the phase.
-    loss : float or None
-        Mean of the pass so far.
-    held_out : dict
-        Latest held-out Dice: ``map``, ``automatic``, ``corrected`` (one click more),
-        ``refined`` (`CLICKS` more), ``gt_prompted``, and each but the first again with
-        ``frozen_`` before it. Clicks correct locally, as in the window.
-    eta : float or None
-        Seconds to the end of the run, if no phase stops early; None while nothing is
-        known.
-    message : str
-        One line worth telling, or empty.
-    adapter : Adapter or None
-        The best so far, after a pass that made it; when done, the adapter.
-    row : dict or None
-        What the curves say of a pass, after it, see `curves.write_curves`.
-    """
-
-    phase: str
-    step: int
-    total: int
-    loss: float | None = None
-    held_out: dict[str, float] = field(default_factory=dict)
-    eta: float | None = None
-    message: str = ""
-    adapter: Adapter | None = None
-    row: Row | None = None
+_Found = TypeVar("_Found")
 
 
 def train(
@@ -221,7 +175,6 @@ class _Run:
         give_way: Callable[[], bool],
     ) -> None:
         self.config = config
-        self.give_way = give_way
         self.sam = sam
         self.device = sam.device
         self.scores: dict[str, float] = {}
@@ -230,8 +183,7 @@ class _Run:
         self.trained = False
         self.finished: list[str] = []
         self.unfinished: dict[str, Any] = {}  # of the phase to go on with
-        self.fingerprint = ""
-        self.saved_at, self.saving_took = time.monotonic(), 0.0
+        self.state: RunState | None = None  # known when the views are
         info = AdapterInfo(
             name=config.name,
             base_model=str(getattr(sam, "model_id", "unnamed")),
@@ -262,6 +214,7 @@ class _Run:
             precision=str(half_type(self.device)).removeprefix("torch."),
             give_way=give_way,
         )
+        self.validation = Validation(sam, self.held_out, config.points, give_way)
 
     @property
     def training(self) -> Views:
@@ -309,10 +262,12 @@ class _Run:
         if config.start is not None:
             self._start_from(load_adapter(config.start))
         self.adapter.to(self.device).eval()
-        self.fingerprint = self._fingerprint()
+        if config.output is not None:
+            decides = fingerprint(config, self.embedder.digests)
+            self.state = RunState(config.output, decides)
         message = self.embedder.summary()
         if config.resume:
-            resumed = self._restore()
+            resumed = self._resume()
             message = "; ".join(text for text in (message, resumed) if text)
         if message:
             total = self.training.count + self.held_out.count
@@ -389,31 +344,22 @@ class _Run:
         if task.name in self.finished:
             return
         self.outlook.begin(task.name)
+        work = self.outlook.work[task.name]
         count = len(task.batches(np.random.default_rng(config.seed)))
         total = count * task.epochs
-        optimizer = torch.optim.AdamW(
-            module.parameters(), lr=task.rate, weight_decay=1e-2
-        )
-        schedule = schedule_of(optimizer, task.rate, total, config.schedule)
-        average = copy.deepcopy(module).eval()
+        learner = Learner(module, task.rate, total, config.schedule, self.scaler)
         best, patience, first = -1.0, config.patience, 0
-        parts: dict[str, Any] = {
-            "module": module,
-            "average": average,
-            "optimizer": optimizer,
-            "schedule": schedule,
-            "scaler": self.scaler,
-        }
         if self.unfinished:
             first, best, patience = (
                 self.unfinished[name] for name in ("epoch", "best", "patience")
             )
             # what is trained on and what was best are two things from here on
-            self._keep(task, copy.deepcopy(module))
-            for name, part in parts.items():
-                part.load_state_dict(self.unfinished[name])
+            self.adapter = self._with(task, copy.deepcopy(module))
+            learner.load_state_dict(self.unfinished)
             self.unfinished = {}
+
         for epoch in range(first, task.epochs):
+            # learn from every batch of a pass
             rng = np.random.default_rng(entropy(config.seed, task.name, epoch))
             losses: list[float] = []
             for at, chosen in enumerate(task.batches(rng), start=1):
@@ -422,40 +368,38 @@ class _Run:
                     module.train()
                     with self.quick(task.quick_on):
                         loss = task.loss(chosen, rng)
-                    optimizer.zero_grad()
-                    self.scaler.scale(loss).backward()
-                    self.scaler.unscale_(optimizer)
-                    nn.utils.clip_grad_norm_(module.parameters(), 1.0)
-                    self.scaler.step(optimizer)
-                    self.scaler.update()
-                schedule.step()
-                follow(average, module, step)
+                    learner.step(loss, step)
                 losses.append(float(loss.detach()))
                 self.trained = True
-                spent = (epoch + at / count) / task.epochs
+                left = self.outlook.left(
+                    work * (1 - (epoch + at / count) / task.epochs)
+                )
                 yield Progress(
                     task.name,
                     step,
                     total,
                     float(np.mean(losses)),
                     dict(self.scores),
-                    self.outlook.left(self.outlook.work[task.name] * (1 - spent)),
+                    left,
                 )
-            spent = (epoch + 1) / task.epochs
-            left = self.outlook.left(self.outlook.work[task.name] * (1 - spent))
-            done = (epoch + 1) * count
+
+            # measure what it led to, and keep that if it is the best
+            left = self.outlook.left(work * (1 - (epoch + 1) / task.epochs))
             pause = Progress(
-                task.name, done, total, held_out=dict(self.scores), eta=left
+                task.name, step, total, held_out=dict(self.scores), eta=left
             )
-            found, scores = yield from self._validate(task, average, pause)
+            candidate = self._with(task, learner.average)
+            found, scores = yield from _pausing(self._measure(task, candidate), pause)
             better = found > best
             if better:
                 best, patience = found, config.patience
                 self.scores |= scores
                 # an interruption from here on keeps these
-                self._keep(task, copy.deepcopy(average))
+                self.adapter = self._with(task, copy.deepcopy(learner.average))
             else:
                 patience -= 1
+
+            # write where the run stands, and tell
             row: Row = {
                 "epoch": epoch + 1,
                 "phase": task.name,
@@ -463,15 +407,12 @@ class _Run:
                 **scores,
             }
             self.curves.append(row)
-            ended = not patience or epoch + 1 == task.epochs
-            if ended:
+            if patience and epoch + 1 < task.epochs:
+                stands = {"epoch": epoch + 1, "best": best, "patience": patience}
+                self._write_state(stands, learner)
+            else:
                 self.finished.append(task.name)
-            progress = {"epoch": epoch + 1, "best": best, "patience": patience}
-            self._save_state(
-                {}
-                if ended
-                else progress | {k: p.state_dict() for k, p in parts.items()}
-            )
+                self._write_state()
             yield replace(
                 pause,
                 loss=float(np.mean(losses)),
@@ -483,102 +424,60 @@ class _Run:
                 break
         module.eval()
 
-    def _snapshot(self) -> Adapter:
-        """Return what was best so far, with its scores, as it could be written now."""
-        scores = {"held out in training": dict(self.scores)}
-        info = replace(self.adapter.info, scores=scores)
-        # a copy: later passes go on training these, and `score` rounds them
-        apm, ips = copy.deepcopy((self.adapter.apm, self.adapter.ips))
-        return Adapter(info, apm, ips).eval()
+    def _with(self, task: Task, module: nn.Module) -> Adapter:
+        """Return the adapter with what a task trains in its place."""
+        parts: dict[str, Any] = {"apm": self.adapter.apm, "ips": self.adapter.ips}
+        if isinstance(module, nn.ModuleDict):
+            parts |= dict(module.items())
+        else:
+            parts[task.name] = module
+        return Adapter(self.adapter.info, **parts)
 
-    def _validate(
-        self, task: Task, average: Any, pause: Progress
-    ) -> Generator[Progress, None, tuple[float, dict[str, float]]]:
+    def _measure(
+        self, task: Task, candidate: Adapter
+    ) -> Generator[None, None, tuple[float, dict[str, float]]]:
         """Held-out score to choose by, and all that was measured for it."""
         if isinstance(task, HeatmapTask):
-            found = yield from self._map_dice(average, pause)
+            assert isinstance(candidate.apm, HeatmapAPM)
+            found = yield from self.validation.map_dice(candidate.apm)
             return found, {"map": round(found, 4)}
-        info = self.adapter.info
-        if isinstance(average, nn.ModuleDict):
-            adapter = Adapter(info, *_both(average))
-        else:
-            adapter = Adapter(info, self.adapter.apm, average)
         # what frozen SAM draws from the same prompts does not change in the ips phase
         frozen_too = isinstance(task, ShiftTask) and not any(
             row["phase"] == task.name for row in self.curves
         )
-        scores = yield from self._scores(
-            adapter, SCORED_IN_TRAINING, pause, frozen_too=frozen_too
+        measured = yield from self.validation.measure(
+            candidate, SCORED_IN_TRAINING, frozen_too=frozen_too
         )
-        kinds = _judged(scores)
-        return float(np.mean([scores[kind] for kind in kinds])), scores
-
-    def _keep(self, task: Task, average: Any) -> None:
-        """Take over what was best so far."""
-        if isinstance(average, nn.ModuleDict):
-            self.adapter.apm, self.adapter.ips = _both(average)
-        else:
-            setattr(self.adapter, task.name, average)
-
-    def _map_dice(
-        self, apm: HeatmapAPM, pause: Progress
-    ) -> Generator[Progress, None, float]:
-        """Mean Dice of the coarse map itself on the held-out images."""
-        found = []
-        for at in range(self.held_out.count):
-            if self.give_way():
-                yield pause
-            emb = self.held_out.embedding(at, self.device)
-            with torch.no_grad():  # not across a pause: the caller has its own mode
-                logits = apm(emb.levels, emb.image)[0].cpu()
-            target, inside = self.held_out.target_and_inside(at, logits.shape[-1])
-            mask, truth = (logits > 0) & (inside > 0), target >= 0.5
-            total = int(mask.sum() + truth.sum())
-            found.append(2 * int((mask & truth).sum()) / total if total else 1.0)
-        return float(np.mean(found))
+        scores = dice(measured)
+        return judged(scores), scores
 
     # The state ----------------------------------------------------------------------
 
-    def _fingerprint(self) -> str:
-        """Of everything that decides where the run ends."""
-        config = self.config
-        ignored = {"pairs", "held_out", "output", "device", "resume", "note", "version"}
-        ignored |= {"cache", "keep_cache", "cache_quota", "class_name", "trained_on"}
-        ignored |= {"name", "licence", "model", "start"}
-        decides = {
-            name: value for name, value in vars(config).items() if name not in ignored
-        }
-        if config.start is not None:
-            earlier = sorted(Path(config.start).glob("*.safetensors"))
-            decides["start"] = [file_digest(path) for path in earlier]
-        text = json.dumps([decides, self.embedder.digests], sort_keys=True, default=str)
-        return hashlib.sha256(text.encode()).hexdigest()
-
-    def _save_state(self, unfinished: dict[str, Any]) -> None:
-        """Write where the run stands, unless that would slow it down."""
-        folder = self.config.output
-        if folder is None:
+    def _write_state(
+        self, stands: Mapping[str, Any] | None = None, learner: Learner | None = None
+    ) -> None:
+        """Write where the run stands; within a phase only if that costs little."""
+        if self.state is None or (learner is not None and not self.state.is_due):
             return
-        started = time.monotonic()
-        if unfinished and started - self.saved_at < self.saving_took / SAVING:
-            return
-        state = {
-            "adapter": self.adapter.state_dict(),
-            "modules": [self.adapter.apm is not None, self.adapter.ips is not None],
-            "scores": self.scores,
-            "curves": self.curves,
-            "finished": self.finished,
-            "unfinished": unfinished,
-        }
-        save_state(folder, self.fingerprint, state)
-        write_curves(folder, self.curves, picture=False)
-        self.saved_at = time.monotonic()
-        self.saving_took = self.saved_at - started
+        unfinished = (
+            {} if learner is None else {**(stands or {}), **learner.state_dict()}
+        )
+        self.state.save(
+            {
+                "adapter": self.adapter.state_dict(),
+                "modules": [self.adapter.apm is not None, self.adapter.ips is not None],
+                "scores": self.scores,
+                "curves": self.curves,
+                "finished": self.finished,
+                "unfinished": unfinished,
+            }
+        )
+        write_curves(self.state.folder, self.curves, picture=False)
 
-    def _restore(self) -> str:
+    def _resume(self) -> str:
         """Go on from the state in the output folder, where there is one."""
-        assert self.config.output is not None
-        state = load_state(self.config.output, self.fingerprint)
+        assert self.state is not None
+        state = self.state.load()
         if state is None:
             return "nothing to resume: the run begins anew"
         self.adapter.load_state_dict(state["adapter"])
@@ -599,21 +498,20 @@ class _Run:
         pause = Progress("score", 0, 1, held_out=dict(self.scores), eta=left)
         yield pause
         if isinstance(self.adapter.apm, HeatmapAPM):
-            map_dice = yield from self._map_dice(self.adapter.apm, pause)
-            self.scores["map"] = round(map_dice, 4)
-        self.scores |= yield from self._scores(
-            self.adapter,
-            self.held_out.count,
+            map_dice = self.validation.map_dice(self.adapter.apm)
+            self.scores["map"] = round((yield from _pausing(map_dice, pause)), 4)
+        measured = yield from _pausing(
+            self.validation.measure(self.adapter, self.held_out.count, frozen_too=True),
             pause,
-            frozen_too=True,
-            by_domain=self.by_domain,
         )
+        self.scores |= dice(measured)
+        self.by_domain = dice_by_domain(measured)
         message = self._drop_useless_ips()
         row: Row = {"epoch": 1, "phase": "score", **self.scores}
         self.curves.append(row)
         self.save()
-        if self.config.output is not None:
-            drop_state(self.config.output)
+        if self.state is not None:
+            self.state.drop()
         said = [message, self.embedder.summary()]
         yield Progress(
             "done",
@@ -633,86 +531,60 @@ class _Run:
         """
         if self.adapter.apm is None or self.adapter.ips is None:
             return ""
-        kinds = _judged(self.scores)
-        shifted = float(np.mean([self.scores[kind] for kind in kinds]))
-        frozen = float(np.mean([self.scores[f"frozen_{kind}"] for kind in kinds]))
+        shifted, frozen = judged(self.scores), judged(self.scores, "frozen_")
         if shifted >= frozen:
             return ""
         for found in (self.scores, *self.by_domain.values()):
             found |= {k: found[f"frozen_{k}"] for k in found if f"frozen_{k}" in found}
         self.adapter = Adapter(replace(self.adapter.info, ips=False), self.adapter.apm)
-        message = (
+        return (
             f"the pattern shift was left out: held-out Dice {shifted:.3f} with it, "
             f"{frozen:.3f} without"
         )
-        return message
 
-    def _scores(
-        self,
-        adapter: Adapter,
-        most: int,
-        pause: Progress,
-        *,
-        frozen_too: bool,
-        by_domain: dict[str, dict[str, float]] | None = None,
-    ) -> Generator[Progress, None, dict[str, float]]:
-        """Held-out Dice under each kind of prompt, frozen SAM beside it if wanted.
-
-        Of sets that are told apart by their groups, each alone goes to `by_domain`.
-        """
-        store, segmenter = self.held_out, Segmenter(self.sam, adapter.eval())
-        count = min(most, store.count)
-        chosen = np.linspace(0, store.count - 1, count).round().astype(int)
-        plans = [f"gt:{self.config.points}"]
-        if adapter.apm is not None:
-            plans.append(f"auto+click:{CLICKS}+local")
-        result: dict[str, float] = {}
-        for text in plans:
-            plan = PromptPlan.parse(text)
-            scores: list[Score] = []
-            for at in chosen:
-                if self.give_way():
-                    yield pause
-                truth = store.truth(at)
-                if truth.any() or plan.automatic:
-                    scores += measure(
-                        str(at),
-                        store.embedding(int(at), self.device),
-                        truth,
-                        segmenter,
-                        plan,
-                        seed=[0, int(at)],
-                        frozen_too=frozen_too,
-                        group=_domain(store.pairs[at]),
-                    )
-            result |= _figures(text, scores)
-            if by_domain is None:
-                continue
-            for domain in sorted({score.group for score in scores if score.group}):
-                of = [score for score in scores if score.group == domain]
-                by_domain.setdefault(domain, {}).update(_figures(text, of))
-        return result
+    def _snapshot(self) -> Adapter:
+        """Return what was best so far, with its scores, as it could be written now."""
+        # a copy: later passes go on training these, and `score` rounds them
+        apm, ips = copy.deepcopy((self.adapter.apm, self.adapter.ips))
+        info = replace(self.adapter.info, scores=self._held_out_scores())
+        return Adapter(info, apm, ips).eval()
 
     def save(self, note: str = "") -> None:
         """Write the adapter if anything was trained and a folder was given."""
         if not self.trained:
             return
+        info = self.adapter.info
+        self.adapter.info = replace(
+            info,
+            scores=self._held_out_scores(),
+            note=" ".join(text for text in (info.note, note) if text),
+            created=utc_now(),
+        )
+        if self.config.output is not None:
+            save_adapter(self.adapter, self.config.output)
+            write_curves(self.config.output, self.curves)
+
+    def _held_out_scores(self) -> dict[str, dict[str, float]]:
+        """Return what an adapter's record says of the held-out views."""
         scores = {"held out in training": dict(self.scores)}
         if len(self.by_domain) > 1:
             scores |= {
                 f"held out in training, {domain}": found
                 for domain, found in self.by_domain.items()
             }
-        info = replace(
-            self.adapter.info,
-            scores=scores,
-            note=" ".join(text for text in (self.adapter.info.note, note) if text),
-            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        )
-        self.adapter.info = info
-        if self.config.output is not None:
-            save_adapter(self.adapter, self.config.output)
-            write_curves(self.config.output, self.curves)
+        return scores
+
+
+def _pausing(
+    measuring: Generator[None, None, _Found], pause: Progress
+) -> Generator[Progress, None, _Found]:
+    """Tell `pause` whenever a measurement lets somebody go first; return its result."""
+    while True:
+        try:
+            next(measuring)
+        except StopIteration as end:
+            return end.value
+        yield pause
 
 
 @contextlib.contextmanager
@@ -728,40 +600,3 @@ def _cache(config: TrainConfig) -> Iterator[ViewCache]:
         yield ViewCache(folder, None)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _both(modules: nn.ModuleDict) -> tuple[Any, Any]:
-    """Return the prompter and the pattern shift that learn together; it may lack."""
-    return modules["apm"], modules["ips"] if "ips" in modules else None
-
-
-def _judged(scores: Mapping[str, float]) -> list[str]:
-    """Return the scores that choose among passes, and whether the shift stays."""
-    return [kind for kind in KINDS if kind in scores] or list(PROMPTED)
-
-
-def _domain(pair: ImagePair) -> str | None:
-    """Name of the set, where groups are ``set/group``."""
-    return pair.group.partition("/")[0] if pair.group and "/" in pair.group else None
-
-
-def _figures(plan: str, scores: Sequence[Score]) -> dict[str, float]:
-    """Mean Dice under the names of `Progress.held_out`."""
-    result: dict[str, float] = {}
-    summary = EvaluationReport(plan, None, None, tuple(scores)).summary
-    for kind in ("", "frozen_"):
-        if f"{kind}gt_prompted_dice" in summary:
-            result[f"{kind}gt_prompted"] = summary[f"{kind}gt_prompted_dice"]
-        steps = summary.get(f"{kind}dice_by_step")
-        if steps:
-            # where nobody had to click, the last score stays
-            steps = [*steps, *steps[-1:] * (CLICKS + 1 - len(steps))]
-            for name, clicks in (
-                ("automatic", 0),
-                ("corrected", 1),
-                ("refined", CLICKS),
-            ):
-                result[kind + name] = steps[clicks]
-    if "positives_on_object" in summary:
-        result["positives_on_object"] = summary["positives_on_object"]
-    return result

@@ -505,11 +505,7 @@ def test_a_shift_that_does_not_help_is_left_out(
         "frozen_gt_prompted": 0.6,
     }
 
-    def scored(*_: Any, **__: Any) -> Iterator[Progress]:
-        yield from ()
-        return dict(worse)
-
-    monkeypatch.setattr(trainer._Run, "_scores", scored)
+    monkeypatch.setattr(trainer, "dice", lambda _: dict(worse))
     config = _config(toy[:8], apm_epochs=1, ips_epochs=1, output=tmp_path / "toy")
     done = _last(train(config, micro_sam))
     assert "left out" in done.message
