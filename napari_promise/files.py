@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, the user's folders, errors as one line."""
+"""Files written whole or not at all, the user's folders; errors and times in words."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ import platformdirs
 __all__ = [
     "PathLike",
     "as_plain",
+    "duration",
     "one_line",
     "save_json",
     "user_folder",
@@ -184,6 +185,22 @@ def user_folder(kind: Literal["cache", "config", "data"]) -> Path:
     if kind != "cache" and earlier.is_dir():
         return earlier
     return find(_NAME, appauthor=False)
+
+
+def duration(seconds: float) -> str:
+    """Say how long something takes as a person would.
+
+    Examples
+    --------
+    >>> duration(5), duration(130), duration(8000)
+    ('5 s', '2 min', '2 h 13 min')
+    """
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def utc_now() -> str:

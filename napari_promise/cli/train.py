@@ -174,7 +174,7 @@ def _pairs(
 
 
 def _train(config: Any, output: Path) -> None:
-    from napari_promise.training.embedder import spoken
+    from napari_promise.files import duration
     from napari_promise.training.trainer import train as run
 
     scores: dict[str, float] = {}
@@ -187,7 +187,7 @@ def _train(config: Any, output: Path) -> None:
                 if step.phase not in tasks:
                     tasks[step.phase] = progress.add_task(step.phase)
                 loss = "" if step.loss is None else f" loss {step.loss:.3f}"
-                left = "" if not step.eta else f", {spoken(step.eta)} left in all"
+                left = "" if not step.eta else f", {duration(step.eta)} left in all"
                 progress.update(
                     tasks[step.phase],
                     description=f"{step.phase}{loss}{left}",

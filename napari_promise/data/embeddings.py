@@ -1,7 +1,7 @@
 """Keep image embeddings in memory and on disk, so that nothing is encoded twice.
 
-Knows neither torch nor models: named arrays in, named arrays out, under a key of two
-strings, the digest of the pixels SAM saw (`planes.digest`) and the model that saw them.
+Named arrays in, named arrays out, under a key of two strings: the digest of the pixels
+SAM saw (`planes.digest`) and the model that saw them.
 
 On disk an entry is one folder, ``<digest>-<model>.embedding``, with one zarr array a
 name and an ``entry.json`` that holds the key, the checksums and the small values:
@@ -22,10 +22,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import threading
-import time
-import uuid
 import warnings
 import zlib
 from collections import OrderedDict
@@ -36,6 +33,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_promise.data.disk_cache import (
+    Entry,
+    discard,
+    evict,
+    sweep,
+    temporary_name,
+)
 from napari_promise.files import user_folder
 
 __all__ = ["EmbeddingCache", "Key", "default_folder"]
@@ -45,10 +49,7 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 MEGABYTE = 2**20
 _SUFFIX = ".embedding"
-_TEMPORARY = ".writing-"
 _FORMAT = 1
-#: A temporary folder this old (seconds) was left by a process that died.
-_ABANDONED_AFTER = 3600.0
 #: After this many writes the folder is measured again, other processes write there too.
 _MEASURE_EVERY = 32
 
@@ -196,16 +197,17 @@ class EmbeddingCache:
     def size(self) -> tuple[int, int]:
         """Return how many bytes are used in memory and on disk."""
         with self._lock:
-            return self._memory_used, sum(size for _, _, size in self._entries())
+            return self._memory_used, sum(entry.size for entry in self._entries())
 
     def clear(self) -> None:
         """Forget everything, in memory and on disk (entries only, nothing else)."""
         with self._lock:
             self._memory.clear()
             self._memory_used = 0
-            for entry, _, _ in self._entries():
-                _discard(entry)
-            self._sweep()
+            for entry in self._entries():
+                discard(entry.path)
+            if self._folder is not None:
+                sweep(self._folder)
             self._disk_used = None
             self._disk_failed = False
 
@@ -251,7 +253,7 @@ class EmbeddingCache:
             # Whatever zarr or JSON make of damaged bytes: the entry is worth nothing.
             arrays = None
         if arrays is None:
-            _discard(entry)
+            discard(entry)
             return None
         _touch(entry)
         return arrays
@@ -263,13 +265,13 @@ class EmbeddingCache:
         folder = entry.parent
         if sum(array.nbytes for array in arrays.values()) > self._disk_bytes:
             return
-        temporary = entry.with_name(f"{_TEMPORARY}{os.getpid()}-{uuid.uuid4().hex}")
+        temporary = temporary_name(folder)
         try:
             temporary.mkdir(parents=True)
             size = _write_entry(temporary, key, arrays, meta)
             _replace_folder(temporary, entry)
         except OSError as error:
-            _discard(temporary)
+            discard(temporary)
             with self._lock:
                 warned, self._disk_failed = self._disk_failed, True
             if not warned:
@@ -292,20 +294,18 @@ class EmbeddingCache:
         known = self._disk_used
         if not measure and known is not None and known <= self._disk_bytes:
             return
-        self._sweep()
-        entries = sorted(self._entries(), key=lambda entry: entry[1])
-        used = sum(size for _, _, size in entries)
-        for entry, _, size in entries:
-            if used <= self._disk_bytes:
-                break
-            _discard(entry)
-            used -= size
-        self._disk_used = used
+        sweep(self.folder)
+        self._disk_used = evict(self._entries(), self._disk_bytes)
         self._writes_until_measured = _MEASURE_EVERY
 
-    def _entries(self) -> Iterator[tuple[Path, float, int]]:
-        """Yield every entry on disk with the time of its last use and its bytes."""
-        for path in self._listing(lambda name: name.endswith(_SUFFIX)):
+    def _entries(self) -> Iterator[Entry]:
+        """Yield every entry on disk."""
+        folder = self._folder
+        try:
+            paths = [] if folder is None else list(folder.glob(f"*{_SUFFIX}"))
+        except OSError:
+            return
+        for path in paths:
             try:
                 status = (path / "entry.json").stat()
                 size = sum(
@@ -313,28 +313,9 @@ class EmbeddingCache:
                 )
             except OSError:  # being removed by another process, or damaged
                 if path.exists():
-                    yield path, 0.0, 0
+                    yield Entry(0.0, 0, path)
                 continue
-            yield path, status.st_mtime, size
-
-    def _sweep(self) -> None:
-        """Remove what dead processes left; what another is writing now is younger."""
-        for path in self._listing(lambda name: name.startswith(_TEMPORARY)):
-            try:
-                age = time.time() - path.stat().st_mtime
-            except OSError:
-                continue
-            if age >= _ABANDONED_AFTER:
-                _discard(path)
-
-    def _listing(self, wanted: Callable[[str], bool]) -> list[Path]:
-        folder = self._folder
-        if folder is None:
-            return []
-        try:
-            return [path for path in folder.iterdir() if wanted(path.name)]
-        except OSError:
-            return []
+            yield Entry(status.st_mtime, size, path)
 
 
 def _warn(message: str) -> None:
@@ -420,13 +401,13 @@ def _replace_folder(temporary: Path, entry: Path) -> None:
         # so what is there is the same arrays, unless it is damaged.
         if not entry.exists():
             raise
-        _discard(entry)
+        discard(entry)
         try:
             temporary.rename(entry)
         except OSError:
             if not entry.exists():
                 raise
-            _discard(temporary)
+            discard(temporary)
 
 
 def _touch(entry: Path | None) -> None:
@@ -436,15 +417,3 @@ def _touch(entry: Path | None) -> None:
         os.utime(entry / "entry.json")
     except OSError:  # not on disk, or read-only: then nothing is evicted either
         return
-
-
-def _discard(folder: Path) -> None:
-    """Remove an entry so that no other process ever reads a half of it."""
-    doomed = folder
-    if not folder.name.startswith(_TEMPORARY):
-        doomed = folder.with_name(f"{_TEMPORARY}{os.getpid()}-{uuid.uuid4().hex}")
-        try:
-            folder.rename(doomed)
-        except OSError:  # gone already, or held open (Windows): the next sweep tries
-            return
-    shutil.rmtree(doomed, ignore_errors=True)

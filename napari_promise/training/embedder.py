@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from napari_promise.data import pairs as files
 from napari_promise.data.planes import to_rgb8
+from napari_promise.files import duration
 from napari_promise.model.sam import Embedding, encode_image
 from napari_promise.model.weights import Cancelled
 from napari_promise.training import views
@@ -374,7 +375,7 @@ class Embedder:
                 self._look(job, encode=True)
                 timed = True
         seconds = (time.monotonic() - started) * len(missing) * timed
-        about = f", about {spoken(seconds)}" if seconds >= 1 else ""
+        about = f", about {duration(seconds)}" if seconds >= 1 else ""
         kept = len({other.key for other in jobs}) - len(missing)
         return (
             f"{len(missing)} views to encode: {needed / 1e9:.2f} GB in "
@@ -410,12 +411,3 @@ class Embedder:
 
 class _Unusable(ValueError):
     """A pair that cannot be used; names the file."""
-
-
-def spoken(seconds: float) -> str:
-    """Say a duration as a person would: ``40 s``, ``12 min``, ``2.5 h``."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    if seconds < 6000:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"

@@ -13,8 +13,6 @@ the base model and its input. Up to three files share the name:
 2. Every file carries a checksum, looked at once a run; what fails counts as absent.
 3. Embeddings are read through memory maps, and reading touches them. Where the quota
    would be exceeded, the entries touched longest ago go first.
-
-The module knows no models, images or training.
 """
 
 from __future__ import annotations
@@ -36,6 +34,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
+from napari_promise.data.disk_cache import Entry, evict, sweep
 from napari_promise.data.embeddings import default_folder as embeddings_folder
 from napari_promise.files import one_line, write_whole
 
@@ -43,9 +42,6 @@ QUOTA = 20 * 10**9  # bytes
 FORMAT = 1
 #: Files used so recently (seconds) may belong to a run in another process.
 _IN_USE = 3600.0
-#: A temporary file this old (seconds) was left by a process that died.
-_ABANDONED_AFTER = 3600.0
-_TEMPORARY = ".writing-"
 _PARTS = ("image", "levels")
 
 
@@ -265,11 +261,9 @@ class ViewCache:
             If they cannot fit, in the quota or on the disk; the message says how much
             there is and what to do.
         """
-        kept = set(keep)
-        files, own = self._files(), 0
-        for _, size, path in files:
-            if path.name.partition(".")[0] in kept:
-                own += size
+        kept, now = set(keep), time.time()
+        entries = self._entries()
+        own = sum(entry.size for entry in entries if _key(entry) in kept)
         if self.quota is not None:
             if own + needed > self.quota:
                 raise ValueError(
@@ -277,7 +271,11 @@ class ViewCache:
                     f"cache's quota is {self.quota / 1e9:.2f} GB: use fewer views, "
                     "raise it with --cache-quota, or add --no-keep-cache"
                 )
-            self._evict(files, kept, self.quota - needed)
+            evict(
+                entries,
+                self.quota - needed,
+                lambda entry: _key(entry) in kept or now - entry.used < _IN_USE,
+            )
         free = shutil.disk_usage(self.folder).free
         if needed > 0.9 * free:
             raise ValueError(
@@ -288,32 +286,17 @@ class ViewCache:
 
     def used(self) -> int:
         """Bytes in the folder."""
-        return sum(size for _, size, _ in self._files())
+        return sum(entry.size for entry in self._entries())
 
-    def _evict(
-        self, files: list[tuple[float, int, Path]], kept: set[str], most: int
-    ) -> None:
-        """Remove files until the folder holds at most so many bytes."""
-        used, now = sum(size for _, size, _ in files), time.time()
-        for touched, size, path in sorted(files):
-            if used <= most:
-                return
-            if path.name.partition(".")[0] in kept or now - touched < _IN_USE:
-                continue
-            path.unlink(missing_ok=True)
-            used -= size
-
-    def _files(self) -> list[tuple[float, int, Path]]:
-        """(last use, bytes, path) of every entry's files; leftovers are removed."""
+    def _entries(self) -> list[Entry]:
+        """Return every entry's files; leftovers are removed."""
+        sweep(self.folder)
         found = []
         for path in self.folder.iterdir():
-            with contextlib.suppress(FileNotFoundError):  # another process's eviction
-                status = path.stat()
-                if path.name.startswith(_TEMPORARY):
-                    if time.time() - status.st_mtime > _ABANDONED_AFTER:
-                        path.unlink()
-                elif path.suffix in (".safetensors", ".target"):
-                    found.append((status.st_mtime, status.st_size, path))
+            if path.suffix in (".safetensors", ".target"):
+                with contextlib.suppress(FileNotFoundError):  # another's eviction
+                    status = path.stat()
+                    found.append(Entry(status.st_mtime, status.st_size, path))
         return found
 
     def _path(self, key: str, part: str) -> Path:
@@ -339,12 +322,16 @@ class ViewCache:
         try:
             write_whole(path, content)
         except OSError as error:
-            reason = one_line(error.__cause__ or error)
+            reason = one_line(error.__cause__ or error)  # without the file's name
             raise ValueError(
                 f"the view cache {self.folder} cannot be written ({reason}): "
                 "make room, or choose another folder with --cache; what is there stays "
                 "good"
             ) from error
+
+
+def _key(entry: Entry) -> str:
+    return entry.path.name.partition(".")[0]
 
 
 def _checksum(tensors: Mapping[str, torch.Tensor]) -> int:

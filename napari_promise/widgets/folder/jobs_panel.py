@@ -19,6 +19,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_promise.files import duration
+
 
 class ProgressLine(QWidget):
     """A bar, how much longer it takes, and Cancel.
@@ -63,7 +65,7 @@ class ProgressLine(QWidget):
         left : float or None
             Seconds; None where they are not known.
         """
-        more = "" if left is None or done >= total else f", {spoken(left)} left"
+        more = "" if left is None or done >= total else f", {duration(left)} left"
         self.text.setText(f"{what}: {done} of {total}{more}")
         self.text.setToolTip(self.text.text())
         self.bar.setMaximum(max(total, 1))
@@ -173,19 +175,3 @@ class Pace:
         if not done:
             return None
         return (time.monotonic() - self._began) / done * (total - done)
-
-
-def spoken(seconds: float) -> str:
-    """Say a time as a person would.
-
-    Examples
-    --------
-    >>> spoken(5), spoken(130), spoken(8000)
-    ('5 s', '2 min', '2 h 13 min')
-    """
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    minutes = round(seconds / 60)
-    if minutes < 90:
-        return f"{minutes} min"
-    return f"{minutes // 60} h {minutes % 60:02d} min"

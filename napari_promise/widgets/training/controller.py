@@ -14,6 +14,7 @@ from typing import Any
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QWidget
 
+from napari_promise.files import duration
 from napari_promise.jobs import training
 from napari_promise.jobs.comparing import CompareJob, Tally, TallyJob
 from napari_promise.jobs.training import (
@@ -260,7 +261,7 @@ class Training(QObject):
         lines = [
             f"{found.images} images, {found.objects} objects on "
             f"{self._session.settings.model}; {held_out} held out ({by}). "
-            f"At most {_spoken(seconds)} and {catalogue.size(room)} of cache."
+            f"At most {duration(seconds)} and {catalogue.size(room)} of cache."
         ]
         if found.unlabelled:
             shown = "; ".join(found.names[:6]) + ("…" if found.images > 6 else "")
@@ -309,7 +310,7 @@ class Training(QObject):
             self.panel.status.setText("stopping…")
 
     def _on_update(self, update: Update) -> None:
-        eta = "" if update.eta is None else _spoken(update.eta)
+        eta = "" if update.eta is None else duration(update.eta)
         self.panel.show_update(update, eta)
         self.progress.emit(self.panel.status.text())
         if update.message:
@@ -338,7 +339,7 @@ class Training(QObject):
         self.panel.summary.setText(f"Learnt from {source}.")
         self.panel.status.setText(
             f"{'Stopped' if outcome.stopped else 'Done'} after "
-            f"{_spoken(outcome.seconds)}. Held-out Dice: {', '.join(said) or '–'}. "
+            f"{duration(outcome.seconds)}. Held-out Dice: {', '.join(said) or '–'}. "
             "Keep it?"
         )
         self.compare()
@@ -561,12 +562,6 @@ def _name_for(source: str, images: int) -> str:
     """Return an adapter's name from that of its images and their number."""
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", source).strip("-._") or "folder"
     return f"{plain[:40]}-{images}"
-
-
-def _spoken(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def _adapter_rows() -> list[AdapterRow]:
