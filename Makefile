@@ -3,7 +3,9 @@
 #   make demo    napari with a sample, the dock, the model and an adapter, ready to click;
 #                without a display the same by itself, under Xvfb, into demo/
 #   make test    every test, the layering included
-#   make lint    ruff, mypy, import-linter
+#   make test-quick
+#                those without a window that take no more than three seconds
+#   make lint    ruff, mypy, import-linter, and the plugin's manifest
 #   make docs    the documentation, into site/
 #   make results docs/results.md from the runs in results/
 #   make clean   forget the environment and what the tools left behind
@@ -22,7 +24,7 @@ BIN := $(VENV)/bin
 # (--no-compile: Python compiles what is used, when it is used, which is far less.)
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint docs results setup system clean
+.PHONY: demo test test-quick lint docs results setup system clean
 
 demo: setup
 	$(BIN)/napari-promise demo
@@ -31,11 +33,17 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
+# While working on something: a minute or so.
+test-quick: setup
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal \
+	    -m "not window and not slow"
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/npe2 validate napari_promise/napari.yaml
 
 docs: setup
 	$(BIN)/python -m scripts.draw_rooms

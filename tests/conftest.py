@@ -32,6 +32,8 @@ _USER_FOLDERS = {
 }
 for _name, _folder in _USER_FOLDERS.items():
     os.environ[_name] = str(_HOME / _folder)
+#: Who asks for one of these, itself or through another fixture, opens a window.
+_WINDOWS = {"has_screen", "make_napari_viewer", "qapp", "qtbot"}
 # Two cores, several workers: threads that fight cost more than they give.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Nothing here needs a network; a library that tries is told so at once.
@@ -75,6 +77,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
         config.add_cleanup(stop)
     config.add_cleanup(lambda: shutil.rmtree(_HOME, ignore_errors=True))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test that opens a window, so that nobody has to think of it."""
+    for item in items:
+        if not _WINDOWS.isdisjoint(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.window)
 
 
 @pytest.fixture(autouse=True)

@@ -148,11 +148,19 @@ def edit(document: Document, labels: np.ndarray, rng: np.random.Generator) -> No
 
 
 def kill_once(folder: Path, seed: int, wait: float) -> dict[str, Any]:
-    """Let a child annotate, kill it, and look what is there."""
+    """Let a child annotate, kill it so long after its first edit, and look.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+    seed : int
+    wait : float
+        Seconds.
+    """
     journal = folder.parent / f"journal-{seed}.jsonl"
     command = [sys.executable, "-m", "scripts.checks.kill_project", "--child"]
     child = subprocess.Popen([*command, str(folder), str(journal), str(seed)])
-    while not (journal.exists() and journal.stat().st_size):
+    while not journal.exists() or journal.read_bytes().count(b"\n") < 2:
         if child.poll() is not None:
             raise SystemExit(f"the child ended with {child.returncode}")
         time.sleep(0.01)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -107,7 +106,6 @@ def test_the_bundled_model_segments_a_picture_as_a_user_runs_it(rng, tmp_path) -
     image[disc] = 220
     Image.fromarray(image).save(picture)
     command = [sys.executable, "-m", "napari_promise.cli", "segment", str(picture)]
-    start = time.perf_counter()
     done = subprocess.run(
         [*command, "-o", str(tmp_path / "out"), "--points", "120,160,1"],
         capture_output=True,
@@ -115,7 +113,6 @@ def test_the_bundled_model_segments_a_picture_as_a_user_runs_it(rng, tmp_path) -
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert time.perf_counter() - start < 120
     mask = read_mask(tmp_path / "out" / "frame.png") > 0
     dice = 2 * (mask & disc).sum() / (mask.sum() + disc.sum())
     assert dice > 0.8

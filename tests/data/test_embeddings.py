@@ -313,7 +313,7 @@ def test_processes_share_one_folder(tmp_path):
         subprocess.Popen([sys.executable, "-c", PROCESS, str(tmp_path)])
         for _ in range(2)
     ]
-    assert [worker.wait(timeout=120) for worker in workers] == [0, 0]
+    assert [worker.wait() for worker in workers] == [0, 0]
     cache = EmbeddingCache(tmp_path)
     found = [cache.get((str(value), "m")) for value in range(6)]
     for value, arrays in enumerate(found):

@@ -51,6 +51,5 @@ def test_only_missing_operators_are_declared_and_only_after_a_failed_import(tmp_
         [sys.executable, "-c", textwrap.dedent(SCRIPT), str(tmp_path)],
         capture_output=True,
         text=True,
-        timeout=200,
     )
     assert run.stdout.strip() == "done", run.stderr

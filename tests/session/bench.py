@@ -21,7 +21,7 @@ from napari_promise.prompts import Prompts
 from napari_promise.session import ArraySource, Session, Settings
 
 SHAPE = (16, 24)
-PATIENCE = 20.0
+PATIENCE = 120.0
 
 
 class Gate:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-import time
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -63,7 +63,8 @@ class DiscSegmenter:
     def __init__(self) -> None:
         self.adapter: Any = None
         self.encoded = 0
-        self.delay = 0.0
+        self._may_encode = threading.Event()
+        self._may_encode.set()
         self.failure: str | None = None
         self.asked: list[SimpleNamespace] = []
 
@@ -73,14 +74,19 @@ class DiscSegmenter:
             return None
         return DiscAdapter(self.adapter)
 
+    def hold(self) -> None:
+        """Let encoding take until `release`, however long that is."""
+        self._may_encode.clear()
+
+    def release(self) -> None:
+        self._may_encode.set()
+
     def encode(self, image: np.ndarray, **options: Any) -> DiscEmbedding:
         if self.failure:
             raise ValueError(self.failure)
-        end = time.monotonic() + self.delay
-        while time.monotonic() < end:
+        while not self._may_encode.wait(0.005):
             if options["cancel"]():
                 raise RuntimeError("cancelled")
-            time.sleep(0.005)
         self.encoded += 1
         return DiscEmbedding(image.shape[:2], float(image.mean()))
 
@@ -164,7 +170,7 @@ class Desk:
         self.until(lambda: self.bridge.work is not None)
         return image
 
-    def until(self, condition: Callable[[], bool], timeout: int = 20_000) -> None:
+    def until(self, condition: Callable[[], bool], timeout: int = 120_000) -> None:
         self.qtbot.waitUntil(condition, timeout=timeout)
 
     def settle(self) -> None:

@@ -100,14 +100,14 @@ def test_a_real_mouse_and_real_keys_place_drag_flip_and_delete_points(
 def test_the_status_line_says_what_goes_on(make_desk, picture) -> None:
     desk = make_desk()
     panel = desk.widget.model_panel
-    desk.model.delay = 10.0
+    desk.model.hold()
     desk.open(picture, name="frame")
     desk.until(lambda: "encoding" in panel.status.text())
     desk.until(lambda: " s" in panel.status.text())
     panel.cancel.click()
     desk.until(lambda: "cancelled" in panel.status.text())
     assert not panel.cancel.isVisibleTo(panel)
-    desk.model.delay = 0.0
+    desk.model.release()
     desk.click(30, 40)  # a click asks again
     assert desk.preview[30, 40]
     assert "ready on CPU" in panel.status.text()

@@ -62,11 +62,12 @@ def test_a_stack_is_worked_on_plane_by_plane(make_desk, picture) -> None:
 
 def test_a_result_goes_to_the_plane_it_was_asked_for(make_desk, picture) -> None:
     desk = make_desk()
-    desk.model.delay = 0.3
+    desk.model.hold()
     desk.open(np.stack([picture] * 4))
     desk.viewer.dims.set_point(0, 1)
     desk.points.add((1, 30, 40))
     desk.viewer.dims.set_point(0, 2)
+    desk.model.release()
     desk.settle()
     record = desk.document.get(1)
     assert record.plane == (1,)
@@ -112,10 +113,13 @@ def test_layers_lie_on_a_turned_and_scaled_image_and_follow_it(
 def test_contrast_is_followed_once_it_has_settled(desk) -> None:
     image = desk.bridge.work.image
     before = desk.model.encoded
+    settling = desk.bridge._contrast
+    settling.setInterval(600_000)
     for high in (200, 150, 100):
         image.contrast_limits = (10, high)
         desk.qtbot.wait(20)
     assert desk.model.encoded == before
+    settling.setInterval(1)
     desk.until(lambda: desk.model.encoded == before + 1)
     desk.click(30, 40)
     image.data = 255 - image.data

@@ -33,11 +33,12 @@ def test_a_commit_asked_for_before_the_mask_is_there_waits_for_it(
     make_desk, picture
 ) -> None:
     desk = make_desk()
-    desk.model.delay = 0.4
+    desk.model.hold()
     desk.open(picture)
     desk.points.add((30, 40))
     desk.press("C")
     assert not desk.labels.data.any()
+    desk.model.release()
     desk.until(lambda: bool(desk.labels.data.any()))
     assert desk.labels.data[30, 40] == 1
     assert desk.document.get(1).committed

@@ -32,8 +32,8 @@ def panel(has_screen: None, qtbot: Any) -> ObjectsPanel:
     qtbot.addWidget(panel)
     panel.resize(320, 250)
     panel.show_rows([ROW], 1)
-    panel.show()
-    qtbot.waitExposed(panel)
+    with qtbot.waitExposed(panel, timeout=120_000):
+        panel.show()
     qtbot.wait(50)
     return panel
 
@@ -47,7 +47,7 @@ def test_a_score_that_changes_repaints_no_heading(panel, qtbot) -> None:
     headings = Painted(panel.table.horizontalHeader().viewport())
     for score in (0.5, 0.25):
         panel.show_rows([replace(ROW, score=score)], 1)
-        qtbot.waitUntil(lambda: rows.count > 0)
+        qtbot.waitUntil(lambda: rows.count > 0, timeout=120_000)
         qtbot.wait(20)
         rows.count = 0
     assert panel.table.item(0, 2).text() == "0.25"

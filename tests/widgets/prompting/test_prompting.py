@@ -275,7 +275,7 @@ def test_a_click_during_encoding_is_answered_and_the_window_lives_on(
     make_desk, picture
 ) -> None:
     desk = make_desk()
-    desk.model.delay = 0.6
+    desk.model.hold()
     ticks = []
     timer = QTimer()
     timer.timeout.connect(lambda: ticks.append(1))
@@ -284,11 +284,14 @@ def test_a_click_during_encoding_is_answered_and_the_window_lives_on(
     desk.until(lambda: desk.widget.session.status.state == "encoding")
     desk.points.add((30, 40))
     desk.until(lambda: desk.widget.model_panel.cancel.isVisibleTo(desk.widget))
+    ticks.clear()
+    desk.until(lambda: len(ticks) > 10)  # while nothing was encoded yet
+    assert desk.model.encoded == 0
+    desk.model.release()
     desk.settle()
     timer.stop()
     assert desk.preview[30, 40]
     assert desk.model.encoded == 1
-    assert len(ticks) > 10
 
 
 def test_a_failure_reaches_the_user_with_its_remedy(make_desk, picture, capsys) -> None:
