@@ -46,11 +46,13 @@ def labelled(tmp_path: Path) -> tuple[Path, Path]:
     return folders
 
 
+@pytest.mark.slow
 def test_the_example_of_one_image_writes_its_picture(tmp_path: Path) -> None:
     assert "one click" in _run(tmp_path, EXAMPLES / "segment.py")
     assert io.imread(tmp_path / "segment.png").shape[2] == 3
 
 
+@pytest.mark.slow
 def test_the_example_of_a_folder_writes_masks_and_scores(
     tmp_path: Path, labelled: tuple[Path, Path]
 ) -> None:
@@ -59,6 +61,7 @@ def test_the_example_of_a_folder_writes_masks_and_scores(
     assert len((out / "scores.csv").read_text(encoding="utf-8").splitlines()) == 7
 
 
+@pytest.mark.slow
 def test_the_example_of_training_makes_an_adapter_that_loads(
     tmp_path: Path, labelled: tuple[Path, Path]
 ) -> None:
@@ -66,6 +69,7 @@ def test_the_example_of_training_makes_an_adapter_that_loads(
     assert "mine is ready" in words
 
 
+@pytest.mark.slow
 def test_the_notebook_runs_from_top_to_bottom(tmp_path: Path) -> None:
     cells = json.loads((EXAMPLES / "notebook.ipynb").read_text(encoding="utf-8"))
     code = ["".join(c["source"]) for c in cells["cells"] if c["cell_type"] == "code"]

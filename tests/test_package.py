@@ -112,6 +112,7 @@ def test_prompts_need_no_torch_and_no_window() -> None:
     assert not (set(HEAVY) - {"numpy"}) & set(modules)
 
 
+@pytest.mark.slow
 def test_the_samples_open_without_napari() -> None:
     modules = json.loads(
         _python(
@@ -158,6 +159,7 @@ def wheel_names(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         return set(archive.namelist())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [

@@ -96,6 +96,7 @@ def test_an_output_folder_that_cannot_be_made_is_said_in_one_line(
     assert "file" in one_line(capsys)
 
 
+@pytest.mark.slow
 def test_the_bundled_model_segments_a_picture_as_a_user_runs_it(rng, tmp_path) -> None:
     if model_file("promise-tiny") is None:
         pytest.skip("the bundled weights are not in this checkout")
@@ -118,6 +119,7 @@ def test_the_bundled_model_segments_a_picture_as_a_user_runs_it(rng, tmp_path) -
     assert dice > 0.8
 
 
+@pytest.mark.slow
 def test_the_bundled_adapter_prompts_itself_on_the_sample(tmp_path) -> None:
     from napari_promise.model.adapters import list_adapters
 

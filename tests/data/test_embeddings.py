@@ -308,6 +308,7 @@ for step in range(25):
 """
 
 
+@pytest.mark.slow
 def test_processes_share_one_folder(tmp_path):
     workers = [
         subprocess.Popen([sys.executable, "-c", PROCESS, str(tmp_path)])

@@ -76,6 +76,7 @@ def test_the_stack_has_six_nodules_each_in_several_planes_and_brighter() -> None
         assert volume[inside].mean() > body + 300
 
 
+@pytest.mark.slow
 def test_every_sample_comes_as_layer_data_with_its_truth_hidden() -> None:
     for layers in (samples.endoscopy_layers(), samples.stack_layers()):
         (image, image_options, kind), (truth, truth_options, truth_kind) = layers

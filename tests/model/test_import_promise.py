@@ -471,6 +471,7 @@ def run(*arguments: object) -> int:
     return cli.main([str(argument) for argument in arguments])
 
 
+@pytest.mark.slow
 def test_the_command_writes_an_adapter_that_computes_the_same(
     small_vit_b: Path,
     save: Callable[[Any], Path],

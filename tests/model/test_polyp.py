@@ -44,6 +44,7 @@ def test_its_record_says_terms_and_scores(segmenter: Segmenter) -> None:
     assert max(gains) > 0.01
 
 
+@pytest.mark.slow
 def test_the_sample_scene_is_found_and_a_click_does_not_harm(
     segmenter: Segmenter,
 ) -> None:

@@ -2,6 +2,8 @@ import subprocess
 import sys
 import textwrap
 
+import pytest
+
 SCRIPT = """
 import sys
 from importlib import import_module
@@ -46,6 +48,7 @@ print("done")
 """
 
 
+@pytest.mark.slow
 def test_only_missing_operators_are_declared_and_only_after_a_failed_import(tmp_path):
     run = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(SCRIPT), str(tmp_path)],

@@ -75,6 +75,7 @@ def _last(progress: Iterator[Progress]) -> Progress:
     return last
 
 
+@pytest.mark.slow
 def test_a_toy_domain_is_learned_above_chance(
     toy: tuple[Pair, ...], micro_sam: Any, tmp_path: Path
 ) -> None:
@@ -109,6 +110,7 @@ def test_a_toy_domain_is_learned_above_chance(
     assert report.summary["positives_on_object"] > 0.5
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_adapter(
     toy: tuple[Pair, ...], micro_sam: Any
 ) -> None:
@@ -163,6 +165,7 @@ def _equal(first: Adapter, second: Adapter) -> bool:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("phase", ["apm", "ips"])
 def test_a_run_that_died_goes_on_and_ends_in_the_same_adapter(
     toy: tuple[Pair, ...],
@@ -213,6 +216,7 @@ for progress in train(config, build_micro_sam()):
 """
 
 
+@pytest.mark.slow
 def test_a_process_killed_at_any_moment_can_be_resumed(
     toy: tuple[Pair, ...], micro_sam: Any, tmp_path: Path
 ) -> None:
@@ -361,6 +365,7 @@ def test_sets_named_by_their_groups_are_scored_alone_too(
         assert abs((left[kind] + right[kind]) / 2 - both[kind]) < 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("apm", "changes"),
     [
@@ -516,6 +521,7 @@ def test_a_shift_that_does_not_help_is_left_out(
     assert done.held_out["corrected"] == 0.8
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_an_earlier_adapter(
     toy: tuple[Pair, ...], micro_sam: Any, tmp_path: Path
 ) -> None:
@@ -550,6 +556,7 @@ def test_an_earlier_adapter_of_other_shapes_is_refused(
         _last(train(config, micro_sam))
 
 
+@pytest.mark.slow
 def test_a_run_that_gives_way_yields_soon_and_ends_in_the_same_adapter(
     toy: tuple[Pair, ...], micro_sam: Any, tmp_path: Path
 ) -> None:

@@ -13,11 +13,14 @@ from napari_promise.session import Session, Settings
 BUNDLED = Path(__file__).parents[2] / "napari_promise" / "model" / "bundled"
 PATIENCE = 120_000
 
-pytestmark = pytest.mark.skipif(
-    not (BUNDLED / "promise-tiny.safetensors").exists()
-    or not (BUNDLED / "adapters" / "polyp" / "adapter.json").exists(),
-    reason="the bundled weights are not in this checkout",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not (BUNDLED / "promise-tiny.safetensors").exists()
+        or not (BUNDLED / "adapters" / "polyp" / "adapter.json").exists(),
+        reason="the bundled weights are not in this checkout",
+    ),
+]
 
 
 def _dice(mask: np.ndarray, truth: np.ndarray) -> float:

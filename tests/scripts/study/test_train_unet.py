@@ -39,6 +39,7 @@ def skin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Pair]:
     return [Pair(p.image, p.target, p.group) for p in pairs]
 
 
+@pytest.mark.slow
 def test_the_rival_has_as_many_parameters_as_the_bundled_model() -> None:
     count = sum(p.numel() for p in train_unet.build().parameters())
     assert count == pytest.approx(7.3e6, rel=0.01)
