@@ -128,7 +128,7 @@ def _time_plugin(
     times: dict[str, list[float]] = {"answer": [], "drawn": [], "cpu": []}
     for index, (position, include) in enumerate(script(truth, clicks)):
         if index % CLICKS_PER_OBJECT == 0:
-            session.new_object()
+            session.document.new_object()
         bridge.set_include(include)
         canvas.settle()
         answers.clear()

@@ -68,8 +68,9 @@ def resident() -> float:
 def measure(folder: Path, touched: int) -> dict[str, Any]:
     """Open the project and use it as a table does."""
     from napari_promise.document import Document, Region
-    from napari_promise.project import Project, ProposedObject
+    from napari_promise.project import Project
     from napari_promise.prompts import Prompts
+    from napari_promise.proposing import ProposedObject
 
     before = resident()
     began = time.perf_counter()

@@ -1,15 +1,14 @@
 """Numpy in, numpy out: encode an image, segment with prompts, propose prompts.
 
-The public face of the model rooms. It stores no image and no result, and knows no
-session, no window and no file but those of models and adapters.
+The public face of the model rooms; it stores no image and no result.
 """
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import hashlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,52 +34,15 @@ from napari_promise.model.sam import (
     oom_fallback,
 )
 from napari_promise.prompts import Prompts, round_logits
+from napari_promise.segmentation import EmbeddingLike, NoPrompterError, Segmentation
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
 
-__all__ = ["Segmentation", "Segmenter", "mask_to_logits"]
+__all__ = ["Segmenter", "mask_to_logits"]
 
 #: How sure a mask prompt is of its pixels; the logit of it is about 6.9.
 _MASK_CONFIDENCE = 1 - 1e-3
-
-
-@dataclass(frozen=True, eq=False)
-class Segmentation:
-    """The mask that answers some prompts.
-
-    Attributes
-    ----------
-    shape : (int, int)
-        Rows and columns of the image.
-    region : Region or None
-        The mask's pixels, compressed; None when it is empty.
-    score : float
-        The model's predicted quality (IoU). Not trained for an adapter with IPS.
-    logits : (1, h, w) float32
-        The mask's low-resolution logits in SAM's padded frame, rounded so that they
-        can serve as `Prompts.logits`.
-    token : int
-        The mask token that drew it: 0 the single mask, 1-3 the ambiguous ones.
-    """
-
-    shape: tuple[int, int]
-    region: Region | None
-    score: float
-    logits: NDArray[np.float32] = field(repr=False)
-    token: int = 0
-
-    @property
-    def bbox(self) -> BBox | None:
-        """The mask's (r0, c0, r1, c1), half open; None when it is empty."""
-        return None if self.region is None else self.region.bbox
-
-    @cached_property
-    def mask(self) -> NDArray[np.bool_]:
-        """The whole mask, (H, W) bool; made when first asked for."""
-        if self.region is None:
-            return np.zeros(self.shape, bool)
-        return self.region.mask
 
 
 class Segmenter:
@@ -171,6 +133,20 @@ class Segmenter:
             adapter = load_adapter(adapter, self.sam)
         self._adapter = adapter
 
+    def with_adapter(self, adapter: Adapter | str | Path | None) -> Segmenter:
+        """Return a segmenter of the same model with another adapter, or with none.
+
+        This one keeps its own: whoever uses it meanwhile sees no change.
+
+        Raises
+        ------
+        ValueError
+            If the adapter is unknown, unreadable, or belongs to another model.
+        """
+        other = copy.copy(self)
+        other.adapter = adapter
+        return other
+
     @property
     def adapter_info(self) -> AdapterInfo | None:
         """What is known of the adapter; None without one."""
@@ -203,6 +179,7 @@ class Segmenter:
         image: Any,
         *,
         contrast_limits: tuple[float, float] | None = None,
+        region: BBox | None = None,
         progress: Callable[[int, int], None] | None = None,
         cancel: Callable[[], bool] | None = None,
     ) -> Embedding:
@@ -214,6 +191,10 @@ class Segmenter:
             Any real type; see `planes.to_rgb8` for how it becomes what SAM sees.
         contrast_limits : (float, float), optional
             The values shown black and white.
+        region : (int, int, int, int), optional
+            (row 0, column 0, row 1, column 1), half open: encode this part at full
+            resolution, with the contrast of the whole image. Prompts and masks stay in
+            the whole image's pixels.
         progress : callable, optional
             Told (blocks done, blocks in all).
         cancel : callable, optional
@@ -226,16 +207,26 @@ class Segmenter:
         Raises
         ------
         ValueError
-            If the image is no single plane of real numbers.
+            If the image is no single plane of real numbers, or the region does not lie
+            in it.
         napari_promise.model.weights.Cancelled
             `cancel` answered True.
         """
         rgb = planes.to_rgb8(image, contrast_limits)
-        return oom_fallback(
-            lambda: encode_image(self.sam, rgb, progress=progress, cancel=cancel),
+        rows, columns = rgb.shape[:2]
+        r0, c0, r1, c1 = region or (0, 0, rows, columns)
+        if not (0 <= r0 < r1 <= rows and 0 <= c0 < c1 <= columns):
+            raise ValueError(
+                f"the region {region} does not lie in the image of {rows} rows and "
+                f"{columns} columns: give (row 0, column 0, row 1, column 1) inside it."
+            )
+        part = rgb[r0:r1, c0:c1]
+        found = oom_fallback(
+            lambda: encode_image(self.sam, part, progress=progress, cancel=cancel),
             self._modules(),
             self._notify,
         )
+        return dataclasses.replace(found, origin=(r0, c0), plane_shape=(rows, columns))
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> Embedding:
         """Return the embedding that `Embedding.to_arrays` took apart."""
@@ -244,12 +235,13 @@ class Segmenter:
     @torch.no_grad()
     def segment(
         self,
-        emb: Embedding,
+        emb: EmbeddingLike,
         prompts: Prompts,
         *,
         ips: bool = True,
         multimask: bool | None = None,
         local: bool = True,
+        alternatives: bool = False,
     ) -> Segmentation:
         """Return the mask that answers the prompts.
 
@@ -273,6 +265,10 @@ class Segmenter:
             With an adapter, let added points change the mask only where they point,
             see `model.local_correction`. Off, or without an adapter, the answer is
             what the decoder draws.
+        alternatives : bool
+            Return also what stock SAM draws, see `Segmentation.alternatives`. Without
+            shifted tokens it comes from the same pass of the decoder; with them stock's
+            four take one more.
 
         Returns
         -------
@@ -286,21 +282,58 @@ class Segmenter:
         """
         if prompts.is_empty:
             raise ValueError("there is nothing to segment: add a point or a box.")
-        if emb.model_id != self.model_id:
+        own = _own(emb)
+        if own.model_id != self.model_id:
             raise ValueError(
-                f"the embedding was made by {emb.model_id}, this model is "
+                f"the embedding was made by {own.model_id}, this model is "
                 f"{self.model_id}: encode the image again."
             )
         return oom_fallback(
             lambda: self._segment(
-                emb.to(self.device), prompts.to_send(), ips, multimask, local
+                own.to(self.device),
+                prompts.to_send(),
+                ips,
+                multimask,
+                local,
+                alternatives,
             ),
             self._modules(),
             self._notify,
         )
 
+    def segment_many(
+        self,
+        emb: EmbeddingLike,
+        prompts: Sequence[Prompts],
+        *,
+        ips: bool = True,
+        local: bool = True,
+        alternatives: bool = False,
+    ) -> tuple[Segmentation, ...]:
+        """Return the masks of several objects of one image; see `segment`.
+
+        Parameters
+        ----------
+        emb : Embedding
+            Made by this model.
+        prompts : sequence of Prompts
+            One of each object, none of them empty.
+        ips, local, alternatives : bool
+            See `segment`.
+
+        Returns
+        -------
+        tuple of Segmentation
+            In the same order.
+        """
+        # One by one: the stock decoder is slower on a batch of prompts.
+        return tuple(
+            self.segment(emb, each, ips=ips, local=local, alternatives=alternatives)
+            for each in prompts
+        )
+
     def probabilities(
-        self, emb: Embedding, logits: NDArray[np.float32]
+        self, emb: EmbeddingLike, logits: NDArray[np.float32]
     ) -> NDArray[np.float32]:
         """Bring a result's logits to the image's pixels, as probabilities.
 
@@ -315,13 +348,19 @@ class Segmenter:
         -------
         (H, W) float32
             In [0, 1]; SAM's own two bilinear steps, then the sigmoid. Half and more
-            is the mask but for rounding.
+            is the mask but for rounding. 0 outside of the part that was encoded.
         """
+        own = _own(emb)
         low = torch.from_numpy(np.array(logits, np.float32))[None]
-        full = self.sam.postprocess_masks(low, emb.input_size, emb.original_size)
-        return torch.sigmoid(full[0, 0]).numpy()
+        full = self.sam.postprocess_masks(low, own.input_size, own.original_size)
+        found: NDArray[np.float32] = torch.sigmoid(full[0, 0]).numpy()
+        if not own.is_crop:
+            return found
+        whole = np.zeros(own.plane_shape, np.float32)
+        whole[_window(own)] = found
+        return whole
 
-    def propose(self, emb: Embedding) -> Prompts:
+    def propose(self, emb: EmbeddingLike) -> Prompts:
         """Let the adapter's auto-prompting module write the prompts.
 
         Parameters
@@ -337,17 +376,19 @@ class Segmenter:
 
         Raises
         ------
-        ValueError
+        NoPrompterError
             If there is no adapter, or it has no auto-prompting module.
+        ValueError
+            If the embedding is another model's.
         """
-        adapter = self._adapter
+        adapter, own = self._adapter, _own(emb)
         if adapter is None:
-            raise ValueError(
+            raise NoPrompterError(
                 "auto-prompting needs an adapter: choose one, or train one on a few "
                 "labelled images."
             )
         found = oom_fallback(
-            lambda: promise.auto_prompts(adapter, emb.to(self.device), self.sam),
+            lambda: promise.auto_prompts(adapter, own.to(self.device), self.sam),
             self._modules(),
             self._notify,
         )
@@ -358,6 +399,28 @@ class Segmenter:
             logits=None if found.logits is None else found.logits[0].cpu().numpy(),
         )
 
+    def proposals(self, emb: EmbeddingLike) -> tuple[Prompts, ...]:
+        """Let the auto-prompting module write the prompts of each object it finds.
+
+        Parameters
+        ----------
+        emb : Embedding
+            Made by this model.
+
+        Returns
+        -------
+        tuple of Prompts
+            One an object, each with a point to include; empty where nothing was found.
+            The modules there are find one object, see `propose`.
+
+        Raises
+        ------
+        NoPrompterError, ValueError
+            See `propose`.
+        """
+        found = self.propose(emb)
+        return (found,) if (found.labels == 1).any() else ()
+
     def _segment(
         self,
         emb: Embedding,
@@ -365,6 +428,7 @@ class Segmenter:
         ips: bool,
         multimask: bool | None,
         local: bool,
+        alternatives: bool,
     ) -> Segmentation:
         device = emb.image.device
         first = promise.takes_first(self._adapter, ips)
@@ -376,36 +440,50 @@ class Segmenter:
                 has_logits=mask_logits is not None,
                 first=first,
             )
-        best: torch.Tensor | None = None
+        shifts = ips and self._adapter is not None and self._adapter.ips is not None
+        drawn: list[torch.Tensor] = []
+        stock: list[tuple[torch.Tensor, torch.Tensor]] = []
         scores, token = [], 0
         for points, labels, box in _parts(prompts):
-            logits, iou = promise.decode(
-                self.sam,
-                emb,
-                points_xy=_batch(points, device) if len(points) else None,
-                labels=_batch(labels, device) if len(points) else None,
-                boxes_xy=None if box is None else _batch(box, device),
-                mask_logits=mask_logits,
-                multimask=multimask,
-                adapter=self._adapter,
-                ips=ips,
-            )
+            asked = {
+                "points_xy": _batch(points, device) if len(points) else None,
+                "labels": _batch(labels, device) if len(points) else None,
+                "boxes_xy": None if box is None else _batch(box, device),
+                "mask_logits": mask_logits,
+            }
+            if alternatives:
+                every, quality = promise.decode_every_token(self.sam, emb, **asked)
+                best = promise.choose_mask(every[0, 1:], quality[0, 1:], False)
+                stock.append((every[0, 0], every[0, 1 + best]))
+            if alternatives and not shifts:
+                kept = slice(1, None) if multimask else slice(0, 1)
+                logits, iou = every[:, kept], quality[:, kept]
+            else:
+                logits, iou = promise.decode(
+                    self.sam,
+                    emb,
+                    **asked,
+                    multimask=multimask,
+                    adapter=self._adapter,
+                    ips=ips,
+                )
             index = promise.choose_mask(logits[0], iou[0], first)
             token = index + 1 if multimask else 0
-            chosen = logits[0, index]
-            best = chosen if best is None else torch.maximum(best, chosen)
+            drawn.append(logits[0, index])
             scores.append(float(iou[0, index]))
-        assert best is not None
+        answer = _union(drawn)
         if local and self._adapter is not None and prompts.added is not None:
-            best = _corrected(best, prompts, emb)
-        bbox, crop = promise.upsample(best, emb)
-        height, width = emb.original_size
-        region = None
-        if bbox is not None:
-            region = Region.from_crop(crop, bbox[:2], (height, width))
-        low = round_logits(best[None].float().cpu().numpy())
+            answer = _corrected(answer, prompts, emb)
+        low = round_logits(answer[None].float().cpu().numpy())
         low.flags.writeable = False
-        return Segmentation((height, width), region, float(np.mean(scores)), low, token)
+        return Segmentation(
+            emb.plane_shape,
+            _region(answer, emb),
+            float(np.mean(scores)),
+            low,
+            token,
+            tuple(_region(_union(parts), emb) for parts in zip(*stock, strict=True)),
+        )
 
     def _mask_logits(self, emb: Embedding, prompts: Prompts) -> torch.Tensor | None:
         """Return the mask prompt, (1, 1, 4h, 4w), from logits or else from a mask."""
@@ -426,6 +504,35 @@ class Segmenter:
         return [self.sam] if self._adapter is None else [self.sam, self._adapter]
 
 
+def _own(emb: EmbeddingLike) -> Embedding:
+    """Return an embedding as what it has to be here."""
+    if not isinstance(emb, Embedding):
+        raise TypeError(
+            f"{type(emb).__name__} is no embedding: pass what Segmenter.encode returned"
+        )
+    return emb
+
+
+def _window(emb: Embedding) -> tuple[slice, slice]:
+    """Return the rows and columns of the plane that were encoded."""
+    (row, column), (height, width) = emb.origin, emb.original_size
+    return slice(row, row + height), slice(column, column + width)
+
+
+def _union(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Return the logits of all masks together."""
+    whole = parts[0]
+    for part in parts[1:]:
+        whole = torch.maximum(whole, part)
+    return whole
+
+
+def _region(logits: torch.Tensor, emb: Embedding) -> Region | None:
+    """Return a mask's pixels in the plane; None when it is empty."""
+    bbox, crop = promise.upsample(logits, emb)
+    return None if bbox is None else Region.from_crop(crop, bbox[:2], emb.plane_shape)
+
+
 def _corrected(answer: torch.Tensor, prompts: Prompts, emb: Embedding) -> torch.Tensor:
     """Let the added points change the mask before only where they point."""
     before, added = prompts.logits, prompts.added
@@ -434,7 +541,8 @@ def _corrected(answer: torch.Tensor, prompts: Prompts, emb: Embedding) -> torch.
     if before.shape[1:] != answer.shape:
         return answer  # of another model: there is no telling what it would keep
     used = np.array(emb.input_size) / max(emb.input_size) * len(answer)
-    cells = ((prompts.points[added] + 0.5) / emb.original_size * used).astype(int)
+    inside = prompts.points[added] - emb.origin
+    cells = ((inside + 0.5) / emb.original_size * used).astype(int)
     cells = cells.clip(0, len(answer) - 1)
     clicks = [
         (row, column, label)
@@ -454,8 +562,9 @@ def mask_to_logits(
     Parameters
     ----------
     mask : (H, W) bool
+        Of the whole plane.
     emb : Embedding
-        Gives the sizes of image and frame, and the device.
+        Says which part of the plane was encoded, how it was scaled, and the device.
     size : (int, int)
         Rows and columns of the mask prompt.
 
@@ -468,11 +577,11 @@ def mask_to_logits(
     Raises
     ------
     ValueError
-        If the mask does not have the image's shape.
+        If the mask does not have the plane's shape.
     """
-    if mask.shape != emb.original_size:
+    if mask.shape != emb.plane_shape:
         raise ValueError(
-            f"the mask prompt has shape {mask.shape}, the image {emb.original_size}; "
+            f"the mask prompt has shape {mask.shape}, the image {emb.plane_shape}; "
             "pass a mask of this image."
         )
     frame = max(emb.input_size)
@@ -480,7 +589,8 @@ def mask_to_logits(
         max(1, round(cells * used / frame))
         for cells, used in zip(size, emb.input_size, strict=True)
     )
-    pixels = torch.from_numpy(np.array(mask, np.uint8)).to(emb.image.device)
+    part = np.array(mask[_window(emb)], np.uint8)
+    pixels = torch.from_numpy(part).to(emb.image.device)
     covered = F.adaptive_avg_pool2d(pixels[None, None].float(), (rows, columns))
     covered = F.pad(covered, (0, size[1] - columns, 0, size[0] - rows))
     logits = torch.logit(covered.clamp(1 - _MASK_CONFIDENCE, _MASK_CONFIDENCE))

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from napari_promise.data.embeddings import EmbeddingCache
     from napari_promise.data.export import SavedObject
+    from napari_promise.document import Plane, Region
+    from napari_promise.model.sam import Embedding
     from napari_promise.prompts import Prompts
     from napari_promise.segmenter import Segmenter
 
@@ -45,7 +47,10 @@ def segment_image(
         digests[",".join(map(str, index))] = planes.digest(rgb8)
         embedding = _embed(segmenter, rgb8, embeddings, job.image.name)
         if not request.objects:
-            wanted = [_proposed(segmenter, embedding, index)]
+            found, regions = _proposed(segmenter, embedding, index, request)
+            done += found
+            for record, region in zip(found, regions, strict=True):
+                _write(labels[index], region, record.id)
         for record in wanted:
             _check_inside(record.prompts, plane.shape[:2])
             if not _has_target(record.prompts):
@@ -54,8 +59,7 @@ def segment_image(
             result = segmenter.segment(
                 embedding, record.prompts, ips=request.ips, local=request.local
             )
-            target = labels[index]
-            target[result.mask & (target == 0)] = record.id
+            _write(labels[index], result.region, record.id)
             done.append(replace(record, score=result.score))
     missing = {r.plane for r in request.objects} - {r.plane for r in done} - {()}
     if missing:
@@ -92,19 +96,45 @@ def segment_image(
     return "" if labels.any() else "nothing was found, the labels are empty."
 
 
-def _proposed(segmenter: Segmenter, embedding: Any, index: tuple[int, ...]) -> Any:
+def _proposed(
+    segmenter: Segmenter, embedding: Embedding, index: Plane, request: Request
+) -> tuple[list[SavedObject], list[Region | None]]:
+    """Return what the adapter proposes for a plane, and the masks."""
     from napari_promise.data.export import SavedObject
+    from napari_promise.proposing import propose
 
-    prompts = segmenter.propose(embedding)
     info = segmenter.adapter_info
-    return SavedObject(
-        id=1,
-        prompts=prompts,
-        plane=index,
-        class_name="" if info is None else info.class_name,
-        sources=("auto",) * len(prompts.points),
-        coarse=prompts.logits,
-    )
+    named = "" if info is None else info.class_name
+    found = propose(segmenter, embedding, index, ips=request.ips, local=request.local)
+    records = [
+        SavedObject(
+            number,
+            one.prompts,
+            index,
+            named,
+            one.sources or (),
+            one.score,
+            False,
+            one.coarse,
+        )
+        for number, one in enumerate(found, start=1)
+    ]
+    if records:
+        return records, [one.region for one in found]
+    # What the prompter says is kept, so that its file, replayed, finds nothing either.
+    nothing = segmenter.propose(embedding)
+    sources = ("auto",) * len(nothing.points)
+    record = SavedObject(1, nothing, index, named, sources, coarse=nothing.logits)
+    return [record], [None]
+
+
+def _write(labels: npt.NDArray[Any], region: Region | None, number: int) -> None:
+    """Write an object into a plane's labels, where there is none yet."""
+    if region is None:
+        return
+    r0, c0, r1, c1 = region.bbox
+    target = labels[r0:r1, c0:c1]
+    target[region.crop & (target == 0)] = number
 
 
 def _has_target(prompts: Prompts) -> bool:
@@ -129,7 +159,7 @@ def _embed(
     rgb8: npt.NDArray[np.uint8],
     embeddings: EmbeddingCache | None,
     name: str,
-) -> Any:
+) -> Embedding:
     """Return the embedding, encoding only what no session has encoded before."""
     from napari_promise.data.planes import digest
 

@@ -6,7 +6,6 @@ there.
 
 from __future__ import annotations
 
-import copy
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_promise.document import Plane
+from napari_promise.document import Plane, Tile
 from napari_promise.files import one_line
 from napari_promise.jobs.training import Found, TrainingSource
 from napari_promise.session import ImageSource, JobContext
@@ -105,7 +104,7 @@ class CompareJob:
         from napari_promise.data.planes import to_rgb8
 
         source = self._source
-        emb, _digest = context.embedding(source, self._plane)
+        emb, _digest = context.embedding(source, Tile(self._plane))
         pixels = source.plane_pixels(self._plane)
         rgb = to_rgb8(pixels, source.contrast_limits, source.rgb)
         found = [_ask(context, emb, adapter) for adapter in self._adapters]
@@ -285,9 +284,7 @@ def _found_dice(
 def _ask(context: JobContext, emb: Any, adapter: Any) -> tuple[Any, Any, str]:
     if adapter is None:
         return None, None, "no adapter, nothing is found by itself"
-    # a copy: nobody else must see another adapter in use, not for a moment
-    segmenter = copy.copy(context.segmenter)
-    segmenter.adapter = adapter
+    segmenter = context.segmenter.with_adapter(adapter)
     try:
         prompts = segmenter.propose(emb)
     except ValueError as error:

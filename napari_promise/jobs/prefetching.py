@@ -1,7 +1,4 @@
-"""Have the next images of a folder ready: their pixels and their embeddings.
-
-Knows how images are read and encoded; not which ones come next, nor who waits.
-"""
+"""Have the next images of a folder ready: their pixels and their embeddings."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from napari_promise.data.planes import robust_limits
-from napari_promise.document import Plane
+from napari_promise.document import Plane, Tile
 from napari_promise.project import OpenedImage, Project
 from napari_promise.session import ArraySource, JobContext
 
@@ -141,7 +138,7 @@ class Prefetch:
             # It will be said when the image is really wanted.
             self._keys.popleft()
             return bool(self._keys)
-        context.embedding(source_of(image), first_plane(image))
+        context.embedding(source_of(image), Tile(first_plane(image)))
         self._keys.popleft()
         return bool(self._keys)
 

@@ -3,30 +3,27 @@
 One step of the job is one plane. What is found for an image is handed to the project
 as a proposal, which never touches what a person did.
 
-Of every object it is noted how far it can be trusted (`details`): the predicted IoU,
-how little the mask moves with its threshold, whether the mask that was chosen agrees
-with the other masks that the decoder would draw for the same points, and how many
-points lie on the right side of it.
+Of every object it is noted how far it can be trusted, see `proposing.signals_of`.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from napari_promise.document import ObjectRecord, Plane, Region
+from napari_promise.document import ObjectRecord, Plane, Region, Tile
 from napari_promise.jobs.prefetching import source_of
-from napari_promise.project import OpenedImage, Project, ProposedObject
-from napari_promise.project.confidence import iou, points_right, stability
-from napari_promise.prompts import Prompts
-from napari_promise.session import JobContext, SegmenterLike
+from napari_promise.project import OpenedImage, Project
+from napari_promise.proposing import ProposedObject, propose, region_iou
+from napari_promise.segmentation import NoPrompterError
+from napari_promise.session import JobContext
 
-__all__ = ["Propose", "ProposeProgress", "details", "propose_plane"]
+__all__ = ["Propose", "ProposeProgress"]
 
 #: Seconds are averaged over so many of the latest images.
 _PACE_OVER = 20
@@ -107,7 +104,6 @@ class Propose:
         self._image: OpenedImage | None = None
         self._planes: deque[Plane] = deque()
         self._found: list[ProposedObject] = []
-        self._told: list[Mapping[str, float]] = []
         self._ends: deque[float] = deque(maxlen=_PACE_OVER + 1)
         self._done = self._proposed = self._left_out = 0
         self._message = ""
@@ -147,25 +143,24 @@ class Propose:
             raise _Ahead(f"{key} was taken up by a person meanwhile.")
         self._image = self._read(key)
         self._planes = deque(np.ndindex(self._image.shape[:-2]))
-        self._found, self._told = [], []
+        self._found = []
 
     def _propose(self, context: JobContext, image: OpenedImage, plane: Plane) -> None:
-        embedding, _ = context.embedding(source_of(image), plane)
-        found = propose_plane(
+        embedding, _ = context.embedding(source_of(image), Tile(plane))
+        found = propose(
             context.segmenter,
             embedding,
             plane,
             ips=self._ips,
             class_name=self._class_name,
+            signals=True,
         )
-        if found is not None:
-            self._found.append(found[0])
-            self._told.append(found[1])
+        self._found += [one for one in found if one.region is not None]
 
     def _keep(self, key: str) -> None:
         collected: dict[str, Any] = {"adapter": self._adapter}
-        for name in sorted({name for told in self._told for name in told}):
-            collected[name] = [told.get(name) for told in self._told]
+        for name in sorted({name for one in self._found for name in one.signals}):
+            collected[name] = [one.signals.get(name) for one in self._found]
         earlier = self._earlier(key)
         if earlier is not None:
             collected["adapters"] = _agreement(earlier, self._found)
@@ -223,100 +218,7 @@ def _concerns_all(error: Exception, succeeded: int) -> bool:
     """Whether an error will come again with every image."""
     if isinstance(error, OSError):
         return not isinstance(error, FileNotFoundError)  # a full disk
-    return "adapter" in str(error) and not succeeded
-
-
-def propose_plane(
-    segmenter: SegmenterLike,
-    embedding: Any,
-    plane: Plane = (),
-    *,
-    ips: bool = True,
-    class_name: str = "",
-) -> tuple[ProposedObject, dict[str, float]] | None:
-    """Propose the object of one plane.
-
-    Parameters
-    ----------
-    segmenter : SegmenterLike
-        With an adapter that places points.
-    embedding : object
-        Of the plane.
-    plane : Plane
-    ips : bool
-        Whether the adapter's pattern shifting is used.
-    class_name : str
-
-    Returns
-    -------
-    (ProposedObject, dict) or None
-        The object and its `details`; None where nothing was found.
-
-    Raises
-    ------
-    ValueError
-        If there is no adapter, or it places no points.
-    """
-    prompts = segmenter.propose(embedding)
-    if not prompts.labels.any():
-        return None
-    result = segmenter.segment(embedding, prompts, ips=ips)
-    if result.region is None:
-        return None
-    proposed = ProposedObject(
-        prompts,
-        result.region,
-        result.score,
-        result.logits,
-        prompts.logits,
-        plane,
-        class_name,
-    )
-    return proposed, details(segmenter, embedding, prompts, result)
-
-
-def details(
-    segmenter: SegmenterLike, embedding: Any, prompts: Prompts, result: Any
-) -> dict[str, float]:
-    """Say what speaks for a mask that answers automatic prompts.
-
-    Parameters
-    ----------
-    segmenter : SegmenterLike
-    embedding : object
-    prompts : Prompts
-    result : Segmentation
-        What the segmenter answered.
-
-    Returns
-    -------
-    dict of str to float
-        By the names of `confidence.SIGNALS`, in [0, 1], high is good: ``score``,
-        ``stability``, ``points`` where there are any, and ``tokens``: the mean IoU of
-        the mask with those that stock SAM draws from its single mask token and from
-        the best of the other three.
-    """
-    told = {
-        "score": float(np.clip(result.score, 0, 1)),
-        "stability": stability(result.logits),
-    }
-    right = points_right(prompts, result.region)
-    if right is not None:
-        told["points"] = right
-    others = [
-        segmenter.segment(embedding, prompts, ips=False, multimask=several).region
-        for several in (False, True)
-    ]
-    told["tokens"] = float(np.mean([_iou(result.region, other) for other in others]))
-    return told
-
-
-def _iou(a: Region | None, b: Region | None) -> float:
-    if a is None or b is None:
-        return float(a is b)
-    r0, c0 = (min(x, y) for x, y in zip(a.bbox[:2], b.bbox[:2], strict=True))
-    r1, c1 = (max(x, y) for x, y in zip(a.bbox[2:], b.bbox[2:], strict=True))
-    return iou(a.window((r0, c0, r1, c1)), b.window((r0, c0, r1, c1)))
+    return isinstance(error, NoPrompterError) and not succeeded
 
 
 def _agreement(
@@ -324,4 +226,4 @@ def _agreement(
 ) -> list[float]:
     """IoU of what two adapters propose for an image, plane by plane."""
     before: dict[Plane, Region | None] = {r.plane: r.region for r in earlier}
-    return [_iou(one.region, before.get(one.plane)) for one in found]
+    return [region_iou(one.region, before.get(one.plane)) for one in found]

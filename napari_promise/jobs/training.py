@@ -452,9 +452,8 @@ class TrainingJob:
             self._tell(Update("prepare", len(self._pairs), 0))
             return True
         config = self._config(context)
-        sam = getattr(context.segmenter, "sam", None)
         self._run = (self._train or _trainer())(
-            config, sam, give_way=self._must_give_way
+            config, context.segmenter.sam, give_way=self._must_give_way
         )
         return True
 

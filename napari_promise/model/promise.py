@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -27,6 +27,7 @@ from torch import nn
 
 from napari_promise.model.auto_prompt import HeatmapAPM, place_points
 from napari_promise.model.pattern_shift import shifted_decode
+from napari_promise.segmentation import NoPrompterError
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
@@ -42,7 +43,7 @@ class AutoPrompts:
     Attributes
     ----------
     points_xy : numpy.ndarray
-        (P', 2) float64, (x, y) in the original image's pixels, inside the image;
+        (P', 2) float64, (x, y) in the plane's pixels, inside the encoded image;
         fewer than the adapter's slots where fewer good places were found.
     labels : numpy.ndarray
         (P',) int64, 1 include and 0 exclude; positives first, deepest first.
@@ -65,13 +66,14 @@ class AutoPrompts:
 
 
 def to_frame(coords_xy: torch.Tensor, emb: Embedding) -> torch.Tensor:
-    """Scale original pixels to SAM's padded frame, as `ResizeLongestSide` does.
+    """Bring pixels of the plane to SAM's padded frame, as `ResizeLongestSide` does.
 
     Parameters
     ----------
     coords_xy : torch.Tensor
         (..., 2) as (x, y).
     emb : Embedding
+        Says where in the plane the encoded image lies, and how it was scaled.
 
     Returns
     -------
@@ -80,7 +82,8 @@ def to_frame(coords_xy: torch.Tensor, emb: Embedding) -> torch.Tensor:
     """
     (height, width), (new_h, new_w) = emb.original_size, emb.input_size
     scale = coords_xy.new_tensor([new_w / width, new_h / height], dtype=torch.float64)
-    return (coords_xy.to(torch.float64) * scale).to(torch.float32)
+    first = coords_xy.new_tensor(emb.origin[::-1], dtype=torch.float64)
+    return ((coords_xy.to(torch.float64) - first) * scale).to(torch.float32)
 
 
 def decode(
@@ -104,11 +107,11 @@ def decode(
     emb : Embedding
         The image, embedded by the same model.
     points_xy : torch.Tensor, optional
-        (B, N, 2) as (x, y) in the original image's pixels.
+        (B, N, 2) as (x, y) in the plane's pixels.
     labels : torch.Tensor, optional
         (B, N): 1 include, 0 exclude, -1 no point (padding).
     boxes_xy : torch.Tensor, optional
-        (B, 4) as (x0, y0, x1, y1) in the original image's pixels.
+        (B, 4) as (x0, y0, x1, y1) in the plane's pixels.
     mask_logits : torch.Tensor, optional
         (B, 1, 4h, 4w) low-resolution logits as mask prompt.
     multimask : bool
@@ -130,17 +133,8 @@ def decode(
     ValueError
         If points come without labels or no prompt is given at all.
     """
-    if (points_xy is None) != (labels is None):
-        raise ValueError("points need labels: give both points_xy and labels")
-    if points_xy is None and boxes_xy is None and mask_logits is None:
-        raise ValueError("nothing to decode: give points, a box or mask logits")
+    points, boxes = _in_frame(emb, points_xy, labels, boxes_xy, mask_logits)
     image = emb.image.float()
-    points = None
-    if points_xy is not None and labels is not None:
-        points = (to_frame(points_xy, emb), labels)
-    boxes = None
-    if boxes_xy is not None:
-        boxes = to_frame(boxes_xy.reshape(-1, 2, 2), emb).reshape(-1, 4)
     delta = None
     if ips and adapter is not None and adapter.ips is not None:
         delta = adapter.ips(image)[0]  # (4, C)
@@ -153,6 +147,56 @@ def decode(
         multimask=multimask,
         delta=delta,
     )
+
+
+def decode_every_token(
+    sam: Sam,
+    emb: Embedding,
+    *,
+    points_xy: torch.Tensor | None = None,
+    labels: torch.Tensor | None = None,
+    boxes_xy: torch.Tensor | None = None,
+    mask_logits: torch.Tensor | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Decode with all mask tokens of stock SAM in one pass; see `decode`.
+
+    The decoder draws them all in any case and gives away the single one or the three.
+    Tokens that an adapter shifts see other tokens beside them, which is another pass.
+
+    Returns
+    -------
+    logits : torch.Tensor
+        (B, 4, 4h, 4w): what `decode` returns without `multimask`, then with it.
+    iou : torch.Tensor
+        (B, 4) predicted mask quality.
+    """
+    points, boxes = _in_frame(emb, points_xy, labels, boxes_xy, mask_logits)
+    decoder = sam.mask_decoder
+    arguments, positions = _decoder_arguments(
+        sam, emb.image.float(), points, boxes, mask_logits
+    )
+    with _cells_in_rows(decoder, positions):
+        return decoder.predict_masks(**arguments)
+
+
+def _in_frame(
+    emb: Embedding,
+    points_xy: torch.Tensor | None,
+    labels: torch.Tensor | None,
+    boxes_xy: torch.Tensor | None,
+    mask_logits: torch.Tensor | None,
+) -> tuple[tuple[torch.Tensor, torch.Tensor] | None, torch.Tensor | None]:
+    """Check the prompts of `decode` and bring points and boxes to SAM's frame."""
+    if (points_xy is None) != (labels is None):
+        raise ValueError("points need labels: give both points_xy and labels")
+    if points_xy is None and boxes_xy is None and mask_logits is None:
+        raise ValueError("nothing to decode: give points, a box or mask logits")
+    points = boxes = None
+    if points_xy is not None and labels is not None:
+        points = (to_frame(points_xy, emb), labels)
+    if boxes_xy is not None:
+        boxes = to_frame(boxes_xy.reshape(-1, 2, 2), emb).reshape(-1, 4)
+    return points, boxes
 
 
 def decode_frame(
@@ -187,6 +231,22 @@ def decode_frame(
     tuple of torch.Tensor
         (B, C, 4h, 4w) logits and (B, C) predicted quality.
     """
+    arguments, positions = _decoder_arguments(sam, image, points, boxes, mask_logits)
+    arguments["multimask_output"] = multimask
+    with _cells_in_rows(sam.mask_decoder, positions):
+        if delta is None:
+            return sam.mask_decoder(**arguments)
+        return shifted_decode(sam.mask_decoder, delta, arguments)
+
+
+def _decoder_arguments(
+    sam: Sam,
+    image: torch.Tensor,
+    points: tuple[torch.Tensor, torch.Tensor] | None,
+    boxes: torch.Tensor | None,
+    mask_logits: torch.Tensor | None,
+) -> tuple[dict[str, Any], torch.Tensor]:
+    """Return what the decoder is given, and its positional encoding once more."""
     sparse, dense = sam.prompt_encoder(points=points, boxes=boxes, masks=mask_logits)
     positions = dense_positions(sam.prompt_encoder)
     arguments = {
@@ -194,12 +254,8 @@ def decode_frame(
         "image_pe": positions,
         "sparse_prompt_embeddings": sparse,
         "dense_prompt_embeddings": dense,
-        "multimask_output": multimask,
     }
-    with _cells_in_rows(sam.mask_decoder, positions):
-        if delta is None:
-            return sam.mask_decoder(**arguments)
-        return shifted_decode(sam.mask_decoder, delta, arguments)
+    return arguments, positions
 
 
 #: For each prompt encoder the matrix of its frequencies, its version, and what
@@ -347,11 +403,13 @@ def auto_prompts(adapter: Adapter, emb: Embedding, sam: Sam) -> AutoPrompts:
 
     Raises
     ------
+    NoPrompterError
+        If the adapter has no APM.
     ValueError
-        If the adapter has no APM, or `emb` lacks the levels that it reads.
+        If `emb` lacks the levels that it reads.
     """
     if adapter.apm is None:
-        raise ValueError(
+        raise NoPrompterError(
             f"adapter {adapter.info.name!r} has no auto-prompting module; choose one "
             "that has, or click yourself"
         )
@@ -392,10 +450,11 @@ def prompts_from_map(
     columns = max(1, round(cells * new_w / frame))
     probability = torch.sigmoid(logits.float())[:rows, :columns].cpu().numpy()
     placed = place_points(probability, points, cells)
-    # cell centre -> frame -> original, pixel centres at integers
+    # cell centre -> frame -> image -> plane, pixel centres at integers
     x = (placed.cells[:, 1] + 0.5) * frame / cells * width / new_w - 0.5
     y = (placed.cells[:, 0] + 0.5) * frame / cells * height / new_h - 0.5
     xy = np.stack([x.clip(0, width - 1), y.clip(0, height - 1)], axis=1)
+    xy += emb.origin[::-1]
     prompt = F.interpolate(
         logits[None, None].float(), size=size, mode="bilinear", align_corners=False
     )
@@ -411,7 +470,7 @@ def prompts_from_map(
 def prompts_from_points(
     points: torch.Tensor, labels: Sequence[int], emb: Embedding
 ) -> AutoPrompts:
-    """Bring predicted points from SAM's padded frame into the image.
+    """Bring predicted points from SAM's padded frame into the plane.
 
     Parameters
     ----------
@@ -425,12 +484,12 @@ def prompts_from_points(
     Returns
     -------
     AutoPrompts
-        All P points, those in the padding moved to the image's nearest pixel.
+        All P points, those in the padding moved to the encoded image's nearest pixel.
     """
     (height, width), (new_h, new_w) = emb.original_size, emb.input_size
     xy = points.detach().double().cpu().numpy() * (width / new_w, height / new_h)
     return AutoPrompts(
-        points_xy=xy.clip(0, (width - 1, height - 1)),
+        points_xy=xy.clip(0, (width - 1, height - 1)) + emb.origin[::-1],
         labels=np.array(labels, dtype=np.int64),
         scores=np.full(len(xy), np.nan),
         logits=None,
@@ -458,7 +517,7 @@ def upsample(
     Returns
     -------
     bbox : tuple of int or None
-        (r0, c0, r1, c1), half-open and tight; None when the mask is empty.
+        (r0, c0, r1, c1) in the plane, half-open and tight; None when the mask is empty.
     crop : numpy.ndarray
         (r1 - r0, c1 - c0) bool; (0, 0) when the mask is empty.
     """
@@ -492,7 +551,8 @@ def upsample(
         return None, empty
     r0, r1 = int(in_rows[0]), int(in_rows[-1]) + 1
     c0, c1 = int(in_columns[0]), int(in_columns[-1]) + 1
-    bbox = (rows.start + r0, columns.start + c0, rows.start + r1, columns.start + c1)
+    top, left = rows.start + emb.origin[0], columns.start + emb.origin[1]
+    bbox = (top + r0, left + c0, top + r1, left + c1)
     return bbox, np.ascontiguousarray(crop[r0:r1, c0:c1])
 
 

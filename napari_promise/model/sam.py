@@ -410,9 +410,14 @@ class Embedding:
     input_size : tuple of int
         (height, width) of the scaled image inside SAM's padded square frame.
     original_size : tuple of int
-        (height, width) of the image.
+        (height, width) of the image that was encoded: a plane, or a crop of it.
     model_id : str
         Name of the model that made it.
+    origin : tuple of int
+        (row, column) of the encoded image's first pixel in its plane; not (0, 0) for a
+        crop. Prompts and masks are in the plane's pixels all the same.
+    plane_shape : tuple of int
+        (height, width) of the plane; left out, `original_size`.
 
     Notes
     -----
@@ -425,6 +430,17 @@ class Embedding:
     input_size: tuple[int, int]
     original_size: tuple[int, int]
     model_id: str
+    origin: tuple[int, int] = (0, 0)
+    plane_shape: tuple[int, int] = (0, 0)
+
+    def __post_init__(self) -> None:
+        if self.plane_shape == (0, 0):
+            object.__setattr__(self, "plane_shape", self.original_size)
+
+    @property
+    def is_crop(self) -> bool:
+        """Whether it shows a part of its plane only."""
+        return self.plane_shape != self.original_size
 
     def to(
         self, device: str | torch.device, dtype: torch.dtype | None = None
@@ -439,12 +455,16 @@ class Embedding:
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Return the embedding as numpy arrays, float16, for a cache without torch."""
         arrays = {f"level_{i}": _to_numpy(level) for i, level in enumerate(self.levels)}
-        return arrays | {
+        arrays |= {
             "image": _to_numpy(self.image),
             "input_size": np.array(self.input_size, dtype=np.int64),
             "original_size": np.array(self.original_size, dtype=np.int64),
             "model_id": np.array(self.model_id),
         }
+        if self.is_crop:  # of a whole plane, the arrays are those of version 0.1
+            arrays["origin"] = np.array(self.origin, dtype=np.int64)
+            arrays["plane_shape"] = np.array(self.plane_shape, dtype=np.int64)
+        return arrays
 
     @classmethod
     def from_arrays(
@@ -466,6 +486,10 @@ class Embedding:
             input_size=pair("input_size"),
             original_size=pair("original_size"),
             model_id=str(arrays["model_id"]),
+            origin=pair("origin") if "origin" in arrays else (0, 0),
+            plane_shape=pair(
+                "plane_shape" if "plane_shape" in arrays else "original_size"
+            ),
         )
 
 

@@ -5,7 +5,7 @@ from napari_promise.project.confidence import Calibration
 from napari_promise.project.effort import Effort
 from napari_promise.project.exporting import FORMATS, Format, export_project
 from napari_promise.project.images import OpenedImage
-from napari_promise.project.items import Item, ProposedObject, State, Stored
+from napari_promise.project.items import Item, State, Stored
 from napari_promise.project.lock import ProjectInUseError
 from napari_promise.project.project import Project, ProjectEvents
 from napari_promise.project.settings import ProjectSettings
@@ -23,7 +23,6 @@ __all__ = [
     "ProjectEvents",
     "ProjectInUseError",
     "ProjectSettings",
-    "ProposedObject",
     "State",
     "Stored",
     "export_project",

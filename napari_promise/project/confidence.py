@@ -4,18 +4,19 @@ Five signals say something of a mask without knowing the truth, each in [0, 1]:
 
 score      the IoU that the decoder predicts
 stability  IoU of the mask drawn at logits of +1 and of -1: a mask whose edge moves far
-           for a small change was a close call (`stability`, as Segment Anything's
-           automatic generator filters by it)
-tokens     how far the decoder's mask tokens agree (`agreement`)
-points     the share of points on the right side of the mask (`points_right`)
-adapters   IoU of this adapter's mask with the one before (`iou`)
+           for a small change was a close call (as Segment Anything's automatic
+           generator filters by it)
+tokens     how far the decoder's mask tokens agree
+points     the share of points on the right side of the mask
+adapters   IoU of this adapter's mask with the one before
 
-`raw_confidence` combines them by their geometric mean, so that one signal near zero
-is not outvoted by four that are high. All count alike: weights were tried on validation
-images and are not worth their while. Spearman's correlation with the Dice there
-(``scripts/checks/measure_confidence.py``, bundled adapter *polyp*): on 90 frames of
-kvasir-seg 0.75 for the score, 0.76 for stability, 0.63 for the tokens and 0.79 for the
-mean; on 61 of three sequences of cvc-clinicdb 0.54, 0.39, 0.18 and 0.50.
+`proposing.signals_of` notes the first four. `raw_confidence` combines all by their
+geometric mean, so that one signal near zero is not outvoted by four that are high. All
+count alike: weights were tried on validation images and are not worth their while.
+Spearman's correlation with the Dice there (``scripts/checks/measure_confidence.py``,
+bundled adapter *polyp*): on 90 frames of kvasir-seg 0.75 for the score, 0.76 for
+stability, 0.63 for the tokens and 0.79 for the mean; on 61 of three sequences of
+cvc-clinicdb 0.54, 0.39, 0.18 and 0.50.
 
 That orders images, but is no Dice: `Calibration` learns from images that a person
 confirmed afterwards which Dice such a number meant, by isotonic regression, which
@@ -31,10 +32,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
-from napari_promise.document import Region
-from napari_promise.prompts import Prompts
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -42,85 +40,13 @@ if TYPE_CHECKING:
 __all__ = [
     "SIGNALS",
     "Calibration",
-    "agreement",
     "draw_calibration",
-    "iou",
-    "points_right",
     "raw_confidence",
-    "stability",
 ]
 
 SIGNALS = ("score", "stability", "tokens", "points", "adapters")
 #: With fewer images a calibration would say more about chance than about the model.
 MIN_PAIRS = 8
-
-
-def iou(a: ArrayLike, b: ArrayLike) -> float:
-    """Return the intersection over union of two masks of one shape; 1 of two empty."""
-    first, second = np.asarray(a, bool), np.asarray(b, bool)
-    union = np.count_nonzero(first | second)
-    return 1.0 if union == 0 else float(np.count_nonzero(first & second) / union)
-
-
-def stability(logits: ArrayLike, offset: float = 1.0) -> float:
-    """Return how little a mask changes with its threshold.
-
-    Parameters
-    ----------
-    logits : array_like, (..., h, w)
-    offset : float
-
-    Returns
-    -------
-    float
-        IoU of the masks at ``+offset`` and ``-offset``.
-    """
-    values = np.asarray(logits)
-    return iou(values > offset, values > -offset)
-
-
-def agreement(logits: ArrayLike) -> float:
-    """Return how far several masks of one object agree.
-
-    Parameters
-    ----------
-    logits : array_like, (n, h, w)
-        Of n mask tokens.
-
-    Returns
-    -------
-    float
-        Mean IoU over all pairs; 1 for a single mask.
-    """
-    masks = np.asarray(logits) > 0
-    pairs = [
-        iou(masks[i], masks[j])
-        for i in range(len(masks))
-        for j in range(i + 1, len(masks))
-    ]
-    return float(np.mean(pairs)) if pairs else 1.0
-
-
-def points_right(prompts: Prompts, region: Region | None) -> float | None:
-    """Return the share of points that lie on the right side of a mask.
-
-    Parameters
-    ----------
-    prompts : Prompts
-    region : Region or None
-        The mask; None where it is empty.
-
-    Returns
-    -------
-    float or None
-        None without points.
-    """
-    if len(prompts.points) == 0:
-        return None
-    inside = np.zeros(len(prompts.points), bool)
-    if region is not None:
-        inside = region.covers(prompts.points)
-    return float(np.mean(inside == (prompts.labels == 1)))
 
 
 def raw_confidence(details: Mapping[str, Any]) -> float | None:

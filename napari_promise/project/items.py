@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import numpy as np
 from numpy.typing import NDArray
 
-from napari_promise.document import ObjectRecord, Plane, Region, Source
-from napari_promise.prompts import Prompts
+from napari_promise.document import ObjectRecord
 
-__all__ = ["STATES", "Entry", "Item", "ProposedObject", "State", "Stored"]
+__all__ = ["STATES", "Entry", "Item", "State", "Stored"]
 
 #: new: nothing was done; proposed: a model proposed something that nobody looked at;
 #: in work: a person began; done: a person confirmed it; skipped: put aside.
@@ -141,38 +139,6 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "saved": (bool,),
     "revision": (int,),
 }
-
-
-@dataclass(frozen=True, eq=False)
-class ProposedObject:
-    """One object that a model proposes.
-
-    Attributes
-    ----------
-    prompts : Prompts
-        What the model placed.
-    region : Region or None
-        The mask; None where it is empty.
-    score : float or None
-        The predicted quality.
-    logits : (1, h, w) float32 or None
-        The mask's low-resolution logits.
-    coarse : (1, h, w) float32 or None
-        The auto-prompting module's map.
-    plane : Plane
-    class_name : str
-    sources : tuple of {"auto", "user"} or None
-        One a point; None: all are automatic.
-    """
-
-    prompts: Prompts
-    region: Region | None
-    score: float | None = None
-    logits: NDArray[np.float32] | None = field(default=None, repr=False)
-    coarse: NDArray[np.float32] | None = field(default=None, repr=False)
-    plane: Plane = ()
-    class_name: str = ""
-    sources: tuple[Source, ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)

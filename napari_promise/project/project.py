@@ -55,7 +55,6 @@ from napari_promise.project.items import (
     STATES,
     Entry,
     Item,
-    ProposedObject,
     State,
     Stored,
 )
@@ -70,6 +69,7 @@ from napari_promise.project.masks import (
 from napari_promise.project.proposals import record_of, take_up
 from napari_promise.project.settings import ProjectSettings
 from napari_promise.project.store import ItemStore, slug
+from napari_promise.proposing import ProposedObject
 
 __all__ = ["Project", "ProjectEvents", "Saving"]
 

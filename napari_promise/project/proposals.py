@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from napari_promise.document import Document, ObjectRecord, Source
-from napari_promise.project.items import ProposedObject
+from napari_promise.proposing import ProposedObject
 
 __all__ = ["record_of", "take_up"]
 

@@ -1,8 +1,7 @@
 """The session: what the user set, the image worked on, and one worker that computes.
 
-Knows no window: wishes come in as method calls, facts go out as signals. Whoever
-calls never waits for the model, for pixels or for a disk; torch itself is imported
-by the worker only.
+Wishes come in as method calls, facts go out as signals. Whoever calls never waits for
+the model, for pixels or for a disk; torch itself is imported by the worker only.
 
 How a click is answered:
 
@@ -12,43 +11,29 @@ How a click is answered:
 2. The worker takes the most urgent task (`queue`): load a model, set an adapter,
    answer a request, encode the plane on display, put embeddings on disk, encode the
    planes ahead, take a step of a long job (`Job`: training, a whole folder). A request
-   whose plane has no embedding yet waits until it is encoded (`embeddings`).
+   whose plane has no embedding yet waits until it is encoded (`embeddings`). How each
+   task is done is in `worker`.
 3. The answer is handed to `dispatch`, which brings it to the window's thread. There
    the document drops it if the object has changed meanwhile, whatever plane or
    image is on display by then (`answers`).
 """
 
-from napari_promise.session.contracts import (
-    EmbeddingLike,
-    Job,
-    JobContext,
-    Loader,
-    SegmenterLike,
-)
-from napari_promise.session.results import (
-    DragPreview,
-    ProposeResult,
-    SegmentResult,
-    State,
-    Status,
-)
+from napari_promise.session.contracts import Job, JobContext, Loader
+from napari_promise.session.results import DragPreview, SegmentResult, State, Status
 from napari_promise.session.session import Session
 from napari_promise.session.settings import Settings
 from napari_promise.session.sources import ArraySource, ImageSource
 
 __all__ = [
     "ArraySource",
-    "EmbeddingLike",
     "DragPreview",
     "ImageSource",
     "Job",
+    "JobContext",
     "Loader",
-    "ProposeResult",
     "SegmentResult",
-    "SegmenterLike",
     "Session",
     "Settings",
     "State",
     "Status",
-    "JobContext",
 ]

@@ -1,26 +1,25 @@
 """From an answer to the document: does it still fit, and what is written of it.
 
-Knows requests, prompts and documents; not where an answer comes from, nor who is told
-of it. The worker calls `is_current` and `propose`; what writes is for the window's
-thread.
+The worker calls `is_current` and `propose`; what writes is for the window's thread.
 """
 
 from __future__ import annotations
 
+import itertools
 import time
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from napari_promise import proposing
 from napari_promise.document import Source
 from napari_promise.prompts import Prompts
-from napari_promise.session.contracts import EmbeddingLike, SegmenterLike
+from napari_promise.proposing import ProposedObject
+from napari_promise.segmentation import EmbeddingLike, Segmentation, SegmenterLike
 from napari_promise.session.requests import Request
-from napari_promise.session.results import DragPreview, ProposeResult, SegmentResult
+from napari_promise.session.results import DragPreview, SegmentResult
 
 __all__ = [
-    "Proposal",
     "drag_preview_of",
     "is_current",
     "propose",
@@ -40,14 +39,13 @@ def is_current(request: Request) -> bool:
     )
 
 
-def drag_preview_of(request: Request, result: Any) -> DragPreview | None:
+def drag_preview_of(request: Request, result: Segmentation) -> DragPreview | None:
     """Return what a drag preview shows; None where the object has changed meanwhile.
 
     Parameters
     ----------
     request : Request
     result : Segmentation
-        What `SegmenterLike.segment` returned.
 
     Returns
     -------
@@ -65,14 +63,13 @@ def drag_preview_of(request: Request, result: Any) -> DragPreview | None:
     )
 
 
-def write_mask(request: Request, result: Any) -> SegmentResult | None:
+def write_mask(request: Request, result: Segmentation) -> SegmentResult | None:
     """Write a mask into the document, unless the object has changed meanwhile.
 
     Parameters
     ----------
     request : Request
     result : Segmentation
-        What `SegmenterLike.segment` returned.
 
     Returns
     -------
@@ -99,53 +96,35 @@ def write_mask(request: Request, result: Any) -> SegmentResult | None:
 # Auto-prompts ------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, eq=False)
-class Proposal:
-    """What an auto-prompting module found, and the mask that answers it.
-
-    Attributes
-    ----------
-    found : Prompts
-        The module's own.
-    prompts : Prompts
-        Joined with the user's, as the object had them then; `result` answers these.
-    sources : tuple of {"auto", "user"}
-        Of the points of `prompts`.
-    result : Segmentation
-    """
-
-    found: Prompts
-    prompts: Prompts
-    sources: tuple[Source, ...]
-    result: Any
-
-
 def propose(
     segmenter: SegmenterLike, embedding: EmbeddingLike, request: Request
-) -> Proposal | None:
-    """Find prompts and their mask; None where the module finds nothing.
+) -> tuple[ProposedObject, ...]:
+    """Find prompts and their masks; those of the first join what the user prompted.
 
     Parameters
     ----------
     segmenter : SegmenterLike
     embedding : EmbeddingLike
-        Of the plane of the request.
+        Of the tile of the request.
     request : Request
 
     Returns
     -------
-    Proposal or None
+    tuple of ProposedObject
+        None at all where nothing was found.
     """
-    found = segmenter.propose(embedding)
-    if not found.labels.any():
-        return None
-    prompts, sources = _joined(request, found)
-    result = segmenter.segment(embedding, prompts, ips=request.ips)
-    return Proposal(found, prompts, sources, result)
+    targets = _targets(request)
+    return proposing.propose(
+        segmenter,
+        embedding,
+        request.plane,
+        ips=request.ips,
+        join=lambda found: _joined(request, next(targets), found),
+    )
 
 
-def write_proposal(request: Request, proposal: Proposal) -> ProposeResult | None:
-    """Write auto-prompts into the document, and their mask where it still fits.
+def write_proposal(request: Request, found: Sequence[ProposedObject]) -> list[int]:
+    """Write auto-prompts into the document, and their masks where they still fit.
 
     One step of the document. Where the user has edited the object meanwhile it gets
     the prompts without the mask, which has to be asked for.
@@ -153,42 +132,53 @@ def write_proposal(request: Request, proposal: Proposal) -> ProposeResult | None
     Parameters
     ----------
     request : Request
-    proposal : Proposal
+    found : sequence of ProposedObject
 
     Returns
     -------
-    ProposeResult or None
-        None where the object was removed meanwhile.
+    list of int
+        The objects that got prompts; none where the object was removed meanwhile.
     """
-    document, object_id = request.image.document, request.object_id
-    if object_id is not None and object_id not in document:
-        return None
-    prompts, sources = _joined(request, proposal.found)
+    document = request.image.document
+    if request.object_id is not None and request.object_id not in document:
+        return []
+    written = []
     with document.step("auto-prompt"):
-        if object_id is None:
-            object_id = document.new_object(request.plane).id
-        record = document.set_prompts(
-            object_id,
-            prompts,
-            sources,
-            keep_logits=True,
-            coarse=proposal.found.logits,
-            name="auto-prompt",
-        )
-        if prompts == proposal.prompts and sources == proposal.sources:
-            document.set_mask(
+        for proposed, object_id in zip(found, _targets(request), strict=False):
+            prompts, sources = _joined(request, object_id, proposed.found)
+            if object_id is None:
+                object_id = document.new_object(request.plane).id
+            record = document.set_prompts(
                 object_id,
-                proposal.result.region,
-                score=proposal.result.score,
-                logits=proposal.result.logits,
-                revision=record.revision,
+                prompts,
+                sources,
+                keep_logits=True,
+                coarse=proposed.coarse,
+                name="auto-prompt",
             )
-    return ProposeResult(document, object_id, request.plane, prompts)
+            if prompts == proposed.prompts and sources == proposed.sources:
+                assert proposed.score is not None
+                document.set_mask(
+                    object_id,
+                    proposed.region,
+                    score=proposed.score,
+                    logits=proposed.logits,
+                    revision=record.revision,
+                )
+            written.append(object_id)
+    return written
 
 
-def _joined(request: Request, found: Prompts) -> tuple[Prompts, tuple[Source, ...]]:
+def _targets(request: Request) -> Iterator[int | None]:
+    """Yield which object gets each proposal: the request's own, then fresh ones."""
+    return itertools.chain([request.object_id], itertools.repeat(None))
+
+
+def _joined(
+    request: Request, object_id: int | None, found: Prompts
+) -> tuple[Prompts, tuple[Source, ...]]:
     """Join the found prompts with what the user said of the object."""
-    document, object_id = request.image.document, request.object_id
+    document = request.image.document
     if object_id is None or object_id not in document:
         return found, _repeat("auto", len(found.points))
     record = document.get(object_id)

@@ -1,11 +1,8 @@
-"""The embeddings of planes: kept as tensors, read back, or computed and saved.
-
-Knows pixels, the model and the cache; not who waits for a plane, nor when it is
-encoded.
-"""
+"""The embeddings of tiles: kept as tensors, read back, or computed and saved."""
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -20,8 +17,8 @@ from napari_promise.data.embeddings import (
     Key,
     default_folder,
 )
-from napari_promise.document import Plane
-from napari_promise.session.contracts import EmbeddingLike, SegmenterLike
+from napari_promise.document import Tile
+from napari_promise.segmentation import EmbeddingLike, SegmenterLike
 from napari_promise.session.model_in_use import ModelInUse
 from napari_promise.session.sources import ImageInWork, ImageSource, Place
 
@@ -53,7 +50,7 @@ class Embeddings:
     ----------
     cache : EmbeddingCache
     encode_seconds : float or None
-        What a plane took on the model in use, at best: the first one warms up.
+        What a tile took on the model in use, at best: the first one warms up.
     embedding_bytes : int or None
         Size of an embedding of that model.
     """
@@ -76,18 +73,18 @@ class Embeddings:
         """Whether nothing is left for `save_next` to do."""
         return not self._unsaved
 
-    def digest(self, image: ImageInWork, plane: Plane) -> str | None:
-        """Return the digest of a plane's pixels; None before they were read."""
-        return self._digests.get(image.place(plane))
+    def digest(self, image: ImageInWork, tile: Tile) -> str | None:
+        """Return the digest of a tile's pixels; None before they were read."""
+        return self._digests.get(image.place(tile))
 
-    def has(self, image: ImageInWork, plane: Plane) -> bool:
-        """Whether `get` would return the embedding of a plane."""
-        key = self._key_of(image, plane)
+    def has(self, image: ImageInWork, tile: Tile) -> bool:
+        """Whether `get` would return the embedding of a tile."""
+        key = self._key_of(image, tile)
         return key is not None and key in self._tensors
 
-    def get(self, image: ImageInWork, plane: Plane) -> EmbeddingLike:
-        """Return the embedding of a plane that `has` one."""
-        key = self._key_of(image, plane)
+    def get(self, image: ImageInWork, tile: Tile) -> EmbeddingLike:
+        """Return the embedding of a tile that `has` one."""
+        key = self._key_of(image, tile)
         assert key is not None
         return self._tensors[key]
 
@@ -101,17 +98,17 @@ class Embeddings:
     def provide(
         self,
         image: ImageInWork,
-        plane: Plane,
+        tile: Tile,
         *,
         progress: Progress | None = None,
         cancel: Callable[[], bool],
     ) -> bool:
-        """Have the embedding of a plane: from memory, from disk, or computed.
+        """Have the embedding of a tile: from memory, from disk, or computed.
 
         Parameters
         ----------
         image : ImageInWork
-        plane : Plane
+        tile : Tile
         progress, cancel : callable
             See `embed`.
 
@@ -120,35 +117,35 @@ class Embeddings:
         bool
             Whether it was there already.
         """
-        key = self._key_of(image, plane)
+        key = self._key_of(image, tile)
         embedding = None if key is None else self._known(key)
         cached = embedding is not None
         if key is None or embedding is None:
             embedding, digest, cached = self.embed(
-                image.source, plane, progress=progress, cancel=cancel
+                image.source, tile, progress=progress, cancel=cancel
             )
             key = _key(digest, self._segmenter)
         self._tensors[key] = embedding
         self._tensors.move_to_end(key)
         while len(self._tensors) > _TENSORS_KEPT:
             self._tensors.popitem(last=False)
-        self._digests[image.place(plane)] = key[0]
+        self._digests[image.place(tile)] = key[0]
         return cached
 
     def embed(
         self,
         source: ImageSource,
-        plane: Plane,
+        tile: Tile,
         *,
         progress: Progress | None = None,
         cancel: Callable[[], bool],
     ) -> tuple[EmbeddingLike, str, bool]:
-        """Return the embedding of a plane of any image; its tensor is not kept.
+        """Return the embedding of a tile of any image; its tensor is not kept.
 
         Parameters
         ----------
         source : ImageSource
-        plane : Plane
+        tile : Tile
         progress : callable, optional
             Told (0, 0) where it has to be computed, then (blocks done, blocks in all).
         cancel : callable
@@ -158,16 +155,16 @@ class Embeddings:
         -------
         embedding : EmbeddingLike
         digest : str
-            Of the plane's pixels.
+            Of the tile's pixels.
         cached : bool
             Whether it was there already.
         """
-        rgb, digest = _read(source, plane)
+        rgb, digest = _read(source, tile)
         key = _key(digest, self._segmenter)
         known = self._known(key)
         if known is not None:
             return known, digest, True
-        embedding = self._compute(rgb, progress, cancel)
+        embedding = self._compute(rgb, tile, progress, cancel)
         # A call that could not be stopped was not in vain: the result is kept.
         self._unsaved[key] = (embedding, {"image": source.name})
         return embedding, digest, False
@@ -189,9 +186,9 @@ class Embeddings:
         self.encode_seconds = self.embedding_bytes = None
         self._tensors.clear()
 
-    def clear(self, image: ImageInWork | None, plane: Plane) -> None:
-        """Forget all, in memory and on disk, but the tensor of one plane."""
-        kept = None if image is None else self._key_of(image, plane)
+    def clear(self, image: ImageInWork | None, tile: Tile) -> None:
+        """Forget all, in memory and on disk, but the tensor of one tile."""
+        kept = None if image is None else self._key_of(image, tile)
         for known in [key for key in self._tensors if key != kept]:
             del self._tensors[known]
         self._unsaved.clear()
@@ -213,8 +210,8 @@ class Embeddings:
         assert segmenter is not None
         return segmenter
 
-    def _key_of(self, image: ImageInWork, plane: Plane) -> Key | None:
-        digest, segmenter = self.digest(image, plane), self._model.segmenter
+    def _key_of(self, image: ImageInWork, tile: Tile) -> Key | None:
+        digest, segmenter = self.digest(image, tile), self._model.segmenter
         if digest is None or segmenter is None:
             return None
         return _key(digest, segmenter)
@@ -227,20 +224,20 @@ class Embeddings:
         arrays = self.cache.get(key)
         if arrays is None:
             return None
-        restored: EmbeddingLike = self._segmenter.restore(arrays)
-        return restored
+        return self._segmenter.restore(arrays)
 
     def _compute(
         self,
         rgb: NDArray[np.uint8],
+        tile: Tile,
         progress: Progress | None,
         cancel: Callable[[], bool],
     ) -> EmbeddingLike:
         if progress is not None:
             progress(0, 0)
         began = time.monotonic()
-        embedding: EmbeddingLike = self._segmenter.encode(
-            rgb, progress=progress, cancel=cancel
+        embedding = self._segmenter.encode(
+            rgb, region=tile.bbox, progress=progress, cancel=cancel
         )
         seconds = time.monotonic() - began
         self.encode_seconds = min(seconds, self.encode_seconds or seconds)
@@ -251,9 +248,18 @@ def _key(digest: str, segmenter: SegmenterLike) -> Key:
     return digest, f"{segmenter.model_id}-{segmenter.sha256[:12]}"
 
 
-def _read(source: ImageSource, plane: Plane) -> tuple[NDArray[np.uint8], str]:
-    """Return a plane as SAM sees it, (H, W, 3), and the digest of that."""
+def _read(source: ImageSource, tile: Tile) -> tuple[NDArray[np.uint8], str]:
+    """Return the tile's plane as SAM sees it, (H, W, 3), and the digest of the tile.
+
+    The digest of a part says where it lies: its embedding does as well.
+    """
     from napari_promise.data import planes
 
-    rgb = planes.to_rgb8(source.plane_pixels(plane), source.contrast_limits, source.rgb)
-    return rgb, planes.digest(rgb)
+    pixels = source.plane_pixels(tile.plane)
+    rgb = planes.to_rgb8(pixels, source.contrast_limits, source.rgb)
+    if tile.bbox is None:
+        return rgb, planes.digest(rgb)
+    r0, c0, r1, c1 = tile.bbox
+    where = np.array((*tile.bbox, *rgb.shape[:2]), np.int64).tobytes()
+    place = hashlib.blake2b(where, digest_size=4).hexdigest()
+    return rgb, f"{planes.digest(rgb[r0:r1, c0:c1])}-{place}"

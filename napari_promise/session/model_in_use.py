@@ -1,7 +1,4 @@
-"""The model that computes, and how one is loaded.
-
-Knows what the settings called it; not when it is changed, nor what it is asked.
-"""
+"""The model that computes, and how one is loaded."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from napari_promise.session.contracts import SegmenterLike
+from napari_promise.segmentation import SegmenterLike
 
 __all__ = ["ModelInUse", "load_segmenter"]
 

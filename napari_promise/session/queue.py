@@ -1,7 +1,6 @@
 """What is wanted of the worker, and what is the most urgent of it.
 
-Knows wishes, the image and the plane on display; not how anything is done. All that
-the threads share is in here, under one lock.
+All that the threads share is in here, under one lock.
 """
 
 from __future__ import annotations
@@ -11,9 +10,10 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-from napari_promise.document import Document, ObjectRecord, Plane
+from napari_promise.document import Document, ObjectRecord, Plane, Tile
 from napari_promise.prompts import Prompts
-from napari_promise.session.contracts import Job, SegmenterLike
+from napari_promise.segmentation import SegmenterLike
+from napari_promise.session.contracts import Job
 from napari_promise.session.embeddings import Embeddings
 from napari_promise.session.model_in_use import ModelInUse
 from napari_promise.session.requests import Request, Requests
@@ -35,9 +35,9 @@ __all__ = ["TaskQueue"]
 class TaskQueue:
     """Takes wishes from any thread, and hands the worker one task after the other.
 
-    A method holds the lock for as long as it runs, and calls nobody who takes his
-    time or could want the lock himself: no listener, no model, no disk. Those under
-    "the worker" are for the worker's thread only.
+    A method holds the lock for as long as it runs, and never calls anything slow or
+    anything that may take this lock: no listener, no model, no disk. Those under "the
+    worker" are for the worker's thread only.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class TaskQueue:
         # Shared by the threads, under `_wake`.
         self._wake = threading.Condition()
         self._image: ImageInWork | None = None
-        self._plane: Plane = ()
+        self._tile = Tile()
         self._direction = 1
         self._requests = Requests()
         self._load_wanted = False
@@ -82,9 +82,9 @@ class TaskQueue:
         return self._image
 
     @property
-    def plane(self) -> Plane:
-        """The plane on display."""
-        return self._plane
+    def tile(self) -> Tile:
+        """What is encoded of the plane on display: all of it."""
+        return self._tile
 
     @property
     def is_awaited(self) -> bool:
@@ -106,24 +106,26 @@ class TaskQueue:
     ) -> None:
         """Work on an image, or on none, and have its plane encoded."""
         with self._wake:
-            previous, self._image = self._image, None
-            self._plane = plane
-            self._direction = 1
-            self._encode_wanted = source is not None
+            previous, image = self._image, None
             if source is not None:
-                self._image = ImageInWork(source, document, next(self._tokens))
+                image = ImageInWork(source, document, next(self._tokens))
                 self._need_model()
                 if previous is not None and previous.document is document:
-                    self._requests.move(previous, self._image)
+                    self._requests.move(previous, image)
+            self._image = image
+            self._tile = Tile(plane)
+            self._direction = 1
+            self._encode_wanted = image is not None
             self._stop_for_others()
             self._wake.notify()
 
     def show_plane(self, plane: Plane) -> None:
         """Have the plane encoded that is on display now."""
         with self._wake:
-            if plane and self._plane and plane[-1] != self._plane[-1]:
-                self._direction = 1 if plane[-1] > self._plane[-1] else -1
-            self._plane = plane
+            before = self._tile.plane
+            if plane and before and plane[-1] != before[-1]:
+                self._direction = 1 if plane[-1] > before[-1] else -1
+            self._tile = Tile(plane)
             self._encode_wanted = self._image is not None
             self._stop_for_others()
             self._wake.notify()
@@ -136,7 +138,7 @@ class TaskQueue:
         Parameters
         ----------
         document : Document
-            The one in work; nothing is asked where the image has another already.
+            Of the object; nothing is asked where the image in work has another.
         record : ObjectRecord
         again : bool
             Even where the prompts have a mask, or are being answered.
@@ -150,7 +152,7 @@ class TaskQueue:
                 return
             request = Request(
                 image,
-                record.plane,
+                Tile(record.plane),
                 record.id,
                 record.revision,
                 record.prompts,
@@ -184,11 +186,12 @@ class TaskQueue:
             image = self._image
             if image is None or image.document is not document:
                 return
-            if prompts.is_empty or not self._embeddings.has(image, record.plane):
+            tile = Tile(record.plane)
+            if prompts.is_empty or not self._embeddings.has(image, tile):
                 return
             self._requests.drag_preview = Request(
                 image,
-                record.plane,
+                tile,
                 record.id,
                 record.revision,
                 prompts,
@@ -208,7 +211,7 @@ class TaskQueue:
     def ask_proposal(
         self, image: ImageInWork, plane: Plane, record: ObjectRecord | None
     ) -> None:
-        """Ask for auto-prompts and their mask.
+        """Ask for auto-prompts and their masks.
 
         Parameters
         ----------
@@ -220,7 +223,7 @@ class TaskQueue:
         with self._wake:
             self._requests.proposal = Request(
                 image,
-                plane,
+                Tile(plane),
                 None if record is None else record.id,
                 0 if record is None else record.revision,
                 Prompts(),
@@ -294,11 +297,6 @@ class TaskQueue:
                 self._jobs_ended.append(job)
                 self._wake.notify()
 
-    def has_job(self, job: Job) -> bool:
-        """Whether a job is under way or waiting."""
-        with self._wake:
-            return job in self._jobs
-
     def cancel(self) -> None:
         """Forget what waits, and stop what is under way."""
         with self._wake:
@@ -341,9 +339,9 @@ class TaskQueue:
             self._encode_wanted = self._image is not None
 
     def on_encoded(self, task: EncodeTask) -> bool:
-        """Take note that a plane is encoded; whether it is on display."""
+        """Take note that a tile is encoded; whether it is on display."""
         with self._wake:
-            self._ahead_done.add(task.image.place(task.plane))
+            self._ahead_done.add(task.image.place(task.tile))
             shown = self._shows(task)
             if shown:
                 self._encode_wanted = False
@@ -363,9 +361,9 @@ class TaskQueue:
                     self._requests.clear()
             elif isinstance(task, EncodeTask) and not stopped:
                 if task.ahead:
-                    self._ahead_done.add(task.image.place(task.plane))
+                    self._ahead_done.add(task.image.place(task.tile))
                 else:
-                    self._requests.withdraw_plane(task.image, task.plane)
+                    self._requests.withdraw_tile(task.image, task.tile)
                     if self._shows(task):
                         self._encode_wanted = False
             return self._load_wanted or self._adapter_wanted
@@ -393,12 +391,12 @@ class TaskQueue:
                 self._adapter_wanted = False
                 return AdaptTask()
             for request in self._requests.waiting():
-                if not self._embeddings.has(request.image, request.plane):
-                    return EncodeTask(request.image, request.plane)
+                if not self._embeddings.has(request.image, request.tile):
+                    return EncodeTask(request.image, request.tile)
                 self._requests.take(request)
                 return AnswerTask(request)
             if image is not None and self._encode_wanted:
-                return EncodeTask(image, self._plane)
+                return EncodeTask(image, self._tile)
         if self._callbacks:
             return Callback(self._callbacks.popleft())
         if self._jobs_ended:
@@ -407,10 +405,10 @@ class TaskQueue:
             return None
         if not self._embeddings.are_saved:
             return Callback(self._embeddings.save_next)
-        if image is not None and self._embeddings.has(image, self._plane):
-            for plane in image.planes_near(self._plane, self._direction):
-                if image.place(plane) not in self._ahead_done:
-                    return EncodeTask(image, plane, ahead=True)
+        if image is not None and self._embeddings.has(image, self._tile):
+            for tile in image.tiles_near(self._tile, self._direction):
+                if image.place(tile) not in self._ahead_done:
+                    return EncodeTask(image, tile, ahead=True)
         if self._jobs:
             return JobStep(self._jobs[0])
         return None
@@ -432,15 +430,15 @@ class TaskQueue:
             if self._requests.waiting() or self._encode_wanted:
                 task.stop.set()
         elif isinstance(task, EncodeTask):
-            awaited = {(r.image, r.plane) for r in self._requests.waiting()}
+            awaited = {(r.image, r.tile) for r in self._requests.waiting()}
             if self._encode_wanted and self._image is not None:
-                awaited.add((self._image, self._plane))
-            if (task.image, task.plane) in awaited:
+                awaited.add((self._image, self._tile))
+            if (task.image, task.tile) in awaited:
                 if not task.stop.is_set():
                     task.ahead = False
             elif awaited or not task.ahead:
                 task.stop.set()
 
     def _shows(self, task: EncodeTask) -> bool:
-        """Whether the plane of a task is the one on display."""
-        return task.image is self._image and task.plane == self._plane
+        """Whether the tile of a task is the one on display."""
+        return task.image is self._image and task.tile == self._tile

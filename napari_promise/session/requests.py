@@ -1,7 +1,4 @@
-"""Wishes for masks, and which of them wait for an answer.
-
-Knows what was asked and what replaces what; not whether it can be answered yet.
-"""
+"""What was asked of the model and waits for an answer, and what replaces what."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from napari_promise.document import Document, Plane
+from napari_promise.document import Document, Plane, Tile
 from napari_promise.prompts import Prompts
 from napari_promise.session.sources import ImageInWork
 
@@ -22,10 +19,32 @@ _Key = tuple[int, int]
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """A request for a mask, for prompts and their mask, or for a drag preview."""
+    """A request for a mask, for prompts and their masks, or for a drag preview.
+
+    Attributes
+    ----------
+    image : ImageInWork
+    tile : Tile
+        What has to be encoded for it.
+    object_id : int or None
+        None for auto-prompts that are to become a fresh object.
+    revision : int
+        Of the object.
+    prompts : Prompts
+    ips, local : bool
+        See `Segmenter.segment`.
+    again : bool
+        Even where the prompts have a mask.
+    propose : bool
+        Whether auto-prompts are asked for.
+    drag_preview : int
+        The drag that it belongs to; 0 for none.
+    asked : float
+        `time.monotonic`.
+    """
 
     image: ImageInWork
-    plane: Plane
+    tile: Tile
     object_id: int | None
     revision: int
     prompts: Prompts
@@ -33,8 +52,13 @@ class Request:
     local: bool
     again: bool = False
     propose: bool = False
-    drag_preview: int = 0  # the drag it belongs to
+    drag_preview: int = 0
     asked: float = field(default_factory=time.monotonic)
+
+    @property
+    def plane(self) -> Plane:
+        """The plane of the object."""
+        return self.tile.plane
 
 
 class Requests:
@@ -79,13 +103,13 @@ class Requests:
         """Forget what waits for an object."""
         self._of_objects.pop((id(document), object_id), None)
 
-    def withdraw_plane(self, image: ImageInWork, plane: Plane) -> None:
-        """Forget what waits for a plane: it cannot be answered."""
+    def withdraw_tile(self, image: ImageInWork, tile: Tile) -> None:
+        """Forget what waits for a tile: it cannot be answered."""
         for key, request in list(self._of_objects.items()):
-            if (request.image, request.plane) == (image, plane):
+            if (request.image, request.tile) == (image, tile):
                 del self._of_objects[key]
         waiting = self.proposal
-        if waiting and (waiting.image, waiting.plane) == (image, plane):
+        if waiting and (waiting.image, waiting.tile) == (image, tile):
             self.proposal = None
 
     def clear(self) -> None:

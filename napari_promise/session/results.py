@@ -1,7 +1,4 @@
-"""What the session tells: what its worker is at, and what was answered.
-
-Knows nothing of how: frozen facts, as the session's signals carry them.
-"""
+"""What the session's signals carry: what its worker is at, and what was answered."""
 
 from __future__ import annotations
 
@@ -10,9 +7,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from napari_promise.document import Document, Plane, Region
-from napari_promise.prompts import Prompts
 
-__all__ = ["DragPreview", "ProposeResult", "SegmentResult", "State", "Status"]
+__all__ = ["DragPreview", "SegmentResult", "State", "Status"]
 
 #: What the worker can be at, see `Status`.
 State = Literal["idle", "loading", "downloading", "encoding", "ready", "error"]
@@ -50,11 +46,6 @@ class Status:
     def elapsed(self) -> float:
         """Seconds since the state began."""
         return time.monotonic() - self.since
-
-    @property
-    def can_cancel(self) -> bool:
-        """Whether `Session.cancel` would stop something."""
-        return self.state in ("loading", "downloading", "encoding")
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,21 +88,3 @@ class DragPreview:
     revision: int
     plane: Plane
     region: Region | None
-
-
-@dataclass(frozen=True, eq=False)
-class ProposeResult:
-    """Prompts of an auto-prompting module that were written into the document.
-
-    Attributes
-    ----------
-    document : Document
-    object_id : int
-    plane : Plane
-    prompts : Prompts
-    """
-
-    document: Document
-    object_id: int
-    plane: Plane
-    prompts: Prompts

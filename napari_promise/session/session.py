@@ -1,15 +1,12 @@
-"""The session itself: its signals, its settings, and the thread that does the work.
+"""The face of the session, for the window's thread: wishes in, signals out.
 
-Knows no window, and no lock: what the threads share is in `TaskQueue`. The worker's own
-are the sections that say so; it reaches the window's thread by `dispatch` only. All
-else runs in the window's thread.
+`Worker` does the work in a thread of its own and comes back by `dispatch`; what the
+two threads share is in `TaskQueue`.
 """
 
 from __future__ import annotations
 
-import logging
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,52 +16,26 @@ from psygnal import Signal
 
 from napari_promise import preferences
 from napari_promise.data.embeddings import MEGABYTE, EmbeddingCache, default_folder
-from napari_promise.document import (
-    Document,
-    LabelPatch,
-    ObjectRecord,
-    Plane,
-    Source,
-    feedback,
-)
+from napari_promise.document import Document, LabelPatch, Plane, Source, feedback
 from napari_promise.prompts import Prompts
+from napari_promise.proposing import ProposedObject
+from napari_promise.segmentation import Segmentation
 from napari_promise.session import answers
-from napari_promise.session.answers import Proposal
 from napari_promise.session.contracts import Job, Loader
 from napari_promise.session.embeddings import Embeddings
 from napari_promise.session.model_in_use import ModelInUse, load_segmenter
 from napari_promise.session.queue import TaskQueue
 from napari_promise.session.requests import Request
-from napari_promise.session.results import (
-    DragPreview,
-    ProposeResult,
-    SegmentResult,
-    State,
-    Status,
-)
+from napari_promise.session.results import DragPreview, SegmentResult, Status
 from napari_promise.session.settings import Settings
 from napari_promise.session.sources import ImageSource
-from napari_promise.session.tasks import (
-    AdaptTask,
-    AnswerTask,
-    Callback,
-    EncodeTask,
-    JobStep,
-    LoadTask,
-    Task,
-)
-from napari_promise.session.workbench import Bench
+from napari_promise.session.worker import Reports, Worker
 
 __all__ = ["Session"]
 
-_log = logging.getLogger(__name__)
-
-#: Seconds to wait for the worker when the session closes.
-_CLOSE_TIMEOUT = 10.0
-
 
 class Session:
-    """Holds the settings, the document and the worker.
+    """What the user set, the image worked on, and a worker that computes.
 
     Parameters
     ----------
@@ -88,8 +59,6 @@ class Session:
         A mask was written into the document.
     drag_previewed : Signal(DragPreview)
         What a mask would be; see `drag_preview`.
-    proposed : Signal(ProposeResult)
-        Auto-prompts, and their mask, were written into the document.
     encoded : Signal(tuple)
         The plane on display is encoded.
     status_changed : Signal(Status)
@@ -112,7 +81,6 @@ class Session:
 
     segmented = Signal(SegmentResult)
     drag_previewed = Signal(DragPreview)
-    proposed = Signal(ProposeResult)
     encoded = Signal(tuple)
     status_changed = Signal(Status)
     failed = Signal(str)
@@ -139,11 +107,9 @@ class Session:
         self.settings = settings
         self._preferences_path = preferences_path
         self._dispatch = dispatch or (lambda call: call())
-        self._loader = loader
-        self._document = Document()
-        self._status = Status(since=time.monotonic())
-        self._shown_cached = False
+        self._no_objects = Document()
         self._drag = 1
+        # Of each thread, for without `dispatch` the worker writes its answers itself.
         self._applying = threading.local()
         self._closed = False
 
@@ -158,35 +124,44 @@ class Session:
             ),
         )
         self._queue = TaskQueue(settings, self._model, self._embeddings)
+        self._worker = Worker(
+            self._queue,
+            self._model,
+            self._embeddings,
+            settings,
+            loader,
+            self._deliver,
+            Reports(
+                status=self.status_changed.emit,
+                failed=self.failed.emit,
+                notified=self.notified.emit,
+                model=self.model_changed.emit,
+                adapter=self.adapter_changed.emit,
+                encoded=self.encoded.emit,
+                reverted=lambda name, value: setattr(settings, name, value),
+                adapted=self._segment_active_again,
+                segmented=self._on_segmented,
+                drag_previewed=self._on_drag_previewed,
+                proposed=self._on_proposed,
+            ),
+        )
 
         self._connect_document()
         settings.events.connect(self._on_setting)
-        self._worker = threading.Thread(
-            target=self._work, name="napari-promise worker", daemon=True
-        )
         self._worker.start()
 
     # -- what there is ------------------------------------------------------------
 
     @property
     def document(self) -> Document:
-        """The objects of the image worked on."""
-        return self._document
+        """The objects of the image worked on; without one, a document of none."""
+        image = self._queue.image
+        return self._no_objects if image is None else image.document
 
     @property
     def status(self) -> Status:
         """What the worker is at."""
-        return self._status
-
-    @property
-    def plane(self) -> Plane:
-        """The plane on display."""
-        return self._queue.plane
-
-    @property
-    def has_image(self) -> bool:
-        """Whether there is an image to work on."""
-        return self._queue.image is not None
+        return self._worker.status
 
     @property
     def model_id(self) -> str:
@@ -225,14 +200,14 @@ class Session:
         if image is not None:
             described = {
                 "name": image.source.name,
-                "digest": self._embeddings.digest(image, self.plane),
+                "digest": self._embeddings.digest(image, self._queue.tile),
                 "contrast_limits": image.source.contrast_limits,
             }
         return provenance(
             model=self.settings.model if segmenter is None else segmenter.model_id,
             model_sha256="" if segmenter is None else segmenter.sha256,
             adapter=self.adapter_info,
-            adapter_sha256=getattr(segmenter, "adapter_sha256", None),
+            adapter_sha256=None if segmenter is None else segmenter.adapter_sha256,
             ips=self.settings.ips,
             local=self.settings.local,
             image=described,
@@ -266,16 +241,18 @@ class Session:
         -------
         Document
         """
+        before = self.document
         if document is None:
             document = Document()
+        if source is None:
+            self._no_objects = document
         self._queue.set_image(source, document, _indices(plane))
-        if document is not self._document:
-            self._disconnect_document()
-            self._document = document
+        if document is not before:
+            self._disconnect_document(before)
             self._connect_document()
             self.document_changed.emit(document)
         if source is None:
-            self._set_status("idle", "no image")
+            self._worker.set_status("idle", "no image")
         return document
 
     def show_plane(self, plane: Plane) -> None:
@@ -299,7 +276,7 @@ class Session:
         again : bool
             Even where the prompts have a mask: with another adapter, say.
         """
-        document = self._document
+        document = self.document
         self._queue.ask(document, document.get(object_id), again=again)
 
     def drag_preview(
@@ -320,7 +297,7 @@ class Session:
             All prompts of the object, as `Document.set_prompts` will get them.
         sources : sequence of {"auto", "user"}
         """
-        document = self._document
+        document = self.document
         record = document.get(object_id)
         asked = feedback(record, prompts, sources)
         self._queue.ask_drag_preview(document, record, asked, self._drag)
@@ -331,7 +308,7 @@ class Session:
         self._queue.end_drag_previews()
 
     def propose(self, plane: Plane | None = None, object_id: int | None = None) -> None:
-        """Ask the auto-prompting module for prompts, and for their mask.
+        """Ask the auto-prompting module for prompts, and for their masks.
 
         Both arrive as one step of the document. The points of the user stay.
 
@@ -347,7 +324,7 @@ class Session:
         if image is None:
             self.notified.emit("There is no image yet: open one first.")
             return
-        plane = self.plane if plane is None else tuple(plane)
+        plane = self._queue.tile.plane if plane is None else tuple(plane)
         active, record = image.document.active, None
         if object_id is not None:
             record = image.document.get(object_id)
@@ -356,11 +333,9 @@ class Session:
         plane = plane if record is None else record.plane
         self._queue.ask_proposal(image, plane, record)
 
-    def new_object(self) -> ObjectRecord:
-        """Begin an object on the plane on display."""
-        return self._document.new_object(self.plane)
-
-    def commit(self, object_id: int, labels: Any) -> LabelPatch | None:
+    def commit(
+        self, object_id: int, labels: Any, *, keep_painted: bool = True
+    ) -> LabelPatch | None:
         """Write an object into the labels by the user's overlap policy.
 
         Parameters
@@ -368,13 +343,20 @@ class Session:
         object_id : int
         labels : array-like, (H, W) integer
             The labels of the object's plane as they are now.
+        keep_painted : bool
+            See `Document.commit`.
 
         Returns
         -------
         LabelPatch or None
             What the document emitted as `labels_patched`.
         """
-        return self._document.commit(object_id, labels, overlap=self.settings.overlap)
+        return self.document.commit(
+            object_id,
+            labels,
+            overlap=self.settings.overlap,
+            keep_painted=keep_painted,
+        )
 
     def replay(self, objects: Iterable[Any]) -> list[int]:
         """Add objects with saved prompts, and ask for their masks; one step.
@@ -389,8 +371,9 @@ class Session:
         list of int
             The objects' ids: the saved ones where they were free.
         """
-        with self._document.step("load prompts"):
-            ids = [self._document.add_saved(saved).id for saved in objects]
+        document = self.document
+        with document.step("load prompts"):
+            ids = [document.add_saved(saved).id for saved in objects]
         for object_id in ids:
             self.segment(object_id)
         return ids
@@ -414,10 +397,6 @@ class Session:
         """Take no further step of a job, if it is under way; the worker closes it."""
         self._queue.end_job(job)
 
-    def has_job(self, job: Job) -> bool:
-        """Whether a job is under way or waiting."""
-        return self._queue.has_job(job)
-
     def reload_adapter(self) -> None:
         """Read the adapter in use again: its files have changed."""
         self._queue.reload_adapter()
@@ -426,7 +405,7 @@ class Session:
         """Forget all embeddings, in memory and on disk, but that on display."""
 
         def clear() -> None:
-            self._embeddings.clear(self._queue.image, self._queue.plane)
+            self._embeddings.clear(self._queue.image, self._queue.tile)
             self._notify("The cache of embeddings is empty now.")
 
         self._queue.call_when_idle(clear)
@@ -447,10 +426,9 @@ class Session:
         What was found and not delivered yet is dropped: there is nobody left to see it.
         """
         self.settings.events.disconnect(self._on_setting)
-        self._disconnect_document()
+        self._disconnect_document(self.document)
         self._queue.close()
-        if threading.current_thread() is not self._worker:
-            self._worker.join(_CLOSE_TIMEOUT)
+        self._worker.join()
         self._closed = True
 
     # -- what the user sets, and edits --------------------------------------------
@@ -463,7 +441,7 @@ class Session:
         if name in ("ips", "local"):
             self._segment_active_again()
         elif name == "live" and self.settings.live:
-            for record in self._document.objects:
+            for record in self.document.objects:
                 self._on_object_changed(record.id)
         elif name == "disk_cache":
             wanted = self.settings.disk_cache
@@ -475,18 +453,18 @@ class Session:
             self.measure_cache()
 
     def _segment_active_again(self) -> None:
-        active = self._document.active
+        active = self.document.active
         if self.settings.live and active is not None and active.region is not None:
             self.segment(active.id, again=True)
 
     def _connect_document(self) -> None:
-        events = self._document.events
+        events = self.document.events
         events.object_added.connect(self._on_object_changed)
         events.object_changed.connect(self._on_object_changed)
         events.object_removed.connect(self._on_object_removed)
 
-    def _disconnect_document(self) -> None:
-        events = self._document.events
+    def _disconnect_document(self, document: Document) -> None:
+        events = document.events
         events.object_added.disconnect(self._on_object_changed, missing_ok=True)
         events.object_changed.disconnect(self._on_object_changed, missing_ok=True)
         events.object_removed.disconnect(self._on_object_removed, missing_ok=True)
@@ -497,199 +475,18 @@ class Session:
             self.segment(object_id)
 
     def _on_object_removed(self, object_id: int) -> None:
-        self._queue.withdraw(self._document, object_id)
+        self._queue.withdraw(self.document, object_id)
 
-    # -- the worker ---------------------------------------------------------------
+    # -- answers ------------------------------------------------------------------
 
-    def _work(self) -> None:
-        while (task := self._queue.next_task()) is not None:
-            try:
-                self._do(task)
-            except Exception as error:  # the worker outlives whatever goes wrong
-                try:
-                    self._on_task_failed(task, error)
-                except Exception:
-                    # A listener failed as well: there is nobody left to be told.
-                    _log.exception("a failure could not be reported")
-            finally:
-                self._queue.finish()
-        for job in self._queue.leave():
-            try:
-                job.close()
-            except Exception:
-                _log.exception("a job could not be closed")
-        self._model.segmenter = None
-
-    def _do(self, task: Task) -> None:
-        match task:
-            case LoadTask():
-                self._load(task)
-            case AdaptTask():
-                self._adapt()
-                self._deliver(self._segment_active_again)
-            case EncodeTask():
-                self._encode(task)
-            case AnswerTask():
-                self._answer(task.request)
-            case Callback():
-                task.call()
-            case JobStep():
-                self._step(task)
-
-    def _on_task_failed(self, task: Task, error: Exception) -> None:
-        stopped = task.stop.is_set()
-        again = self._queue.on_failed(task)
-        if isinstance(task, LoadTask) and not again:
-            if self._model.loaded_as is not None:
-                model, device = self._model.loaded_as
-                self._revert("model", model)
-                self._revert("device", device)
-        if isinstance(task, AdaptTask) and not again:
-            self._revert("adapter", self._model.adapted_as)
-        if stopped:
-            if not again and not self._queue.is_awaited:
-                ready = self._is_shown_encoded()
-                self._set_status("ready" if ready else "idle", "cancelled")
-            return
-        if isinstance(task, EncodeTask) and task.ahead:
-            return  # it will be said when the plane is really wanted
-        message = " ".join(str(error).split()) or type(error).__name__
-        if not isinstance(error, ValueError | OSError | RuntimeError):
-            message = f"{type(error).__name__}: {message}"
-        self._set_status("error", message)
-        self._deliver(lambda: self.failed.emit(message))
-
-    def _revert(self, name: str, value: str) -> None:
-        """Let a setting say what is really in use."""
-
-        def revert() -> None:
-            setattr(self.settings, name, value)
-
-        self._deliver(revert)
-
-    def _is_shown_encoded(self) -> bool:
-        image = self._queue.image
-        return image is not None and self._embeddings.has(image, self._queue.plane)
-
-    # -- the worker's tasks: models, planes, jobs ---------------------------------
-
-    def _load(self, task: LoadTask) -> None:
-        model, device = self.settings.model, self.settings.device
-        is_first = self._model.segmenter is None
-        self._set_status("loading", f"loading {Path(model).name}")
-
-        def progress(done: int, total: int) -> None:
-            known = f" {done / total:.0%}" if total else ""
-            self._set_status(
-                "downloading",
-                f"downloading {model}{known}",
-                progress=done / total if total else None,
-            )
-
-        segmenter = self._loader(
-            model,
-            device=device,
-            progress=progress,
-            cancel=task.stop.is_set,
-            notify=self._notify,
-        )
-        if task.stop.is_set():
-            raise RuntimeError("cancelled")
-        self._queue.use_model(segmenter, (model, device))
-        self._embeddings.begin_anew()
-        self._adapt()
-        self._deliver(lambda: self.model_changed.emit(segmenter.model_id))
-        if not is_first:
-            self._deliver(self._segment_active_again)
-        if self._queue.image is None:
-            self._set_status("idle", "no image")
-
-    def _adapt(self) -> None:
-        segmenter, name = self._model.segmenter, self.settings.adapter
-        assert segmenter is not None
-        try:
-            segmenter.adapter = name or None
-            self._model.adapted_as = name
-        except (ValueError, OSError, RuntimeError) as error:
-            self._model.adapted_as = ""
-            # Most often the adapter of another model: work goes on without it.
-            message = str(error)
-            segmenter.adapter = None
-            self._revert("adapter", "")
-            self._deliver(lambda: self.failed.emit(message))
-        info = segmenter.adapter_info
-        self._deliver(lambda: self.adapter_changed.emit(info))
-
-    def _encode(self, task: EncodeTask) -> None:
-        image, plane = task.image, task.plane
-
-        def progress(done: int, total: int) -> None:
-            if not task.ahead:  # as it is now: somebody may have come to wait for it
-                self._set_status(
-                    "encoding",
-                    f"encoding {image.source.name}",
-                    progress=done / total if total else None,
-                    begins=not total,
-                )
-
-        cached = self._embeddings.provide(
-            image, plane, progress=progress, cancel=task.stop.is_set
-        )
-        if self._queue.on_encoded(task):
-            self._shown_cached = cached
-            self._set_ready()
-            self._deliver(lambda: self.encoded.emit(plane))
-
-    def _step(self, task: JobStep) -> None:
-        job = task.job
-        context = Bench(self._model, self._embeddings, self._deliver, task.stop)
-        try:
-            more = job.step(context)
-        except Exception as error:
-            if task.stop.is_set():
-                return  # it gave way: the step comes again
-            self._queue.end_job(job)
-            job.fail(context, error)
-            return
-        if not more:
-            self._queue.end_job(job)
-
-    # -- answers: found by the worker, written in the window's thread -------------
-
-    def _answer(self, request: Request) -> None:
-        segmenter = self._model.segmenter
-        assert segmenter is not None
-        embedding = self._embeddings.get(request.image, request.plane)
-        if request.propose:
-            proposal = answers.propose(segmenter, embedding, request)
-            if proposal is None:
-                self._notify(
-                    "Auto-prompt found nothing on this plane: add a point yourself, or "
-                    "choose another adapter."
-                )
-                return
-            self._deliver(lambda: self._on_proposed(request, proposal))
-            return
-        if not answers.is_current(request):
-            return
-        result = segmenter.segment(
-            embedding, request.prompts, ips=request.ips, local=request.local
-        )
-        answered = (
-            self._on_drag_previewed if request.drag_preview else self._on_segmented
-        )
-        self._deliver(lambda: answered(request, result))
-        if self._status.state == "error":
-            self._set_ready()
-
-    def _on_drag_previewed(self, request: Request, result: Any) -> None:
+    def _on_drag_previewed(self, request: Request, result: Segmentation) -> None:
         if request.drag_preview != self._drag:
             return  # that drag has ended
         drag_preview = answers.drag_preview_of(request, result)
         if drag_preview is not None:
             self.drag_previewed.emit(drag_preview)
 
-    def _on_segmented(self, request: Request, result: Any) -> None:
+    def _on_segmented(self, request: Request, result: Segmentation) -> None:
         if not self._queue.settle(request):
             return  # asked anew, or cancelled
         with self._own_edit():
@@ -697,15 +494,13 @@ class Session:
         if written is not None:
             self.segmented.emit(written)
 
-    def _on_proposed(self, request: Request, proposal: Proposal) -> None:
+    def _on_proposed(self, request: Request, found: tuple[ProposedObject, ...]) -> None:
         with self._own_edit():
-            written = answers.write_proposal(request, proposal)
-        if written is None:
-            return  # the object was removed meanwhile
-        self.proposed.emit(written)
-        document, object_id = written.document, written.object_id
-        if document is self._document and not document.get(object_id).is_answered:
-            self.segment(object_id)  # the user edited the object meanwhile
+            written = answers.write_proposal(request, found)
+        document = request.image.document
+        for object_id in written:
+            if document is self.document and not document.get(object_id).is_answered:
+                self.segment(object_id)  # the user edited the object meanwhile
 
     @contextmanager
     def _own_edit(self) -> Iterator[None]:
@@ -723,34 +518,6 @@ class Session:
 
     def _notify(self, message: str) -> None:
         self._deliver(lambda: self.notified.emit(message))
-
-    def _set_ready(self) -> None:
-        cached, device = self._shown_cached, self._model.device
-        where = "CPU" if device == "cpu" else device
-        message = f"ready on {where}" + (" · embedding cached" if cached else "")
-        self._set_status("ready", message, cached=cached)
-
-    def _set_status(
-        self,
-        state: State,
-        message: str,
-        *,
-        cached: bool = False,
-        progress: float | None = None,
-        begins: bool = False,
-    ) -> None:
-        previous = self._status
-        status = Status(
-            state,
-            message,
-            self._model.device,
-            cached,
-            progress,
-            time.monotonic() if begins or previous.state != state else previous.since,
-        )
-        self._status = status
-        if status != previous:
-            self._deliver(lambda: self.status_changed.emit(status))
 
     def _save_preferences(self) -> None:
         assert self._preferences_path is not None

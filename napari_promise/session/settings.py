@@ -1,7 +1,4 @@
-"""What the user sets, and how it is kept.
-
-Knows names and types; not what any setting does, nor where the file lies.
-"""
+"""What the user sets, and how it is kept."""
 
 from __future__ import annotations
 

@@ -1,19 +1,16 @@
-"""Where pixels come from, and the image that is worked on.
-
-Knows shapes and planes; not what is made of the pixels, nor when they are read.
-"""
+"""Where pixels come from, and the image that is worked on."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from napari_promise.document import Document, Plane
+from napari_promise.document import Document, Plane, Tile
 
 __all__ = ["ArraySource", "ImageInWork", "ImageSource", "Place"]
 
-#: A plane of an image as a key that does not keep the image.
-Place = tuple[int, Plane]
+#: A tile of an image as a key that does not keep the image.
+Place = tuple[int, Tile]
 
 #: How many planes ahead are encoded while nobody waits for anything.
 _PLANES_AHEAD = 2
@@ -88,15 +85,19 @@ class ImageInWork:
     document: Document
     token: int
 
-    def place(self, plane: Plane) -> Place:
-        """Return the key of a plane."""
-        return self.token, plane
+    def place(self, tile: Tile) -> Place:
+        """Return the key of a tile."""
+        return self.token, tile
 
-    def planes_near(self, plane: Plane, direction: int) -> list[Plane]:
-        """Return the planes that are likely to be shown next, likeliest first."""
+    def tiles_near(self, tile: Tile, direction: int) -> list[Tile]:
+        """Return the tiles that are likely to be shown next, likeliest first.
+
+        They are the same part of the next planes.
+        """
+        plane = tile.plane
         if not plane:
             return []
         count = self.source.shape[len(plane) - 1]
         steps = [direction * n for n in range(1, _PLANES_AHEAD + 1)]
         ahead = [(*plane[:-1], plane[-1] + step) for step in steps]
-        return [near for near in ahead if 0 <= near[-1] < count]
+        return [replace(tile, plane=p) for p in ahead if 0 <= p[-1] < count]

@@ -1,6 +1,6 @@
 """What the worker can be told to do; every task can be told to stop.
 
-Says what, not how: `Session` does them, `TaskQueue` chooses.
+`TaskQueue` chooses among them, `Worker` does them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from napari_promise.document import Plane
+from napari_promise.document import Tile
 from napari_promise.session.contracts import Job
 from napari_promise.session.requests import Request
 from napari_promise.session.sources import ImageInWork
@@ -44,17 +44,17 @@ class AdaptTask(Task):
 
 @dataclass(eq=False)
 class AnswerTask(Task):
-    """Answer a request, whose plane is encoded."""
+    """Answer a request, whose tile is encoded."""
 
     request: Request
 
 
 @dataclass(eq=False)
 class EncodeTask(Task):
-    """Have the embedding of a plane; `ahead` of its time while nobody waits for it."""
+    """Have the embedding of a tile; `ahead` of its time while nobody waits for it."""
 
     image: ImageInWork
-    plane: Plane
+    tile: Tile
     ahead: bool = False
 
 

@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from napari_promise import proposing
 from napari_promise.data.pairs import read_image, read_mask
 from napari_promise.data.planes import to_rgb8
-from napari_promise.jobs.proposing import propose_plane
 from napari_promise.project.confidence import (
     SIGNALS,
     Calibration,
@@ -54,19 +54,19 @@ def propose(name: str, adapter: str, count: int) -> list[dict[str, Any]]:
     for at in np.unique(np.linspace(0, len(pairs) - 1, count).astype(int)):
         pair = pairs[at]
         truth = read_mask(pair.target) > 0
-        found = propose_plane(
-            segmenter, segmenter.encode(to_rgb8(read_image(pair.image)))
+        found = proposing.propose(
+            segmenter,
+            segmenter.encode(to_rgb8(read_image(pair.image))),
+            signals=True,
         )
-        if found is None:
-            continue
-        proposed, told = found
-        mask = np.zeros_like(truth)
-        if proposed.region is not None:
+        for proposed in found:
+            if proposed.region is None:
+                continue
             mask = proposed.region.mask
-        size = int(mask.sum() + truth.sum())
-        dice = 1.0 if size == 0 else 2 * int((mask & truth).sum()) / size
-        rows.append({"image": pair.image.name, "dice": dice, **told})
-        print(f"{len(rows):4d}  {pair.image.name}  Dice {dice:.3f}", flush=True)
+            dice = 2 * int((mask & truth).sum()) / int(mask.sum() + truth.sum())
+            signals = dict(proposed.signals)
+            rows.append({"image": pair.image.name, "dice": dice, **signals})
+            print(f"{len(rows):4d}  {pair.image.name}  Dice {dice:.3f}", flush=True)
     return rows
 
 

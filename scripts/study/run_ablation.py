@@ -33,7 +33,7 @@ from napari_promise.model import promise
 from napari_promise.model.adapters import Adapter, load_adapter
 from napari_promise.model.sam import Embedding, load_sam
 from napari_promise.prompts import Prompts, round_logits
-from napari_promise.segmenter import Segmentation
+from napari_promise.segmentation import Segmentation
 from napari_promise.training.config import TrainConfig
 from napari_promise.training.evaluate import evaluate
 from napari_promise.training.metrics import dice

@@ -22,6 +22,11 @@ class Segmenter:
 
     adapter: Any = None
 
+    def with_adapter(self, adapter: Any) -> Any:
+        other = Segmenter()
+        other.adapter = adapter
+        return other
+
     def encode(self, image: Any, **_: Any) -> Any:
         return image
 

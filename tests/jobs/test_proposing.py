@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from napari_promise.data import planes
-from napari_promise.document import Document, Region
+from napari_promise.document import Document, Region, Tile
 from napari_promise.jobs.prefetching import (
     ImageShelf,
     Prefetch,
@@ -22,6 +22,7 @@ from napari_promise.jobs.prefetching import (
 from napari_promise.jobs.proposing import Propose, ProposeProgress
 from napari_promise.project import OpenedImage, Project
 from napari_promise.prompts import Prompts
+from napari_promise.segmentation import NoPrompterError, Segmentation
 
 SHAPE = (40, 60)
 
@@ -34,21 +35,30 @@ class SquareSegmenter:
 
     def propose(self, emb: Any) -> Prompts:
         if self.fails:
-            raise ValueError(self.fails)
+            raise NoPrompterError(self.fails)
         if emb.mean < 50:
             return Prompts(points=[(1, 1)], labels=[0])
         return Prompts(points=[(10, 10), (12, 30), (35, 55)], labels=[1, 1, 0])
 
-    def segment(
-        self, emb: Any, prompts: Prompts, *, ips: bool = True, multimask: Any = None
-    ) -> Any:
+    def proposals(self, emb: Any) -> tuple[Prompts, ...]:
+        found = self.propose(emb)
+        return (found,) if (found.labels == 1).any() else ()
+
+    def segment_many(
+        self, emb: Any, prompts: Any, *, ips: bool, **_: Any
+    ) -> tuple[Segmentation, ...]:
+        return tuple(self.segment(ips) for _ in prompts)
+
+    def segment(self, ips: bool) -> Segmentation:
         mask = np.zeros(SHAPE, bool)
-        # Stock SAM's three masks differ from the adapter's.
-        mask[5:20, 5 : (40 if multimask else 20)] = True
+        mask[5:20, 5:20] = True
+        wide = mask.copy()
+        wide[5:20, 5:40] = True  # the best of stock SAM's three is another mask
         logits = np.where(mask[::4, ::4], 4.0, -4.0).astype(np.float32)[None]
-        return SimpleNamespace(
-            region=Region.from_mask(mask), score=0.9 + 0.2 * ips, logits=logits
-        )
+        region = Region.from_mask(mask)
+        alternatives = (region, Region.from_mask(wide))
+        score = 0.9 + 0.2 * ips
+        return Segmentation(SHAPE, region, score, logits, alternatives=alternatives)
 
 
 class Bench:
@@ -60,12 +70,12 @@ class Bench:
         self.waits = False
         self.stopped = False
 
-    def embedding(self, source: Any, plane: Any) -> tuple[Any, str]:
+    def embedding(self, source: Any, tile: Tile) -> tuple[Any, str]:
         if self.stopped:
             self.waits = True
             raise RuntimeError("cancelled")
         self.asked.append(source.name)
-        pixels = source.plane_pixels(plane)
+        pixels = source.plane_pixels(tile.plane)
         rgb = planes.to_rgb8(pixels, source.contrast_limits, source.rgb)
         return SimpleNamespace(mean=float(rgb.mean())), planes.digest(rgb)
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_promise.project import Project, ProposedObject
+from napari_promise.project import Project
 from napari_promise.prompts import Prompts
+from napari_promise.proposing import ProposedObject
 from tests.project.people import Loop, Person, rectangle, write_image
 
 

@@ -7,28 +7,6 @@ import pytest
 
 from napari_promise.project import confidence
 from napari_promise.project.confidence import Calibration, raw_confidence
-from napari_promise.prompts import Prompts
-from tests.project.people import rectangle
-
-
-def test_a_mask_with_a_steep_edge_is_stable_and_one_with_a_flat_edge_is_not():
-    ramp = np.tile(np.linspace(-1, 1, 21), (5, 1))
-    assert confidence.stability(1000 * ramp) > 0.9
-    assert confidence.stability(2 * ramp) < 0.5
-
-
-def test_masks_that_agree_have_an_agreement_of_one():
-    masks = np.where(np.eye(4) > 0, 1.0, -1.0)
-    assert confidence.agreement([masks, masks, masks]) == 1
-    assert confidence.agreement([masks]) == 1
-    assert confidence.agreement([masks, -masks]) == 0
-
-
-def test_points_count_by_the_side_of_the_mask_they_lie_on():
-    prompts = Prompts(points=[(5, 5), (30, 30), (30, 5), (6, 6)], labels=[1, 1, 0, 0])
-    assert confidence.points_right(prompts, rectangle(2, 2, 10, 10)) == 0.5
-    assert confidence.points_right(prompts, None) == 0.5
-    assert confidence.points_right(Prompts(), None) is None
 
 
 def test_one_signal_near_zero_is_not_outvoted():

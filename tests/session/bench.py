@@ -56,6 +56,7 @@ class StandIn:
     def __init__(self, model: str = "fake", adapters: tuple[str, ...] = ()) -> None:
         self.model_id = model
         self.sha256 = "0" * 64
+        self.adapter_sha256 = None
         self.device = "cpu"
         self.adapter_info: AdapterNote | None = None
         self.encoding, self.segmenting, self.proposing = Gate(), Gate(), Gate()
@@ -78,12 +79,17 @@ class StandIn:
             raise ValueError(f"no adapter {name!r}: choose another")
         self.adapter_info = AdapterNote(name) if name else None
 
-    def encode(self, image, *, progress=None, cancel=None):
-        value = int(image[0, 0, 0])
+    def with_adapter(self, name):
+        self.adapter = name
+        return self  # the notes go on
+
+    def encode(self, image, *, region=None, progress=None, cancel=None):
+        r0, c0, _, _ = region or (0, 0, *image.shape[:2])
+        value = int(image[r0, c0, 0])
         self.encoded.append(value)
         gate = self.slow.get(value, self.encoding)
         gate.pass_through(cancel if self.stoppable else lambda: False)
-        return Embedded(image[0, 0].astype(np.float32))
+        return Embedded(image[r0, c0].astype(np.float32))
 
     def restore(self, arrays):
         self.restored += 1
@@ -104,6 +110,13 @@ class StandIn:
         return SimpleNamespace(
             region=Region.from_mask(mask), score=0.5, logits=logits, seen=emb.values
         )
+
+    def segment_many(self, emb, prompts, *, ips=True, local=True, alternatives=False):
+        return tuple(self.segment(emb, p, ips=ips, local=local) for p in prompts)
+
+    def proposals(self, emb):
+        found = self.propose(emb)
+        return (found,) if (found.labels == 1).any() else ()
 
     def propose(self, emb):
         self.proposing.pass_through()
@@ -193,6 +206,10 @@ class Bench:
         self.session.set_image(source, plane)
         if wait:
             self.until(lambda: plane in self.planes)
+
+    def new_object(self):
+        """Begin an object on the plane on display."""
+        return self.document.new_object(self.session._queue.tile.plane)
 
     def click(self, object_id: int, *points: tuple[float, float]) -> None:
         record = self.document.get(object_id)

@@ -25,4 +25,5 @@ def make(tmp_path) -> Iterator[Callable[..., Bench]]:
                 gate.open.set()
         bench.loading.open.set()
         bench.session.close()
-        assert not bench.session._worker.is_alive(), "the worker outlived its session"
+        thread = bench.session._worker._thread
+        assert not thread.is_alive(), "the worker outlived its session"

@@ -19,7 +19,7 @@ def test_choosing_an_image_encodes_it_at_once_and_says_so(make) -> None:
 def test_an_edit_is_answered_live(make) -> None:
     bench = make()
     bench.open()
-    record = bench.session.new_object()
+    record = bench.new_object()
     bench.click(record.id, (3, 4))
     bench.until_answered(record.id)
     assert bench.document.get(record.id).bbox == bbox_at(3, 4)
@@ -29,7 +29,7 @@ def test_an_edit_is_answered_live(make) -> None:
 def test_without_live_an_edit_waits_until_it_is_asked_for(make) -> None:
     bench = make(live=False)
     bench.open()
-    record = bench.session.new_object()
+    record = bench.new_object()
     bench.click(record.id, (3, 4))
     assert not bench.session._queue.waiting()
     bench.session.segment(record.id)
@@ -43,7 +43,7 @@ def test_the_newest_prompts_win_and_stale_results_are_dropped(make) -> None:
     bench = make()
     bench.open()
     bench.model.segmenting.hold()
-    object_id = bench.session.new_object().id
+    object_id = bench.new_object().id
     bench.click(object_id, (1, 1))
     bench.model.segmenting.wait_until_reached()
     for point in ((2, 2), (3, 3), (4, 4)):
@@ -61,7 +61,7 @@ def test_requests_of_several_objects_do_not_push_each_other_out(make) -> None:
     bench.model.segmenting.hold()
     ids = []
     for index in range(3):
-        ids.append(bench.session.new_object().id)
+        ids.append(bench.new_object().id)
         bench.click(ids[-1], (index, index))
     bench.model.segmenting.open.set()
     for object_id in ids:
@@ -72,7 +72,7 @@ def test_asking_twice_for_the_same_prompts_computes_once(make) -> None:
     bench = make()
     bench.open()
     bench.model.segmenting.hold()
-    object_id = bench.session.new_object().id
+    object_id = bench.new_object().id
     bench.click(object_id, (1, 1))
     bench.model.segmenting.wait_until_reached()
     bench.session.segment(object_id)
@@ -87,7 +87,7 @@ def test_a_click_while_the_image_is_encoded_is_answered_right_after(make) -> Non
     bench.model.encoding.hold()
     bench.open(wait=False)
     bench.model.encoding.wait_until_reached()
-    object_id = bench.session.new_object().id
+    object_id = bench.new_object().id
     bench.click(object_id, (1, 1))
     bench.click(object_id, (2, 2))
     bench.model.encoding.open.set()
@@ -101,7 +101,7 @@ def test_a_click_while_the_model_is_loaded_loads_it_once(make) -> None:
     bench.loading.hold()
     bench.open(wait=False)
     bench.loading.wait_until_reached()
-    object_id = bench.session.new_object().id
+    object_id = bench.new_object().id
     bench.click(object_id, (1, 1))
     bench.loading.open.set()
     bench.until_answered(object_id)
@@ -111,7 +111,7 @@ def test_a_click_while_the_model_is_loaded_loads_it_once(make) -> None:
 def test_undo_while_a_result_is_awaited_drops_the_result(make) -> None:
     bench = make()
     bench.open()
-    object_id = bench.session.new_object().id
+    object_id = bench.new_object().id
     bench.click(object_id, (1, 1))
     bench.until_answered(object_id)
     before = bench.document.get(object_id)
@@ -121,7 +121,7 @@ def test_undo_while_a_result_is_awaited_drops_the_result(make) -> None:
     bench.model.segmenting.wait_until_reached()
     bench.document.undo()
     bench.model.segmenting.open.set()
-    other = bench.session.new_object().id
+    other = bench.new_object().id
     bench.click(other, (9, 9))
     bench.until_answered(other)
     assert bench.document.get(object_id) is before
@@ -131,7 +131,7 @@ def test_undo_while_a_result_is_awaited_drops_the_result(make) -> None:
 def test_redoing_a_click_that_was_never_answered_answers_it(make) -> None:
     bench = make()
     bench.open()
-    object_id = bench.session.new_object().id
+    object_id = bench.new_object().id
     bench.model.segmenting.hold()
     bench.click(object_id, (2, 2))
     bench.document.undo()
@@ -146,13 +146,13 @@ def test_redoing_a_click_that_was_never_answered_answers_it(make) -> None:
 def test_removing_an_object_forgets_its_request(make) -> None:
     bench = make()
     bench.open()
-    object_id = bench.session.new_object().id
+    object_id = bench.new_object().id
     bench.model.segmenting.hold()
     bench.click(object_id, (2, 2))
     bench.model.segmenting.wait_until_reached()
     bench.document.remove(object_id)
     bench.model.segmenting.open.set()
-    other = bench.session.new_object().id
+    other = bench.new_object().id
     bench.click(other, (3, 3))
     bench.until_answered(other)
     assert bench.failures == []
@@ -161,7 +161,7 @@ def test_removing_an_object_forgets_its_request(make) -> None:
 def test_the_logits_of_a_mask_are_fed_back_when_a_point_is_added(make) -> None:
     bench = make()
     bench.open()
-    object_id = bench.session.new_object().id
+    object_id = bench.new_object().id
     for point in ((1, 1), (2, 2)):
         bench.click(object_id, point)
         bench.until_answered(object_id)

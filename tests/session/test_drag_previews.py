@@ -8,7 +8,7 @@ from tests.session.bench import bbox_at, drain
 def test_glimpses_follow_a_drag_and_leave_the_document_alone(make) -> None:
     bench = make()
     bench.open()
-    object_id = bench.session.new_object().id
+    object_id = bench.new_object().id
     bench.click(object_id, (1, 1))
     bench.until_answered(object_id)
     record, steps = bench.document.get(object_id), bench.document.undo_name
@@ -35,7 +35,7 @@ def test_glimpses_follow_a_drag_and_leave_the_document_alone(make) -> None:
 def test_a_glimpse_that_comes_after_the_drag_is_dropped(make) -> None:
     bench = make()
     bench.open()
-    object_id = bench.session.new_object().id
+    object_id = bench.new_object().id
     bench.click(object_id, (1, 1))
     bench.until_answered(object_id)
     record = bench.document.get(object_id)
@@ -64,7 +64,7 @@ def test_a_glimpse_that_comes_after_the_drag_is_dropped(make) -> None:
 def test_a_drop_asks_for_what_was_drag_previewed(make) -> None:
     bench = make()
     bench.open()
-    object_id = bench.session.new_object().id
+    object_id = bench.new_object().id
     bench.click(object_id, (1, 1), (2, 2))
     bench.until_answered(object_id)
     record = bench.document.get(object_id)

@@ -21,7 +21,7 @@ def test_opening_the_same_image_again_encodes_nothing(make, tmp_path) -> None:
 def test_another_adapter_answers_again_from_the_embedding_there_is(make) -> None:
     bench = make()
     bench.open()
-    object_id = bench.session.new_object().id
+    object_id = bench.new_object().id
     bench.click(object_id, (3, 4))
     bench.until_answered(object_id)
     plain = bench.document.get(object_id)
@@ -38,7 +38,7 @@ def test_another_adapter_answers_again_from_the_embedding_there_is(make) -> None
 def test_turning_ips_off_and_on_again_ends_with_ips_on(make) -> None:
     bench = make(adapter="polyp")
     bench.open()
-    object_id = bench.session.new_object().id
+    object_id = bench.new_object().id
     bench.click(object_id, (3, 4))
     bench.until_answered(object_id)
     bench.model.segmenting.wait_until_reached()
@@ -59,7 +59,7 @@ def test_clearing_the_cache_keeps_what_is_on_display(make) -> None:
     )
     bench.session.clear_cache()
     bench.until(lambda: any("empty" in note for note in bench.notes))
-    object_id = bench.session.new_object().id
+    object_id = bench.new_object().id
     bench.click(object_id, (1, 1))
     bench.until_answered(object_id)
     assert bench.model.encoded == [10, 20]

@@ -11,7 +11,7 @@ def test_another_model_keeps_what_is_committed_and_encodes_again(make) -> None:
     models = {"promise-tiny": StandIn("a"), "vit_b": StandIn("b")}
     bench = make(models=models)
     bench.open()
-    object_id = bench.session.new_object().id
+    object_id = bench.new_object().id
     bench.click(object_id, (3, 4))
     bench.until_answered(object_id)
     bench.session.commit(object_id, np.zeros(SHAPE, int))
@@ -29,7 +29,7 @@ def test_a_model_that_cannot_be_loaded_leaves_the_one_in_use(make) -> None:
     bench.until(lambda: bool(bench.failures))
     assert bench.session.settings.model == "promise-tiny"
     assert bench.failures == ["no model 'missing': give another"]
-    object_id = bench.session.new_object().id
+    object_id = bench.new_object().id
     bench.click(object_id, (3, 4))
     bench.until_answered(object_id)
     assert bench.loads == ["promise-tiny", "missing"]
@@ -42,7 +42,7 @@ def test_without_a_model_the_next_click_tries_to_load_it_again(make) -> None:
     bench.until(lambda: len(bench.failures) == 1)
     assert bench.session.status.state == "error"
     bench.models["promise-tiny"] = StandIn()
-    object_id = bench.session.new_object().id
+    object_id = bench.new_object().id
     bench.click(object_id, (3, 4))
     bench.until_answered(object_id)
 

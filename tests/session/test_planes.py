@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from napari_promise.document import Tile
 from napari_promise.session import ArraySource
 from tests.session.bench import SHAPE, Gate
 
@@ -11,7 +12,7 @@ from tests.session.bench import SHAPE, Gate
 def test_a_result_goes_to_the_plane_of_its_request_not_to_that_on_display(make) -> None:
     bench = make()
     bench.open(10, 20, 30, plane=(0,))
-    object_id = bench.session.new_object().id
+    object_id = bench.new_object().id
     bench.model.segmenting.hold()
     bench.click(object_id, (2, 2))
     bench.model.segmenting.wait_until_reached()
@@ -32,7 +33,7 @@ def test_a_click_on_a_plane_that_was_left_is_answered_from_that_plane(make) -> N
     )[1]
     bench.model.encoding.hold()
     bench.open(10, 20, 30, plane=(0,), wait=False)
-    object_id = bench.session.new_object().id
+    object_id = bench.new_object().id
     bench.click(object_id, (2, 2))
     bench.session.show_plane((2,))
     bench.model.encoding.open.set()
@@ -73,14 +74,16 @@ def test_encoding_ahead_gives_way_to_a_click(make) -> None:
     ahead.hold()
     bench.open(10, 20, plane=(0,))
     ahead.wait_until_reached()
-    object_id = bench.session.new_object().id
+    object_id = bench.new_object().id
     bench.click(object_id, (2, 2))
     bench.until_answered(object_id)
     assert not ahead.open.is_set(), "the click did not wait for the plane ahead"
     assert bench.failures == []
     ahead.wait_until_reached()  # taken up again, now that nobody waits
     ahead.open.set()
-    bench.until(lambda: bench.session._embeddings.has(bench.session._queue.image, (1,)))
+    bench.until(
+        lambda: bench.session._embeddings.has(bench.session._queue.image, Tile((1,)))
+    )
     assert bench.model.encoded == [10, 20, 20]
 
 
@@ -91,7 +94,7 @@ def test_a_click_on_the_plane_that_is_encoded_ahead_waits_for_it(make) -> None:
     bench.open(10, 20, plane=(0,))
     ahead.wait_until_reached()
     bench.session.show_plane((1,))
-    object_id = bench.session.new_object().id
+    object_id = bench.new_object().id
     bench.click(object_id, (2, 2))
     ahead.open.set()
     bench.until_answered(object_id)
@@ -102,7 +105,7 @@ def test_every_image_keeps_its_objects_while_another_is_worked_on(make) -> None:
     bench = make()
     bench.open()
     first = bench.document
-    object_id = bench.session.new_object().id
+    object_id = bench.new_object().id
     bench.model.segmenting.hold()
     bench.click(object_id, (2, 2))
     bench.model.segmenting.wait_until_reached()

@@ -11,11 +11,9 @@ from tests.session.bench import bbox_at
 def test_auto_prompts_and_their_mask_arrive_as_one_step(make) -> None:
     bench = make(adapter="polyp")
     bench.open()
-    told = []
-    bench.session.proposed.connect(told.append)
     bench.session.propose()
-    bench.until(lambda: bool(told))
-    record = bench.document.get(told[0].object_id)
+    bench.until(lambda: len(bench.document) == 1)
+    (record,) = bench.document.objects
     assert record.sources == ("auto", "auto")
     assert record.is_answered
     assert record.bbox == bbox_at(5, 5, width=3)
@@ -58,14 +56,15 @@ def test_a_correction_is_sent_without_the_points_it_corrects(make) -> None:
 def test_auto_prompting_keeps_the_points_of_the_user(make) -> None:
     bench = make(adapter="polyp")
     bench.open()
-    object_id = bench.session.new_object().id
+    object_id = bench.new_object().id
     bench.click(object_id, (9, 9))
     bench.until_answered(object_id)
     for _ in range(2):
-        told = []
-        bench.session.proposed.connect(told.append)
+        before = bench.document.get(object_id).revision
         bench.session.propose()
-        bench.until(lambda told=told: bool(told))
+        bench.until(
+            lambda before=before: bench.document.get(object_id).revision > before
+        )
         record = bench.document.get(object_id)
         assert record.sources == ("user", "auto", "auto")
         assert record.is_answered
@@ -75,13 +74,11 @@ def test_points_of_a_module_without_map_and_scores_join_the_users(make) -> None:
     bench = make(adapter="paper")
     bench.model.propose = lambda emb: Prompts(points=bench.model.found)
     bench.open()
-    object_id = bench.session.new_object().id
+    object_id = bench.new_object().id
     bench.click(object_id, (9, 9))
     bench.until_answered(object_id)
-    told = []
-    bench.session.proposed.connect(told.append)
     bench.session.propose()
-    bench.until(lambda: bool(told))
+    bench.until(lambda: len(bench.document.get(object_id).sources) == 3)
     record = bench.document.get(object_id)
     assert record.sources == ("user", "auto", "auto")
     assert record.is_answered
@@ -92,7 +89,7 @@ def test_points_of_a_module_without_map_and_scores_join_the_users(make) -> None:
 def test_a_click_while_auto_prompts_are_sought_is_not_lost(make) -> None:
     bench = make(adapter="polyp")
     bench.open()
-    object_id = bench.session.new_object().id
+    object_id = bench.new_object().id
     bench.model.proposing.hold()
     bench.session.propose()
     bench.model.proposing.wait_until_reached()
@@ -122,3 +119,23 @@ def test_auto_prompting_without_an_adapter_says_what_to_do(make) -> None:
     bench.session.settings.adapter = "polyp"
     bench.session.propose()
     bench.until(lambda: len(bench.document) == 1)
+
+
+def test_of_several_proposals_the_first_joins_the_object_and_the_rest_are_new(
+    make,
+) -> None:
+    bench = make(adapter="polyp")
+    found = tuple(Prompts(points=[at]) for at in ((2, 2), (6, 6), (10, 10)))
+    bench.model.proposals = lambda emb: found
+    bench.open()
+    object_id = bench.new_object().id
+    bench.click(object_id, (12, 12))
+    bench.until_answered(object_id)
+    bench.session.propose()
+    bench.until(lambda: len(bench.document) == 3)
+    first, *others = bench.document.objects
+    assert (first.id, first.sources) == (object_id, ("user", "auto"))
+    assert [record.sources for record in others] == [("auto",), ("auto",)]
+    assert [r.bbox for r in others] == [bbox_at(6, 6, 3), bbox_at(10, 10, 3)]
+    bench.document.undo()
+    assert len(bench.document) == 1

@@ -32,7 +32,7 @@ def test_committing_follows_the_overlap_policy_that_is_set(make) -> None:
     labels = np.zeros(SHAPE, int)
     bench.document.events.labels_patched.connect(lambda patch: patch.apply(labels))
     for _ in range(2):
-        object_id = bench.session.new_object().id
+        object_id = bench.new_object().id
         bench.click(object_id, (3, 4))
         bench.until_answered(object_id)
         bench.session.commit(object_id, labels)

@@ -17,7 +17,7 @@ def test_the_worker_survives_a_failure_and_says_what_to_do(make) -> None:
     bench = make()
     bench.open()
     bench.model.broken = 1
-    object_id = bench.session.new_object().id
+    object_id = bench.new_object().id
     bench.click(object_id, (1, 1))
     bench.until(lambda: bool(bench.failures))
     assert bench.failures == ["no mask: try another point"]
@@ -31,7 +31,7 @@ def test_an_image_that_cannot_be_read_fails_once_and_not_forever(make) -> None:
     bench = make()
     bench.session.set_image(ArraySource(np.zeros(SHAPE, complex)))
     bench.until(lambda: len(bench.failures) == 1)
-    object_id = bench.session.new_object().id
+    object_id = bench.new_object().id
     bench.click(object_id, (1, 1))
     bench.until(lambda: len(bench.failures) == 2)
     assert not bench.session._queue.waiting()
@@ -49,7 +49,7 @@ def test_a_listener_that_raises_does_not_stop_the_worker(make, tmp_path) -> None
 
     bench.session._dispatch = raise_in_worker
     bench.open()
-    object_id = bench.session.new_object().id
+    object_id = bench.new_object().id
     bench.click(object_id, (1, 1))
     bench.until_answered(object_id)
     bench.click(object_id, (2, 2))
@@ -66,7 +66,7 @@ def test_even_a_listener_of_failures_that_raises_is_survived(make, caplog) -> No
     bench.session.failed.connect(fail)
     bench.model.broken = 1
     bench.open()
-    object_id = bench.session.new_object().id
+    object_id = bench.new_object().id
     bench.click(object_id, (1, 1))
     bench.until(lambda: "could not be reported" in caplog.text)
     bench.click(object_id, (2, 2))
@@ -82,7 +82,7 @@ def test_cancelling_stops_the_encoding_and_a_click_takes_it_up_again(make) -> No
     bench.until(lambda: bench.session.status.message == "cancelled")
     assert bench.failures == []
     bench.model.encoding.open.set()
-    object_id = bench.session.new_object().id
+    object_id = bench.new_object().id
     bench.click(object_id, (1, 1))
     bench.until_answered(object_id)
     assert bench.model.encoded == [1, 1]
@@ -96,7 +96,7 @@ def test_an_encoding_that_cannot_be_stopped_is_kept_for_later(make) -> None:
     bench.model.encoding.wait_until_reached()
     bench.session.cancel()
     bench.model.encoding.open.set()
-    object_id = bench.session.new_object().id
+    object_id = bench.new_object().id
     bench.click(object_id, (1, 1))
     bench.until_answered(object_id)
     assert bench.model.encoded == [1]
@@ -121,7 +121,7 @@ def test_closing_stops_the_worker_whatever_it_is_at(make) -> None:
     bench.open(wait=False)
     bench.model.encoding.wait_until_reached()
     bench.session.close()
-    assert not bench.session._worker.is_alive()
+    assert not bench.session._worker._thread.is_alive()
     bench.session.close()
 
 
@@ -134,7 +134,7 @@ def test_what_is_delivered_after_closing_is_dropped(tmp_path) -> None:
         loader=lambda m, **_: StandIn(),
     )
     document = session.set_image(ArraySource(np.ones(SHAPE, np.uint8)))
-    object_id = session.new_object().id
+    object_id = document.new_object().id
     document.edit_prompts(object_id, points=[(2, 3)])
     end = time.monotonic() + PATIENCE
     said: list[object] = []
@@ -156,7 +156,7 @@ def test_without_a_window_the_worker_delivers_itself(tmp_path) -> None:
     answered = threading.Event()
     session.segmented.connect(lambda _: answered.set())
     document = session.set_image(ArraySource(np.ones(SHAPE, np.uint8)))
-    object_id = session.new_object().id
+    object_id = document.new_object().id
     document.edit_prompts(object_id, points=[(2, 3)])
     assert answered.wait(PATIENCE)
     assert document.get(object_id).bbox == bbox_at(2, 3)

@@ -15,6 +15,7 @@ import pytest
 from napari_promise.data.embeddings import EmbeddingCache
 from napari_promise.document import Region
 from napari_promise.prompts import Prompts, round_logits
+from napari_promise.segmentation import NoPrompterError, Segmentation
 from napari_promise.session import Session, Settings
 
 SHAPE = (90, 120)
@@ -56,9 +57,13 @@ class DiscSegmenter:
     What is fed back as logits leaves a trace: the score counts it.
     """
 
+    __slots__ = ("__dict__", "adapter")  # all else is shared by those with another one
+
     model_id = "promise-tiny"
     sha256 = "0" * 64
     device = "cpu"
+    adapter_sha256 = None
+    sam = None
 
     def __init__(self) -> None:
         self.adapter: Any = None
@@ -66,6 +71,12 @@ class DiscSegmenter:
         self.delay = 0.0
         self.failure: str | None = None
         self.asked: list[SimpleNamespace] = []
+
+    def with_adapter(self, adapter: Any) -> DiscSegmenter:
+        other = DiscSegmenter.__new__(DiscSegmenter)
+        other.__dict__ = self.__dict__
+        other.adapter = adapter
+        return other
 
     @property
     def adapter_info(self) -> Any:
@@ -96,6 +107,7 @@ class DiscSegmenter:
         ips: bool = True,
         multimask: bool | None = None,
         local: bool = True,
+        alternatives: bool = False,
     ) -> Any:
         self.asked.append(SimpleNamespace(prompts=prompts, ips=ips, local=local))
         rows, columns = np.ogrid[: emb.shape[0], : emb.shape[1]]
@@ -110,13 +122,21 @@ class DiscSegmenter:
                 mask = mask | disc if label else mask & ~disc
         score = 0.5 + 0.25 * (prompts.logits is not None) + 0.125 * ips
         logits = round_logits(np.where(mask[::10, ::10], 4.0, -4.0))[None]
-        return SimpleNamespace(
-            region=Region.from_mask(mask), score=score, logits=logits
-        )
+        region = Region.from_mask(mask)
+        drawn = (region, region) if alternatives else ()
+        return Segmentation(emb.shape, region, score, logits, alternatives=drawn)
+
+    def segment_many(
+        self, emb: DiscEmbedding, prompts: Any, **options: Any
+    ) -> tuple[Segmentation, ...]:
+        return tuple(self.segment(emb, each, **options) for each in prompts)
+
+    def proposals(self, emb: DiscEmbedding) -> tuple[Prompts, ...]:
+        return (self.propose(emb),)
 
     def propose(self, emb: DiscEmbedding) -> Prompts:
         if self.adapter is None:
-            raise ValueError("no adapter: choose one")
+            raise NoPrompterError("no adapter: choose one")
         return Prompts(
             points=[(30, 40), (34, 48), (5, 5)],
             labels=[1, 1, 0],

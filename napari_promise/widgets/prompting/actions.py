@@ -166,15 +166,7 @@ class Actions:
         assert work is not None
         labels = work.result.plane(document.get(object_id).plane)
         with document.step("commit"):
-            if keep_painted:
-                self._session.commit(object_id, labels)
-            else:
-                document.commit(
-                    object_id,
-                    labels,
-                    overlap=self._session.settings.overlap,
-                    keep_painted=False,
-                )
+            self._session.commit(object_id, labels, keep_painted=keep_painted)
             document.active_id = None
         self._begin_clicking()
 
