@@ -16,6 +16,7 @@ from napari_promise.model.adapters import Adapter, AdapterInfo
 from napari_promise.model.pattern_shift import PatternEmbedding
 from napari_promise.model.sam import Embedding, build_sam, freeze
 from napari_promise.prompts import Prompts, round_logits
+from napari_promise.segmentation import NoPrompterError
 from napari_promise.segmenter import Segmenter, mask_to_logits
 
 SHAPE = (90, 120)
@@ -295,7 +296,7 @@ def test_an_embedding_of_another_model_is_refused(segmenter) -> None:
 
 
 def test_proposing_without_an_adapter_says_what_to_do(segmenter) -> None:
-    with pytest.raises(ValueError, match="choose one, or train one"):
+    with pytest.raises(NoPrompterError, match="choose one, or train one"):
         segmenter.propose(embedding())
 
 
@@ -311,3 +312,182 @@ def test_an_empty_mask_has_no_region(segmenter, monkeypatch) -> None:
     assert result.bbox is None
     assert result.mask.shape == SHAPE
     assert not result.mask.any()
+
+
+# Several masks of one call -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("adapted", [False, True], ids=["stock", "shifted"])
+@pytest.mark.parametrize(
+    "prompts",
+    [
+        Prompts(points=[(40, 60), (20, 30)], labels=[1, 0]),
+        Prompts(points=[(40, 60)]),
+        Prompts(points=[(20, 20), (70, 90)], boxes=[(5, 5, 40, 40), (50, 60, 80, 110)]),
+    ],
+    ids=["points", "click", "two boxes"],
+)
+def test_alternatives_are_what_stock_sam_draws_and_change_no_answer(
+    segmenter, prompts, adapted
+) -> None:
+    emb = embedding()
+    asked = with_ips(segmenter) if adapted else segmenter
+    plain = asked.segment(emb, prompts)
+    result = asked.segment(emb, prompts, alternatives=True)
+    assert (result.region, result.score, result.token) == (
+        plain.region,
+        plain.score,
+        plain.token,
+    )
+    np.testing.assert_array_equal(result.logits, plain.logits)
+    assert plain.alternatives == ()
+    assert result.alternatives == tuple(
+        segmenter.segment(emb, prompts, multimask=several).region
+        for several in (False, True)
+    )
+
+
+def test_without_shifted_tokens_one_pass_of_the_decoder_draws_them_all(
+    segmenter, monkeypatch
+) -> None:
+    emb, passes = embedding(), []
+    decoder = type(segmenter.sam.mask_decoder)
+    predict = decoder.predict_masks
+    monkeypatch.setattr(
+        decoder,
+        "predict_masks",
+        lambda self, **options: (passes.append(1), predict(self, **options))[1],
+    )
+    prompts = Prompts(points=[(40, 60), (20, 30)])
+    segmenter.segment(emb, prompts, alternatives=True)
+    assert len(passes) == 1
+    with_ips(segmenter).segment(emb, prompts, alternatives=True)
+    assert len(passes) == 1 + 2
+
+
+def test_several_objects_are_answered_in_their_order(segmenter) -> None:
+    emb = embedding()
+    asked = [Prompts(points=[(40, 60)]), Prompts(boxes=[(5, 5, 40, 40)])]
+    many = segmenter.segment_many(emb, asked)
+    assert [one.region for one in many] == [
+        segmenter.segment(emb, each).region for each in asked
+    ]
+    assert segmenter.segment_many(emb, []) == ()
+
+
+def test_a_proposal_is_what_the_module_finds_and_none_where_it_finds_nothing(
+    segmenter, monkeypatch
+) -> None:
+    some, none = Prompts(points=[(1, 2)]), Prompts(points=[(1, 2)], labels=[0])
+    monkeypatch.setattr(Segmenter, "propose", lambda self, emb: some)
+    assert segmenter.proposals(embedding()) == (some,)
+    monkeypatch.setattr(Segmenter, "propose", lambda self, emb: none)
+    assert segmenter.proposals(embedding()) == ()
+
+
+def test_another_adapter_is_another_segmenter_of_the_same_model(segmenter) -> None:
+    adapted = with_ips(segmenter)
+    plain = adapted.with_adapter(None)
+    assert plain.adapter is None
+    assert plain.sam is adapted.sam
+    assert adapted.adapter is not None, "whoever uses it sees no change"
+    assert plain.with_adapter(adapted.adapter).adapter is adapted.adapter
+
+
+# Parts of a plane --------------------------------------------------------------------
+
+REGION = (40, 60, 160, 240)  # of a plane of 200 x 300
+
+
+@pytest.fixture(scope="module")
+def part(segmenter) -> tuple[Embedding, Embedding]:
+    """A part of a plane, encoded in its place, and the same pixels by themselves."""
+    plane = np.random.default_rng(0).integers(0, 255, (200, 300, 3)).astype(np.uint8)
+    r0, c0, r1, c1 = REGION
+    inside = segmenter.encode(plane, region=REGION)
+    return inside, segmenter.encode(plane[r0:r1, c0:c1])
+
+
+def in_plane(mask: np.ndarray) -> np.ndarray:
+    whole = np.zeros((200, 300), mask.dtype)
+    whole[REGION[0] : REGION[2], REGION[1] : REGION[3]] = mask
+    return whole
+
+
+def moved(prompts: Prompts) -> Prompts:
+    """Bring prompts of the part's pixels to the plane's."""
+    row, column = REGION[:2]
+    return prompts.replace(
+        points=prompts.points + (row, column),
+        boxes=prompts.boxes + (row, column, row, column),
+        mask=None if prompts.mask is None else in_plane(prompts.mask),
+    )
+
+
+def test_a_part_is_encoded_as_the_same_pixels_by_themselves(part) -> None:
+    inside, alone = part
+    assert torch.equal(inside.image, alone.image)
+    assert (inside.origin, inside.plane_shape) == ((40, 60), (200, 300))
+    assert (alone.origin, alone.plane_shape) == ((0, 0), (120, 180))
+
+
+@pytest.mark.parametrize(
+    "prompts",
+    [
+        Prompts(points=[(50, 60), (20, 30)], labels=[1, 0]),
+        Prompts(points=[(50, 60)], boxes=[(10, 20, 70, 90)]),
+        Prompts(mask=np.arange(120 * 180).reshape(120, 180) % 180 > 90),
+    ],
+    ids=["points", "box", "mask"],
+)
+def test_prompts_and_masks_of_a_part_are_in_the_planes_pixels(
+    segmenter, part, prompts
+) -> None:
+    inside, alone = part
+    expected = segmenter.segment(alone, prompts)
+    found = segmenter.segment(inside, moved(prompts))
+    assert found.shape == (200, 300)
+    np.testing.assert_array_equal(found.mask, in_plane(expected.mask))
+    np.testing.assert_array_equal(found.logits, expected.logits)
+    np.testing.assert_array_equal(
+        segmenter.probabilities(inside, found.logits),
+        in_plane(segmenter.probabilities(alone, expected.logits)),
+    )
+
+
+def test_a_correction_in_a_part_lands_where_it_points(segmenter, part) -> None:
+    inside, alone = part
+    adapted = with_ips(segmenter)
+    first = Prompts(points=[(50, 60)])
+    logits = adapted.segment(alone, first).logits
+    more = Prompts(
+        points=[(50, 60), (20, 30)], labels=[1, 0], logits=logits, added=[False, True]
+    )
+    np.testing.assert_array_equal(
+        adapted.segment(inside, moved(more)).logits,
+        adapted.segment(alone, more).logits,
+    )
+
+
+def test_a_part_comes_back_from_the_cache_in_its_place(segmenter, part) -> None:
+    inside, alone = part
+    restored = segmenter.restore(inside.to_arrays())
+    assert (restored.origin, restored.plane_shape) == ((40, 60), (200, 300))
+    # of a whole plane, arrays are those of version 0.1, which said nothing of a place
+    assert {"origin", "plane_shape"}.isdisjoint(alone.to_arrays())
+    assert segmenter.restore(alone.to_arrays()).plane_shape == (120, 180)
+
+
+def test_the_contrast_of_a_part_is_that_of_the_whole_image(segmenter) -> None:
+    image = np.zeros((64, 64), np.float32)
+    image[:32, :32] = 50.0
+    image[32:] = 100.0
+    limits = {"contrast_limits": (0, 100)}
+    dark = segmenter.encode(image, region=(0, 0, 32, 32), **limits)
+    same = segmenter.encode(np.full((32, 32), 50.0, np.float32), **limits)
+    assert torch.equal(dark.image, same.image)
+
+
+def test_a_region_that_leaves_the_image_is_refused(segmenter) -> None:
+    with pytest.raises(ValueError, match="does not lie in the image of 64 rows"):
+        segmenter.encode(np.zeros((64, 64), np.uint8), region=(0, 0, 65, 10))

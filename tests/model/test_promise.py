@@ -302,3 +302,18 @@ def test_positions_are_those_of_the_prompt_encoder_and_follow_its_weights(
     finally:
         with torch.no_grad():
             frequencies.div_(2)
+
+
+def test_proposed_points_of_a_part_are_in_the_planes_pixels() -> None:
+    whole = Embedding(torch.zeros(1, 32, 8, 8), (), (32, 64), (100, 200), "micro")
+    part = replace(whole, origin=(30, 70), plane_shape=(500, 600))
+    logits = torch.full((64, 64), -6.0)
+    logits[10:20, 40:56] = 6.0
+    frame = torch.tensor([[10.0, 5.0], [63.0, 63.0]])
+    for place in (
+        lambda emb: promise.prompts_from_map(logits, emb, 16, (32, 32)),
+        lambda emb: promise.prompts_from_points(frame, (1, 0), emb),
+    ):
+        alone, inside = place(whole), place(part)
+        np.testing.assert_array_equal(inside.points_xy, alone.points_xy + (70, 30))
+        assert inside.points_xy[:, 0].max() < 70 + 200

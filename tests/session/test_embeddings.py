@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
+
 from napari_promise.data.embeddings import EmbeddingCache
-from tests.session.bench import bbox_at
+from napari_promise.document import Tile
+from napari_promise.session import ArraySource
+from tests.session.bench import SHAPE, bbox_at
 
 
 def test_opening_the_same_image_again_encodes_nothing(make, tmp_path) -> None:
@@ -85,3 +91,38 @@ def test_the_cache_is_measured_when_asked_and_after_it_was_cleared(
     bench.session.settings.disk_cache = False
     bench.until(lambda: len(sizes) == 3)
     assert sizes[2] == (0, None)
+
+
+def test_parts_of_a_plane_have_embeddings_of_their_own(make) -> None:
+    bench = make()
+    bench.open()
+    pixels = np.zeros(SHAPE, np.uint8)
+    pixels[:, 12:] = 8
+    source, seen = ArraySource(pixels), []
+    # the first and the third show the same pixels, at different places
+    boxes = [(0, 0, 8, 12), (0, 12, 8, 24), (8, 0, 16, 12), None]
+
+    def work(context) -> None:
+        seen.extend(context.embedding(source, Tile((), box)) for box in boxes)
+
+    bench.session.start_job(Once(work))
+    bench.until(lambda: len(seen) == 4)
+    assert bench.model.encoded[1:] == [0, 8, 0, 0]
+    assert len({digest for _, digest in seen}) == 4
+    bench.session.start_job(Once(work))
+    bench.until(lambda: len(seen) == 8)
+    assert len(bench.model.encoded) == 5, "all four were kept"
+    assert [digest for _, digest in seen[:4]] == [digest for _, digest in seen[4:]]
+
+
+class Once:
+    """A job of one step."""
+
+    def __init__(self, work: Callable[..., None]) -> None:
+        self.step = lambda context: bool(work(context))
+
+    def fail(self, context, error) -> None:
+        raise error
+
+    def close(self) -> None:
+        pass
