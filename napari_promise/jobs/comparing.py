@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from napari_promise.document import Plane, Tile
 from napari_promise.files import one_line
 from napari_promise.jobs.training import Found, TrainingSource
+from napari_promise.prompts import Prompts
+from napari_promise.segmentation import EmbeddingLike
 from napari_promise.session import ImageSource, JobContext
 from napari_promise.training.metrics import dice
 
@@ -262,7 +264,7 @@ class TallyJob:
             self._folder.cleanup()
 
 
-def _read(context: JobContext, found: Found) -> tuple[Any, NDArray[np.bool_]]:
+def _read(context: JobContext, found: Found) -> tuple[EmbeddingLike, NDArray[np.bool_]]:
     """Return an image's embedding, and its labels taken as one object."""
     from napari_promise.data import pairs as files
 
@@ -275,13 +277,16 @@ def _read(context: JobContext, found: Found) -> tuple[Any, NDArray[np.bool_]]:
 
 
 def _found_dice(
-    context: JobContext, emb: Any, adapter: Any, truth: NDArray[np.bool_]
+    context: JobContext, emb: EmbeddingLike, adapter: Any, truth: NDArray[np.bool_]
 ) -> float:
     mask = _ask(context, emb, adapter)[0]
     return dice(np.zeros_like(truth) if mask is None else mask, truth)
 
 
-def _ask(context: JobContext, emb: Any, adapter: Any) -> tuple[Any, Any, str]:
+def _ask(
+    context: JobContext, emb: EmbeddingLike, adapter: Any
+) -> tuple[NDArray[np.bool_] | None, Prompts | None, str]:
+    """Return an adapter's mask and prompts, and why there is none."""
     if adapter is None:
         return None, None, "no adapter, nothing is found by itself"
     segmenter = context.segmenter.with_adapter(adapter)

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 
@@ -30,6 +30,10 @@ from napari_promise.session.results import DragPreview, SegmentResult, Status
 from napari_promise.session.settings import Settings
 from napari_promise.session.sources import ImageSource
 from napari_promise.session.worker import Reports, Worker
+
+if TYPE_CHECKING:
+    from napari_promise.data.export import SavedObject
+    from napari_promise.model.adapters import AdapterInfo
 
 __all__ = ["Session"]
 
@@ -170,7 +174,7 @@ class Session:
         return "" if segmenter is None else segmenter.model_id
 
     @property
-    def adapter_info(self) -> Any:
+    def adapter_info(self) -> AdapterInfo | None:
         """What is known of the adapter in use; None without one."""
         segmenter = self._model.segmenter
         return None if segmenter is None else segmenter.adapter_info
@@ -358,7 +362,7 @@ class Session:
             keep_painted=keep_painted,
         )
 
-    def replay(self, objects: Iterable[Any]) -> list[int]:
+    def replay(self, objects: Iterable[SavedObject]) -> list[int]:
         """Add objects with saved prompts, and ask for their masks; one step.
 
         Parameters
