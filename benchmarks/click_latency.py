@@ -44,9 +44,6 @@ def main() -> None:
     parser.add_argument("--clicks", type=int, default=40)
     parser.add_argument("--model", default="promise-tiny")
     parser.add_argument("--threads", type=int, default=2, help="of the stock path")
-    parser.add_argument(
-        "--worker-threads", type=int, help="of the plugin's worker, in place of its own"
-    )
     parser.add_argument("--json", type=Path, help="also write the figures here")
     arguments = parser.parse_args()
     _need_display()
@@ -57,9 +54,7 @@ def main() -> None:
     rows = [
         row
         for size in arguments.sizes
-        for row in measure(
-            size, arguments.clicks, arguments.model, arguments.worker_threads
-        )
+        for row in measure(size, arguments.clicks, arguments.model)
     ]
     print(f"{'image':>6} {'path':>7} {'part':>8} {'p50 ms':>8} {'p95 ms':>8}")
     for row in rows:
@@ -76,9 +71,7 @@ def main() -> None:
         arguments.json.write_text(json.dumps(record, indent=2) + "\n")
 
 
-def measure(
-    size: int, clicks: int, model: str, worker_threads: int | None = None
-) -> list[dict[str, Any]]:
+def measure(size: int, clicks: int, model: str) -> list[dict[str, Any]]:
     """Measure both paths on one image.
 
     Parameters
@@ -88,8 +81,6 @@ def measure(
     clicks : int
         Clicks on each path, after one object that warms up.
     model : str
-    worker_threads : int, optional
-        Threads of torch in the plugin's worker; left out, as many as it sets itself.
 
     Returns
     -------
@@ -97,11 +88,9 @@ def measure(
         One a path and part: size, path, part, p50_ms, p95_ms, mean_ms.
     """
     import napari
-    import torch
 
     from napari_promise.data.embeddings import EmbeddingCache
     from napari_promise.session import Session, Settings
-    from napari_promise.session.model_in_use import load_segmenter
     from napari_promise.widgets.dispatch import GuiDispatcher
     from napari_promise.widgets.prompting.dock import PromiseWidget
 
@@ -111,18 +100,8 @@ def measure(
     viewer.add_image(image, name="picture")
     canvas = Canvas(viewer)
     dispatch = GuiDispatcher(viewer.window._qt_window)
-
-    def load(name: str, **options: Any) -> Any:
-        segmenter = load_segmenter(name, **options)
-        if worker_threads:
-            torch.set_num_threads(worker_threads)
-        return segmenter
-
     session = Session(
-        dispatch=dispatch,
-        settings=Settings(model=model),
-        cache=EmbeddingCache(),
-        loader=load,
+        dispatch=dispatch, settings=Settings(model=model), cache=EmbeddingCache()
     )
     widget = PromiseWidget(viewer, session)
     viewer.window.add_dock_widget(widget, area="right")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from napari_promise.segmentation import SegmenterLike
 
-__all__ = ["ModelInUse", "load_segmenter"]
+__all__ = ["ModelInUse", "leaving_a_core", "load_segmenter"]
 
 
 @dataclass(eq=False)
@@ -38,12 +41,26 @@ class ModelInUse:
 
 def load_segmenter(model: str, **options: Any) -> SegmenterLike:
     """Load a model; imports torch, so the worker calls it."""
-    import torch
-
     from napari_promise.segmenter import Segmenter
 
-    # One core stays with the window: torch's threads wait for each other by spinning,
-    # and while the canvas is drawn on their core a click takes several times as long.
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) - 1))
-
     return Segmenter.load(model, None, **options)
+
+
+@contextmanager
+def leaving_a_core() -> Iterator[None]:
+    """Let torch use one core less while the worker computes, and no longer.
+
+    Its threads wait for each other by spinning: where the window is drawn, or anything
+    else runs, on one of their cores, a click takes several times as long. The setting
+    is the process's, which others share, so that it is put back after every task.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None:  # nothing was loaded yet that could compute
+        yield
+        return
+    before: int = torch.get_num_threads()
+    torch.set_num_threads(max(1, min(before, (os.cpu_count() or 1) - 1)))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

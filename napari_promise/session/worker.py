@@ -19,7 +19,7 @@ from napari_promise.segmentation import EmbeddingLike, Segmentation, SegmenterLi
 from napari_promise.session import answers
 from napari_promise.session.contracts import Loader
 from napari_promise.session.embeddings import Embeddings
-from napari_promise.session.model_in_use import ModelInUse
+from napari_promise.session.model_in_use import ModelInUse, leaving_a_core
 from napari_promise.session.queue import TaskQueue
 from napari_promise.session.requests import Request
 from napari_promise.session.results import State, Status
@@ -158,7 +158,8 @@ class Worker:
     def _work(self) -> None:
         while (task := self._queue.next_task()) is not None:
             try:
-                self._do(task)
+                with leaving_a_core():
+                    self._do(task)
             except Exception as error:  # the worker outlives whatever goes wrong
                 try:
                     self._on_task_failed(task, error)

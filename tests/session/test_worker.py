@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -161,3 +162,35 @@ def test_without_a_window_the_worker_delivers_itself(tmp_path) -> None:
     assert answered.wait(PATIENCE)
     assert document.get(object_id).bbox == bbox_at(2, 3)
     session.close()
+
+
+def test_the_worker_leaves_a_core_to_the_window_and_gives_it_back(make) -> None:
+    import torch
+
+    def seen_by_a_new_thread() -> int:
+        seen: list[int] = []
+        thread = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+        thread.start()
+        thread.join()
+        return seen[0]
+
+    cores, before = os.cpu_count() or 1, torch.get_num_threads()
+    torch.set_num_threads(cores + 1)  # as somebody else may have set it
+    try:
+        bench = make()
+        segment, used = bench.model.segment, []
+
+        def counting(*asked, **options):
+            used.append(torch.get_num_threads())
+            return segment(*asked, **options)
+
+        bench.model.segment = counting
+        bench.open()
+        object_id = bench.new_object().id
+        bench.click(object_id, (3, 4))
+        bench.until_answered(object_id)
+        bench.session.close()
+        assert used == [max(1, cores - 1)]
+        assert seen_by_a_new_thread() == cores + 1
+    finally:
+        torch.set_num_threads(before)
