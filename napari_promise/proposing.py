@@ -71,16 +71,20 @@ class ProposedObject:
 
     @property
     def found(self) -> Prompts:
-        """The module's own prompts, without those they were joined with."""
+        """The module's own prompts, without those they were joined with.
+
+        Its map stays, on which both are answered.
+        """
         if self.sources is None:
             return self.prompts
         own = np.array([source == "auto" for source in self.sources], bool)
         scores = self.prompts.scores
-        return Prompts(
+        return self.prompts.replace(
             points=self.prompts.points[own],
             labels=self.prompts.labels[own],
             scores=None if scores is None else scores[own],
-            logits=self.coarse,
+            boxes=(),
+            mask=None,
         )
 
 

@@ -113,9 +113,8 @@ def _proposed(
             index,
             named,
             one.sources or (),
-            one.score,
-            False,
-            one.coarse,
+            score=one.score,
+            coarse=one.coarse,
         )
         for number, one in enumerate(found, start=1)
     ]

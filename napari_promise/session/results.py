@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from napari_promise.document import Document, Plane, Region
@@ -31,8 +30,6 @@ class Status:
         Whether the plane on display was encoded before.
     progress : float or None
         In [0, 1] where it is known.
-    since : float
-        `time.monotonic` when this state began.
     """
 
     state: State = "idle"
@@ -40,12 +37,6 @@ class Status:
     device: str = ""
     cached: bool = False
     progress: float | None = None
-    since: float = field(default=0.0, compare=False)
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds since the state began."""
-        return time.monotonic() - self.since
 
 
 @dataclass(frozen=True, eq=False)

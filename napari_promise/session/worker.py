@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,7 +110,7 @@ class Worker:
         self._deliver = deliver
         self._reports = reports
         self._shown_cached = False
-        self._status = Status(since=time.monotonic())
+        self._status = Status()
         self._thread = threading.Thread(
             target=self._work, name="napari-promise worker", daemon=True
         )
@@ -137,18 +136,10 @@ class Worker:
         *,
         cached: bool = False,
         progress: float | None = None,
-        begins: bool = False,
     ) -> None:
         """Say what it is at; from any thread."""
         previous = self._status
-        status = Status(
-            state,
-            message,
-            self._model.device,
-            cached,
-            progress,
-            time.monotonic() if begins or previous.state != state else previous.since,
-        )
+        status = Status(state, message, self._model.device, cached, progress)
         self._status = status
         if status != previous:
             self._deliver(lambda: self._reports.status(status))
@@ -283,7 +274,6 @@ class Worker:
                     "encoding",
                     f"encoding {image.source.name}",
                     progress=done / total if total else None,
-                    begins=not total,
                 )
 
         cached = self._embeddings.provide(
