@@ -22,6 +22,7 @@ import torch
 from click_latency import picture
 
 from napari_promise import Prompts, Segmenter
+from napari_promise.prompts import Before
 
 
 def main() -> None:
@@ -85,7 +86,7 @@ def measure(segmenter: Segmenter, size: int, repeat: int) -> list[dict[str, Any]
     inside = np.argwhere(truth)
     click = Prompts(points=inside[[len(inside) // 2]])
     logits = segmenter.segment(emb, click).logits
-    clicks = Prompts(points=inside[[len(inside) // 2, 10, -10]], logits=logits)
+    clicks = Prompts(points=inside[[len(inside) // 2, 10, -10]], before=Before(logits))
     for what, prompts in (("one click", click), ("three clicks", clicks)):
         rows.append(
             {

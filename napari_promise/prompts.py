@@ -1,7 +1,7 @@
 """What a person or a model says about one object: points, boxes, a mask.
 
-Knows nothing of images, models or windows. This is the only module that flips
-the (row, column) of everything else to the (x, y) of Segment Anything.
+This is the only module that flips the (row, column) of everything else to the
+(x, y) of Segment Anything.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Prompts", "round_logits"]
+__all__ = ["Before", "Prompts", "round_logits"]
 
 #: The largest finite float16; logits beyond it would become infinite.
 _FLOAT16_MAX = float(np.finfo(np.float16).max)
@@ -44,6 +44,83 @@ def round_logits(logits: ArrayLike) -> NDArray[np.float32]:
 
 
 @dataclass(frozen=True, eq=False)
+class Before:
+    """The mask that prompts are given on top of, and what it answers of them.
+
+    Lists are accepted and converted; the stored arrays are read-only.
+
+    Attributes
+    ----------
+    logits : (1, h, w) float32
+        Low-resolution mask logits, sent as mask prompt: a previous result's, or the
+        map of an auto-prompting module. Rounded with `round_logits`.
+    answered : (N,) bool or None
+        The points that the logits answer already: they belong to the object but are
+        not sent to the model again, see `Prompts.to_send`. None where there are none.
+    added : (N,) bool or None
+        The points that were added since the logits were drawn: what a correction asks
+        for. None where there are none.
+    tile : (int, int, int, int) or None
+        The part of the plane that the logits cover, (row 0, column 0, row 1,
+        column 1) in the plane's pixels, half open; None for the whole plane. Which
+        plane that is, the object says.
+
+    Raises
+    ------
+    ValueError
+        If the logits have another shape or hold NaN.
+    """
+
+    logits: NDArray[np.float32]
+    answered: NDArray[np.bool_] | None = None
+    added: NDArray[np.bool_] | None = None
+    tile: tuple[int, int, int, int] | None = None
+
+    if TYPE_CHECKING:  # lists are as welcome as arrays
+
+        def __init__(
+            self,
+            logits: ArrayLike,
+            answered: ArrayLike | None = ...,
+            added: ArrayLike | None = ...,
+            tile: tuple[int, int, int, int] | None = ...,
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
+        logits = np.asarray(self.logits, np.float32)
+        if logits.ndim != 3 or logits.shape[0] != 1:
+            raise ValueError(
+                f"logits must have shape (1, h, w), not {logits.shape}; pass "
+                "the logits of an earlier result unchanged."
+            )
+        if np.isnan(logits).any():
+            raise ValueError("logits contain NaN; pass finite mask logits.")
+        rounded = round_logits(logits)
+        # Logits that were rounded before are shared, not copied: an undo history
+        # holds hundreds of them.
+        same = np.array_equal(rounded, logits)
+        set_ = object.__setattr__
+        set_(self, "logits", _frozen(logits if same else rounded))
+        for name in ("answered", "added"):
+            if getattr(self, name) is not None:
+                flags = np.array(getattr(self, name), bool).reshape(-1)
+                set_(self, name, _frozen(flags) if flags.any() else None)
+        if self.tile is not None:
+            r0, c0, r1, c1 = (int(edge) for edge in self.tile)
+            set_(self, "tile", (r0, c0, r1, c1))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Before):
+            return NotImplemented
+        return self.tile == other.tile and all(
+            _same(getattr(self, name), getattr(other, name))
+            for name in ("logits", "answered", "added")
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+@dataclass(frozen=True, eq=False)
 class Prompts:
     """The prompts of one object on one plane.
 
@@ -61,25 +138,16 @@ class Prompts:
         Boxes, (row 0, column 0, row 1, column 1); corners are sorted here.
     mask : (H, W) bool or None
         A mask of the whole plane as prompt.
-    logits : (1, h, w) float32 or None
-        Low-resolution mask logits as prompt: a previous result's, or the map of
-        an auto-prompting module. Rounded with `round_logits`. Wins over `mask`.
+    before : Before or None
+        The mask that the prompts are given on top of, as logits. Wins over `mask`.
     scores : (N,) float64 or None
         The confidence of each point, where a model wrote them; NaN where a
         person did.
-    answered : (N,) bool or None
-        The points that `logits`, an earlier result's, answer already: they belong
-        to the object but are not sent to the model again, see `to_send`. None
-        where there are none.
-    added : (N,) bool or None
-        The points that were added since `logits`, an earlier result's, were drawn: what
-        a correction asks for. None where there are none.
 
     Raises
     ------
     ValueError
-        If shapes do not fit together, a value is out of its range, or points are
-        answered by, or added to, logits that are not there.
+        If shapes do not fit together or a value is out of its range.
 
     Examples
     --------
@@ -92,10 +160,8 @@ class Prompts:
     labels: NDArray[np.int64] = None  # type: ignore[assignment]
     boxes: NDArray[np.float64] = ()  # type: ignore[assignment]
     mask: NDArray[np.bool_] | None = None
-    logits: NDArray[np.float32] | None = None
+    before: Before | None = None
     scores: NDArray[np.float64] | None = None
-    answered: NDArray[np.bool_] | None = None
-    added: NDArray[np.bool_] | None = None
 
     if TYPE_CHECKING:  # lists are as welcome as arrays
 
@@ -105,10 +171,8 @@ class Prompts:
             labels: ArrayLike | None = ...,
             boxes: ArrayLike = ...,
             mask: ArrayLike | None = ...,
-            logits: ArrayLike | None = ...,
+            before: Before | None = ...,
             scores: ArrayLike | None = ...,
-            answered: ArrayLike | None = ...,
-            added: ArrayLike | None = ...,
         ) -> None: ...
 
     def __post_init__(self) -> None:
@@ -133,20 +197,6 @@ class Prompts:
                     f"{mask.shape}; pass a single plane."
                 )
             set_(self, "mask", _frozen(mask.astype(bool, copy=False)))
-        if self.logits is not None:
-            logits = np.asarray(self.logits, np.float32)
-            if logits.ndim != 3 or logits.shape[0] != 1:
-                raise ValueError(
-                    f"logits must have shape (1, h, w), not {logits.shape}; pass "
-                    "the logits of an earlier result unchanged."
-                )
-            if np.isnan(logits).any():
-                raise ValueError("logits contain NaN; pass finite mask logits.")
-            rounded = round_logits(logits)
-            # Logits that were rounded before are shared, not copied: an undo
-            # history holds hundreds of them.
-            same = np.array_equal(rounded, logits)
-            set_(self, "logits", _frozen(logits if same else rounded))
         if self.scores is not None:
             scores = np.array(self.scores, np.float64).reshape(-1)
             if len(scores) != len(points):
@@ -156,24 +206,27 @@ class Prompts:
                 )
             set_(self, "scores", _frozen(scores))
         for name in ("answered", "added"):
-            if getattr(self, name) is not None:
-                set_(self, name, self._checked(name, getattr(self, name)))
+            flags = getattr(self, name)
+            if flags is not None and len(flags) != len(points):
+                raise ValueError(
+                    f"{len(flags)} {name} flags for {len(points)} points; give "
+                    "one per point or none at all."
+                )
 
-    def _checked(self, name: str, flags: ArrayLike) -> NDArray[np.bool_] | None:
-        checked = np.array(flags, bool).reshape(-1)
-        if len(checked) != len(self.points):
-            raise ValueError(
-                f"{len(checked)} {name} flags for {len(self.points)} points; give "
-                "one per point or none at all."
-            )
-        if not checked.any():
-            return None
-        if self.logits is None:
-            raise ValueError(
-                f"points are {name} but there are no logits; pass the logits of the "
-                f"result that they belong to, or {name}=None."
-            )
-        return _frozen(checked)
+    @property
+    def logits(self) -> NDArray[np.float32] | None:
+        """The logits sent as mask prompt, (1, h, w); see `Before`."""
+        return None if self.before is None else self.before.logits
+
+    @property
+    def answered(self) -> NDArray[np.bool_] | None:
+        """The points that the logits answer already, (N,) bool; see `Before`."""
+        return None if self.before is None else self.before.answered
+
+    @property
+    def added(self) -> NDArray[np.bool_] | None:
+        """The points added since the logits were drawn, (N,) bool; see `Before`."""
+        return None if self.before is None else self.before.added
 
     @property
     def is_empty(self) -> bool:
@@ -182,7 +235,7 @@ class Prompts:
             len(self.points) == 0
             and len(self.boxes) == 0
             and self.mask is None
-            and self.logits is None
+            and self.before is None
         )
 
     def replace(self, **changes: Any) -> Prompts:
@@ -208,15 +261,16 @@ class Prompts:
             What a model is to be asked; these prompts themselves where no point is
             answered.
         """
-        if self.answered is None:
+        before = self.before
+        if before is None or before.answered is None:
             return self
-        left = ~self.answered
+        left = ~before.answered
+        added = None if before.added is None else before.added[left]
         return self.replace(
             points=self.points[left],
             labels=self.labels[left],
             scores=None if self.scores is None else self.scores[left],
-            answered=None,
-            added=None if self.added is None else self.added[left],
+            before=dataclasses.replace(before, answered=None, added=added),
         )
 
     def points_xy(self) -> NDArray[np.float64]:
@@ -276,11 +330,13 @@ class Prompts:
                 "shape": list(self.mask.shape),
                 "bits": _encode(np.packbits(self.mask).tobytes()),
             }
-        if self.logits is not None:
+        if self.before is not None:
             data["logits"] = {
-                "shape": list(self.logits.shape),
-                "float16": _encode(self.logits.astype("<f2").tobytes()),
+                "shape": list(self.before.logits.shape),
+                "float16": _encode(self.before.logits.astype("<f2").tobytes()),
             }
+            if self.before.tile is not None:
+                data["tile"] = list(self.before.tile)
         return data
 
     @classmethod
@@ -302,7 +358,7 @@ class Prompts:
             If a field is missing its partner or cannot be decoded.
         """
         try:
-            mask = logits = scores = None
+            mask = before = scores = None
             if data.get("mask") is not None:
                 shape = tuple(int(n) for n in data["mask"]["shape"])
                 bits = np.frombuffer(_decode(data["mask"]["bits"]), np.uint8)
@@ -311,7 +367,13 @@ class Prompts:
             if data.get("logits") is not None:
                 shape = tuple(int(n) for n in data["logits"]["shape"])
                 raw = np.frombuffer(_decode(data["logits"]["float16"]), "<f2")
-                logits = raw.reshape(shape).astype(np.float32)
+                tile = data.get("tile")
+                before = Before(
+                    raw.reshape(shape).astype(np.float32),
+                    data.get("answered"),
+                    data.get("added"),
+                    None if tile is None else tuple(tile),
+                )
             if data.get("scores") is not None:
                 scores = [np.nan if s is None else s for s in data["scores"]]
             return cls(
@@ -319,10 +381,8 @@ class Prompts:
                 labels=data.get("labels"),
                 boxes=data.get("boxes", ()),
                 mask=mask,
-                logits=logits,
+                before=before,
                 scores=scores,
-                answered=data.get("answered"),
-                added=data.get("added"),
             )
         except (
             KeyError,
@@ -384,10 +444,12 @@ def _owns(array: NDArray[Any]) -> bool:
     return base is None or (isinstance(base, np.ndarray) and not base.flags.writeable)
 
 
-def _same(a: NDArray[Any] | None, b: NDArray[Any] | None) -> bool:
+def _same(a: Any, b: Any) -> bool:
     if a is b or a is None or b is None:
         return a is b
-    return np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+    if isinstance(a, Before):
+        return a == b
+    return bool(np.array_equal(a, b, equal_nan=a.dtype.kind == "f"))
 
 
 def _encode(data: bytes) -> str:

@@ -34,7 +34,7 @@ from napari_promise.model.sam import (
     load_sam,
     oom_fallback,
 )
-from napari_promise.prompts import Prompts, round_logits
+from napari_promise.prompts import Before, Prompts, round_logits
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
@@ -355,7 +355,11 @@ class Segmenter:
             points=found.points_xy[:, ::-1],
             labels=found.labels,
             scores=None if np.isnan(found.scores).all() else found.scores,
-            logits=None if found.logits is None else found.logits[0].cpu().numpy(),
+            before=(
+                None
+                if found.logits is None
+                else Before(found.logits[0].cpu().numpy())
+            ),
         )
 
     def _segment(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
-from napari_promise.prompts import Prompts, round_logits
+from napari_promise.prompts import Before, Prompts, round_logits
 
 
 def test_lists_become_arrays_and_missing_labels_mean_include() -> None:
@@ -33,18 +34,32 @@ def test_flipping_to_xy_swaps_rows_and_columns() -> None:
         ({"points": [(1, 2)], "labels": [2]}, "include"),
         ({"boxes": [(1, 2, 3)]}, "boxes has shape"),
         ({"mask": np.zeros((2, 2, 2), bool)}, "single plane"),
-        ({"logits": np.zeros((4, 4))}, r"\(1, h, w\)"),
-        ({"logits": np.full((1, 4, 4), np.nan)}, "NaN"),
         ({"points": [(1, 2)], "scores": [0.1, 0.2]}, "2 scores for 1 points"),
-        ({"points": [(1, 2)], "answered": []}, "0 answered flags for 1 points"),
-        ({"points": [(1, 2)], "answered": [True]}, "no logits"),
-        ({"points": [(1, 2)], "added": [True, True]}, "2 added flags for 1 points"),
-        ({"points": [(1, 2)], "added": [True]}, "points are added .* no logits"),
+        (
+            {"before": Before(np.zeros((1, 2, 2)), answered=[True])},
+            "1 answered flags for 0 points",
+        ),
+        (
+            {"points": [(1, 2)], "before": Before(np.zeros((1, 2, 2)), added=[1, 1])},
+            "2 added flags for 1 points",
+        ),
     ],
 )
 def test_bad_prompts_are_refused_with_the_remedy(arguments, message) -> None:
     with pytest.raises(ValueError, match=message):
         Prompts(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("logits", "message"),
+    [
+        (np.zeros((4, 4)), r"\(1, h, w\)"),
+        (np.full((1, 4, 4), np.nan), "NaN"),
+    ],
+)
+def test_bad_logits_are_refused_with_the_remedy(logits, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        Before(logits)
 
 
 def test_what_the_caller_does_to_its_arrays_afterwards_changes_nothing() -> None:
@@ -72,30 +87,32 @@ def test_answered_points_are_kept_but_not_sent() -> None:
         points=[(1, 2), (3, 4), (5, 6)],
         labels=[1, 0, 1],
         boxes=[(0, 0, 9, 9)],
-        logits=np.ones((1, 4, 4)),
+        before=Before(
+            np.ones((1, 4, 4)),
+            answered=[True, False, True],
+            added=[False, True, False],
+        ),
         scores=[0.5, 0.25, np.nan],
-        answered=[True, False, True],
-        added=[False, True, False],
     )
     sent = prompts.to_send()
     assert sent == Prompts(
         points=[(3, 4)],
         labels=[0],
         boxes=[(0, 0, 9, 9)],
-        logits=np.ones((1, 4, 4)),
+        before=Before(np.ones((1, 4, 4)), added=[True]),
         scores=[0.25],
-        added=[True],
     )
     assert sent.to_send() is sent
-    assert prompts != prompts.replace(answered=None)
     for name in ("answered", "added"):
-        nothing = prompts.replace(**{name: None})
-        assert prompts.replace(**{name: [False] * 3}) == nothing != prompts
+        nothing = dataclasses.replace(prompts.before, **{name: None})
+        none_of_them = dataclasses.replace(prompts.before, **{name: [False] * 3})
+        assert none_of_them == nothing != prompts.before
+        assert prompts != prompts.replace(before=nothing)
 
 
 def test_logits_are_rounded_to_float16_before_anybody_uses_them() -> None:
     logits = np.random.default_rng(0).normal(0, 9, (1, 8, 8))
-    prompts = Prompts(logits=logits)
+    prompts = Prompts(before=Before(logits))
     assert prompts.logits.dtype == np.float32
     np.testing.assert_array_equal(
         prompts.logits, logits.astype(np.float32).astype(np.float16).astype(np.float32)
@@ -110,15 +127,18 @@ def test_prompts_survive_json_exactly() -> None:
         labels=[1, 0, 1],
         boxes=[(0.1, 0.2, 30.7, 40.3)],
         mask=rng.random((13, 7)) > 0.5,
-        logits=rng.normal(0, 20, (1, 16, 16)),
+        before=Before(
+            rng.normal(0, 20, (1, 16, 16)),
+            answered=[True, False, False],
+            added=[False, False, True],
+            tile=(0, 0, 512, 512),
+        ),
         scores=[0.25, np.nan, 0.75],
-        answered=[True, False, False],
-        added=[False, False, True],
     )
     saved = json.loads(json.dumps(prompts.to_json()))
     assert Prompts.from_json(saved) == prompts
-    del saved["answered"], saved["added"]  # as files of earlier versions
-    assert Prompts.from_json(saved) == prompts.replace(answered=None, added=None)
+    del saved["answered"], saved["added"], saved["tile"]  # as files of earlier versions
+    assert Prompts.from_json(saved) == prompts.replace(before=Before(prompts.logits))
     assert Prompts.from_json(json.loads(json.dumps(Prompts().to_json()))) == Prompts()
 
 
@@ -141,4 +161,4 @@ def test_unreadable_json_is_refused(data) -> None:
 def test_prompts_without_any_statement_are_empty() -> None:
     assert Prompts().is_empty
     assert not Prompts(points=[(0, 0)]).is_empty
-    assert not Prompts(logits=np.zeros((1, 2, 2))).is_empty
+    assert not Prompts(before=Before(np.zeros((1, 2, 2)))).is_empty

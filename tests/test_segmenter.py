@@ -15,7 +15,7 @@ import torch
 from napari_promise.model.adapters import Adapter, AdapterInfo
 from napari_promise.model.pattern_shift import PatternEmbedding
 from napari_promise.model.sam import Embedding, build_sam, freeze
-from napari_promise.prompts import Prompts, round_logits
+from napari_promise.prompts import Before, Prompts, round_logits
 from napari_promise.segmenter import Segmenter, mask_to_logits
 
 SHAPE = (90, 120)
@@ -126,7 +126,9 @@ def test_a_single_click_takes_the_best_of_three_masks(segmenter) -> None:
 def test_logits_of_a_result_are_ready_to_be_fed_back(segmenter) -> None:
     emb = embedding()
     first = segmenter.segment(emb, Prompts(points=[(40, 60)]))
-    prompts = Prompts(points=[(40, 60), (70, 20)], labels=[1, 0], logits=first.logits)
+    prompts = Prompts(
+        points=[(40, 60), (70, 20)], labels=[1, 0], before=Before(first.logits)
+    )
     assert prompts.logits is first.logits, "rounded already, so shared"
     masks, _, _ = stock(
         segmenter,
@@ -144,7 +146,9 @@ def test_saved_prompts_and_a_cached_embedding_give_the_identical_mask(
 ) -> None:
     emb = embedding()
     logits = segmenter.segment(emb, Prompts(points=[(40, 60)])).logits
-    prompts = Prompts(points=[(40, 60), (70.25, 20.5)], labels=[1, 0], logits=logits)
+    prompts = Prompts(
+        points=[(40, 60), (70.25, 20.5)], labels=[1, 0], before=Before(logits)
+    )
     result = segmenter.segment(emb, prompts)
     replayed = segmenter.segment(
         segmenter.restore(emb.to_arrays()),
@@ -160,10 +164,10 @@ def test_answered_points_are_not_sent_with_the_logits_that_answer_them(
     emb = embedding()
     logits = segmenter.segment(emb, Prompts(points=[(40, 60)])).logits
     points, labels = [(40, 60), (20, 30), (70, 20)], [1, 1, 0]
-    prompts = Prompts(points=points, labels=labels, logits=logits)
-    marked = prompts.replace(answered=[False, True, False])
+    prompts = Prompts(points=points, labels=labels, before=Before(logits))
+    marked = prompts.replace(before=Before(logits, answered=[False, True, False]))
     result = segmenter.segment(emb, marked)
-    alone = Prompts(points=[(40, 60), (70, 20)], labels=[1, 0], logits=logits)
+    alone = Prompts(points=[(40, 60), (70, 20)], labels=[1, 0], before=Before(logits))
     np.testing.assert_array_equal(result.logits, segmenter.segment(emb, alone).logits)
     everything = segmenter.segment(emb, prompts)
     assert not np.array_equal(result.logits, everything.logits)
@@ -194,8 +198,7 @@ def test_with_an_adapter_an_added_point_changes_only_its_piece_of_the_mask(
     more = Prompts(
         points=[(40, 60), (20, 30)],
         labels=[1, 0],
-        logits=first.logits,
-        added=[False, True],
+        before=Before(first.logits, added=[False, True]),
     )
     whole = adapted.segment(emb, more, local=False)
     asked = []
@@ -213,16 +216,20 @@ def test_with_an_adapter_an_added_point_changes_only_its_piece_of_the_mask(
     np.testing.assert_array_equal(round_logits(after), whole.logits[0])
     # 90 x 120 pixels lie on 192 x 256 cells
     assert clicks == [(int(20.5 * 256 / 120), int(30.5 * 256 / 120), 0)]
-    adapted.segment(emb, more.replace(added=None))
+    adapted.segment(emb, more.replace(before=Before(first.logits)))
     assert len(asked) == 1, "nothing was added"
 
 
 def test_without_an_adapter_every_answer_is_stock_and_whole(segmenter) -> None:
     emb = embedding()
     first = segmenter.segment(emb, Prompts(points=[(40, 60)]))
-    more = Prompts(points=[(40, 60), (20, 30)], labels=[1, 0], logits=first.logits)
+    more = Prompts(
+        points=[(40, 60), (20, 30)], labels=[1, 0], before=Before(first.logits)
+    )
     whole = segmenter.segment(emb, more)
-    found = segmenter.segment(emb, more.replace(added=[False, True]))
+    found = segmenter.segment(
+        emb, more.replace(before=Before(first.logits, added=[False, True]))
+    )
     np.testing.assert_array_equal(found.logits, whole.logits)
     assert found.region == whole.region
 
@@ -259,16 +266,16 @@ def test_a_mask_prompt_alone_is_enough(segmenter) -> None:
     emb = embedding()
     result = segmenter.segment(emb, Prompts(mask=mask))
     given = mask_to_logits(mask, emb, (256, 256))[0].numpy()
-    same = segmenter.segment(emb, Prompts(logits=given))
+    same = segmenter.segment(emb, Prompts(before=Before(given)))
     assert result.region == same.region
 
 
 def test_logits_of_another_grid_are_brought_to_this_models_grid(segmenter) -> None:
     logits = np.full((1, 128, 128), 3.0, np.float32)
     emb = embedding()
-    coarse = segmenter.segment(emb, Prompts(points=[(40, 60)], logits=logits))
+    coarse = segmenter.segment(emb, Prompts(points=[(40, 60)], before=Before(logits)))
     fine = segmenter.segment(
-        emb, Prompts(points=[(40, 60)], logits=np.full((1, 256, 256), 3.0))
+        emb, Prompts(points=[(40, 60)], before=Before(np.full((1, 256, 256), 3.0)))
     )
     np.testing.assert_array_equal(coarse.logits, fine.logits)
 

@@ -55,7 +55,7 @@ def segment_image(
                 embedding, record.prompts, ips=request.ips, local=request.local
             )
             target = labels[index]
-            target[result.mask & (target == 0)] = record.id
+            target[result.mask & (target == 0)] = record.label
             done.append(replace(record, score=result.score))
     missing = {r.plane for r in request.objects} - {r.plane for r in done} - {()}
     if missing:

@@ -1,7 +1,4 @@
-"""Write objects with their prompts as JSON, and read them back to the same masks.
-
-Knows `Prompts` and the fields of an object's record, no image and no model.
-"""
+"""Write objects with their prompts as JSON, and read them back to the same masks."""
 
 from __future__ import annotations
 
@@ -14,13 +11,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_promise import __version__
 from napari_promise.files import PathLike, save_json
-from napari_promise.prompts import Prompts
+from napari_promise.prompts import Before, Prompts
 
 __all__ = ["PromptsFile", "SavedObject", "load_prompts", "save_prompts"]
 
 _SCHEMA = "napari-promise/prompts"
-_VERSION = 1
+#: The highest version that is read. What version 1 can say is written as version 1,
+#: which napari-promise 0.1 reads; 2 has labels of their own, tiles and more sources.
+_VERSION = 2
+_SOURCES_1 = {"auto", "user"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,11 +37,14 @@ class SavedObject:
         The plane's leading indices, ``()`` for a 2-D image.
     class_name : str
     sources : tuple of str
-        ``"auto"`` or ``"user"``, one a point.
+        Who placed each point, see `document.Source`.
     score : float or None
     committed : bool
     coarse : (1, h, w) float32 or None
         The auto-prompting module's map, which further editing restarts from.
+    label : int
+        What is written into the labels; left out, the id. Objects that share a label
+        are one through planes.
     """
 
     id: int
@@ -51,6 +55,11 @@ class SavedObject:
     score: float | None = None
     committed: bool = False
     coarse: npt.NDArray[np.float32] | None = None
+    label: int = 0  # the background's, so no object's
+
+    def __post_init__(self) -> None:
+        if self.label == 0:
+            object.__setattr__(self, "label", self.id)
 
 
 @dataclass(frozen=True)
@@ -98,11 +107,13 @@ def save_prompts(
     -------
     pathlib.Path
     """
+    objects = list(objects)
     return save_json(
         path,
         {
             "schema": _SCHEMA,
-            "version": _VERSION,
+            "version": 1 if all(map(_fits_version_1, objects)) else _VERSION,
+            "written_by": __version__,
             "axes": "points are (row, column), boxes (r0, c0, r1, c1), in pixels",
             "image": dict(image or {}),
             "objects": [_object_to_json(record) for record in objects],
@@ -143,10 +154,14 @@ def load_prompts(path: PathLike) -> PromptsFile:
             f"{path} is no prompts file: choose one that was exported as prompts."
         )
     version = data.get("version")
-    if version != _VERSION:
+    if not isinstance(version, int):
+        raise ValueError(f"{path} is damaged (it has no version): export it again.")
+    if version > _VERSION:
+        writer = data.get("written_by")
+        by = f", written by napari-promise {writer}" if writer else ""
         raise ValueError(
-            f"{path} is a prompts file of version {version}, this napari-promise reads "
-            f"version {_VERSION}: update napari-promise."
+            f"{path} is a prompts file of version {version}{by}; napari-promise "
+            f"{__version__} reads up to version {_VERSION}: update napari-promise."
         )
     try:
         return PromptsFile(
@@ -160,6 +175,15 @@ def load_prompts(path: PathLike) -> PromptsFile:
         ) from error
 
 
+def _fits_version_1(record: Any) -> bool:
+    before = record.prompts.before
+    return (
+        record.label == record.id
+        and (before is None or before.tile is None)
+        and _SOURCES_1.issuperset(record.sources)
+    )
+
+
 def _object_to_json(record: Any) -> dict[str, Any]:
     score = record.score
     data = {
@@ -171,9 +195,11 @@ def _object_to_json(record: Any) -> dict[str, Any]:
         "committed": bool(record.committed),
         "prompts": record.prompts.to_json(),
     }
+    if record.label != record.id:
+        data["label"] = int(record.label)
     coarse = getattr(record, "coarse", None)
     if coarse is not None:
-        data["coarse"] = Prompts(logits=coarse).to_json()["logits"]
+        data["coarse"] = Prompts(before=Before(coarse)).to_json()["logits"]
     return data
 
 
@@ -191,4 +217,5 @@ def _object_from_json(data: dict[str, Any]) -> SavedObject:
         coarse=(
             None if coarse is None else Prompts.from_json({"logits": coarse}).logits
         ),
+        label=int(data.get("label", 0)),
     )

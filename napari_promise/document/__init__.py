@@ -1,27 +1,34 @@
-"""The objects of one image: their prompts, masks and labels, and every edit's undo.
-
-Arrays come in, events go out. No window, no model, no image.
-"""
+"""The objects of one image: their prompts, masks and labels, and every edit's undo."""
 
 from napari_promise.document.commits import CommitResult, Overlap, commit_patch
 from napari_promise.document.corrections import answered_points, feedback
-from napari_promise.document.document import Document, DocumentEvents
+from napari_promise.document.document import Changes, Document, DocumentEvents
 from napari_promise.document.history import MIN_HISTORY, Snapshot, Step
+from napari_promise.document.logits import MaskLogits, SmallLogits
 from napari_promise.document.patches import LabelPatch
-from napari_promise.document.records import ObjectRecord, Source
+from napari_promise.document.records import (
+    SOURCES,
+    ObjectRecord,
+    Source,
+    source_code,
+)
 from napari_promise.document.regions import BBox, Plane, Region, Tile, union_bbox
 
 __all__ = [
     "BBox",
+    "Changes",
     "CommitResult",
     "Document",
     "DocumentEvents",
     "LabelPatch",
     "MIN_HISTORY",
+    "MaskLogits",
     "ObjectRecord",
     "Overlap",
     "Plane",
     "Region",
+    "SOURCES",
+    "SmallLogits",
     "Snapshot",
     "Source",
     "Step",
@@ -29,5 +36,6 @@ __all__ = [
     "answered_points",
     "commit_patch",
     "feedback",
+    "source_code",
     "union_bbox",
 ]

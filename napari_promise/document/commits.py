@@ -5,7 +5,7 @@ The rules only: what is written is for the document to tell and to remember.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from napari_promise.document.patches import LabelPatch
 from napari_promise.document.regions import BBox, Plane, Region, union_bbox
 
-__all__ = ["CommitResult", "Overlap", "commit_patch"]
+__all__ = ["CommitResult", "Overlap", "commit_patch", "commit_patches"]
 
 #: What a commit does with pixels of another object: leave them or take them.
 Overlap = Literal["keep", "overwrite"]
@@ -30,8 +30,8 @@ class CommitResult:
     patch : LabelPatch or None
         The label pixels; None where the labels are right already.
     written, yielded : dict of int to Region or None
-        The pixels that belong to each object, and those it had to give away,
-        for every object concerned.
+        The pixels that belong to each label, and those it had to give away,
+        for every label concerned.
     """
 
     patch: LabelPatch | None
@@ -41,7 +41,7 @@ class CommitResult:
 
 def commit_patch(
     labels: Any,
-    object_id: int,
+    label: int,
     region: Region | None,
     *,
     plane: Plane = (),
@@ -61,14 +61,15 @@ def commit_patch(
     ----------
     labels : array-like, (H, W) integer
         The plane's labels; only the part that matters is read.
-    object_id : int
+    label : int
         The object's label.
     region : Region or None
         The object's mask.
     plane : Plane
         The plane, for the patch.
     written, yielded : mapping of int to Region or None
-        What earlier commits left, by object, for the objects of this plane.
+        What earlier commits left, by label, for the objects of this plane. All of
+        `yielded` may be gone through: leave out who yielded nothing.
     overlap : {"keep", "overwrite"}
         Whether pixels of other objects stay theirs or become this object's.
     keep_painted : bool
@@ -78,77 +79,198 @@ def commit_patch(
     -------
     CommitResult
     """
-    written = dict(written or {})
-    yielded = dict(yielded or {})
-    shape = (int(labels.shape[-2]), int(labels.shape[-1]))
-    own = written.get(object_id)
-    for known in (region, own):
-        if known is not None and known.shape != shape:
-            raise ValueError(
-                f"the mask belongs to a plane of shape {known.shape}, the labels "
-                f"have {shape}; commit into labels of the image's shape."
-            )
-    bbox = union_bbox(*(known.bbox for known in (region, own) if known is not None))
-    if not keep_painted:
-        bbox = (0, 0, *shape)  # pixels set by hand may lie anywhere
-    if bbox is None:
-        return CommitResult(None, {object_id: None}, {object_id: None})
-    r0, c0, r1, c1 = bbox
-    current = np.asarray(labels[r0:r1, c0:c1])
-    wanted = _window(region, bbox)
-    earlier = _window(own, bbox)
-    is_own = current == object_id
-    removed_by_hand = earlier & ~is_own
-    target = wanted.copy()
-    if keep_painted:
-        target |= is_own & ~earlier
-        target &= ~removed_by_hand
-    taken = target & (current != 0) & ~is_own
-    if overlap == "keep":
-        target &= ~taken
-        taken[:] = False
-    elif keep_painted:
-        for other in np.unique(current[taken]).tolist():
-            by_hand = taken & (current == other) & ~_window(written.get(other), bbox)
-            target &= ~by_hand
-            taken &= ~by_hand
+    return commit_patches(
+        labels,
+        [(label, region)],
+        plane=plane,
+        written=written or {},
+        yielded=yielded or {},
+        overlap=overlap,
+        keep_painted=keep_painted,
+    )
 
-    after = current.copy()
-    given_up = is_own & ~target
-    after[given_up] = 0
-    after[target] = object_id
-    new_written: dict[int, Region | None] = {}
-    new_yielded: dict[int, Region | None] = {}
-    for other in np.unique(current[taken]).tolist():
-        lost = taken & (current == other)
-        theirs, lent = written.get(other), yielded.get(other)
-        new_written[other] = _with_window(
-            theirs, bbox, _window(theirs, bbox) & ~lost, shape
+
+def commit_patches(
+    labels: Any,
+    commits: Sequence[tuple[int, Region | None]],
+    *,
+    plane: Plane,
+    written: Mapping[int, Region | None],
+    yielded: Mapping[int, Region | None],
+    overlap: Overlap,
+    keep_painted: bool,
+) -> CommitResult:
+    """Work out what several objects of a plane change, committed one after another.
+
+    Parameters
+    ----------
+    labels : array-like, (H, W) integer
+        The plane's labels; what holds all of the objects is read, once.
+    commits : sequence of (int, Region or None)
+        Each object's label and mask.
+    plane, written, yielded, overlap, keep_painted
+        As of `commit_patch`.
+
+    Returns
+    -------
+    CommitResult
+        One patch for all.
+    """
+    shape = (int(labels.shape[-2]), int(labels.shape[-1]))
+    boxes = []
+    for label, region in commits:
+        for known in (region, written.get(label)):
+            if known is None:
+                continue
+            if known.shape != shape:
+                raise ValueError(
+                    f"the mask belongs to a plane of shape {known.shape}, the labels "
+                    f"have {shape}; commit into labels of the image's shape."
+                )
+            boxes.append(known.bbox)
+    # Pixels set by hand may lie anywhere.
+    whole = union_bbox(*boxes) if keep_painted else (0, 0, *shape)
+    nothing: dict[int, Region | None] = {label: None for label, _ in commits}
+    if whole is None:
+        return CommitResult(None, nothing, dict(nothing))
+    r0, c0, r1, c1 = whole
+    before = np.asarray(labels[r0:r1, c0:c1])
+    after = before.copy()
+    extents = {} if keep_painted or len(commits) == 1 else _extents(before)
+    owned, lent = _Latest(written), _Latest(yielded)
+    for label, region in commits:
+        own = owned[label]
+        bbox: BBox | None = whole
+        if keep_painted or len(commits) > 1:
+            # `own` holds what came back to the object meanwhile.
+            known_boxes = [r.bbox for r in (region, own) if r is not None]
+            bbox = union_bbox(extents.get(label), *known_boxes)
+        if bbox is None:
+            owned[label] = lent[label] = None
+            continue
+        rows = slice(bbox[0] - r0, bbox[2] - r0)
+        columns = slice(bbox[1] - c0, bbox[3] - c0)
+        _settle(
+            after[rows, columns],
+            bbox,
+            shape,
+            label,
+            region,
+            owned,
+            lent,
+            overlap,
+            keep_painted,
         )
-        new_yielded[other] = _with_window(lent, bbox, _window(lent, bbox) | lost, shape)
+    patch = LabelPatch.from_crops(plane, (r0, c0), before, after, shape)
+    return CommitResult(patch, owned.new, lent.new)
+
+
+class _Latest:
+    """What is known of each label: found out just now, else from before."""
+
+    def __init__(self, known: Mapping[int, Region | None]) -> None:
+        self.known = known
+        self.new: dict[int, Region | None] = {}
+        self._fresh: set[int] = set()  # those in `new` that have pixels
+
+    def __getitem__(self, label: int) -> Region | None:
+        return self.new[label] if label in self.new else self.known.get(label)
+
+    def __setitem__(self, label: int, region: Region | None) -> None:
+        self.new[label] = region
+        (self._fresh.discard if region is None else self._fresh.add)(label)
+
+    def labels(self) -> set[int]:
+        """Return every label that may have pixels."""
+        return self._fresh | (self.known.keys() - self.new.keys())
+
+
+def _settle(
+    pixels: NDArray[Any],
+    bbox: BBox,
+    shape: tuple[int, int],
+    label: int,
+    region: Region | None,
+    written: _Latest,
+    yielded: _Latest,
+    overlap: Overlap,
+    keep_painted: bool,
+) -> None:
+    """Commit one object into the pixels inside a box, in place.
+
+    What becomes of `written` and `yielded` is set there.
+    """
+    own = written[label]
+    wanted = _window(region, bbox)
+    is_own = pixels == label
+    target = wanted.copy()
+    fresh = own is None
+    removed_by_hand = added_by_hand = None
+    if keep_painted:
+        earlier = _window(own, bbox)
+        removed_by_hand = earlier & ~is_own
+        added_by_hand = is_own & ~earlier
+        target |= added_by_hand
+        target &= ~removed_by_hand
+    taken = target & (pixels != 0) & ~is_own
+    losers: list[int] = []
+    if taken.any():
+        if overlap == "keep":
+            target &= ~taken
+        else:
+            for other in np.unique(pixels[taken]).tolist():
+                lost = taken & (pixels == other)
+                if keep_painted:
+                    by_hand = lost & ~_window(written[other], bbox)
+                    target &= ~by_hand
+                    lost &= ~by_hand
+                if lost.any():
+                    losers.append(other)
+                    theirs, lent = written[other], yielded[other]
+                    left = _window(theirs, bbox) & ~lost
+                    written[other] = _with_window(theirs, bbox, left, shape)
+                    owed = _window(lent, bbox) | lost
+                    yielded[other] = _with_window(lent, bbox, owed, shape)
+    given_up = is_own & ~target
     if given_up.any():
-        for other in yielded.keys() - {object_id}:
-            lent = new_yielded.get(other, yielded[other])
-            back = given_up & (after == 0) & _window(lent, bbox)
+        pixels[given_up] = 0
+        for other in yielded.labels() - {label}:
+            lent = yielded[other]
+            if lent is None:
+                continue
+            owed = _window(lent, bbox)
+            back = given_up & (pixels == 0) & owed
             if not back.any():
                 continue
-            after[back] = other
-            theirs = new_written.get(other, written.get(other))
-            new_written[other] = _with_window(
-                theirs, bbox, _window(theirs, bbox) | back, shape
-            )
-            new_yielded[other] = _with_window(
-                lent, bbox, _window(lent, bbox) & ~back, shape
-            )
+            pixels[back] = other
+            theirs = written[other]
+            more = _window(theirs, bbox) | back
+            written[other] = _with_window(theirs, bbox, more, shape)
+            yielded[other] = _with_window(lent, bbox, owed & ~back, shape)
+    pixels[target] = label
     # A pixel set by hand stays known as such: one that was added stays outside of
     # `written`, one that was removed stays inside.
     own_now = target
-    if keep_painted:
-        own_now = (target & ~(is_own & ~earlier)) | removed_by_hand
-    new_written[object_id] = Region.from_crop(own_now, (r0, c0), shape)
-    new_yielded[object_id] = None
-    patch = LabelPatch.from_crops(plane, (r0, c0), current, after, shape)
-    return CommitResult(patch, new_written, new_yielded)
+    if added_by_hand is not None and removed_by_hand is not None:
+        own_now = (target & ~added_by_hand) | removed_by_hand
+    if fresh and region is not None and np.array_equal(own_now, wanted):
+        written[label] = region
+    else:
+        written[label] = Region.from_crop(own_now, bbox[:2], shape)
+    yielded[label] = None
+
+
+def _extents(labels: NDArray[Any]) -> dict[int, BBox]:
+    """Return the bounding box of every label of a plane but the background."""
+    from scipy import ndimage
+
+    numbers, dense = np.unique(labels, return_inverse=True)
+    windows = ndimage.find_objects(dense.reshape(labels.shape) + 1)
+    return {
+        int(number): (rows.start, columns.start, rows.stop, columns.stop)
+        for number, (rows, columns) in zip(numbers, windows, strict=True)
+        if number
+    }
 
 
 def _window(region: Region | None, bbox: BBox) -> NDArray[np.bool_]:

@@ -1,11 +1,11 @@
 """What an edit of an object's prompts keeps of what was there before.
 
-Which mask is fed back, which points it answers already, whose points they are. Knows
-one object before and its prompts after; it changes neither.
+Which mask is fed back, which points it answers already, whose points they are.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections import Counter
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_promise.document.records import ObjectRecord, Source
-from napari_promise.prompts import Prompts
+from napari_promise.prompts import Before, Prompts
 
 __all__ = ["answered_points", "feedback", "inherit"]
 
@@ -47,22 +47,21 @@ def feedback(
     record : ObjectRecord
         The object before the edit.
     prompts : Prompts
-        The prompts after it; their logits, and which points are answered or added,
-        are not looked at.
-    sources : sequence of {"auto", "user"}
+        The prompts after it; the mask before is not looked at.
+    sources : sequence of Source
         Who placed each point of `prompts`.
 
     Returns
     -------
     Prompts
-        The same prompts, with `logits`, `answered` and `added` set.
+        The same prompts, with `before` set.
     """
     earlier = record.answered
-    prompts = prompts.replace(logits=None, answered=None, added=None)
+    prompts = prompts.replace(before=None)
     if prompts.is_empty or (earlier is None and prompts.mask is not None):
         return prompts
     if earlier is None:
-        return prompts.replace(logits=record.coarse)
+        return prompts.replace(before=_only(record.coarse))
     same_mask = earlier.mask is prompts.mask or (
         earlier.mask is not None
         and prompts.mask is not None
@@ -73,23 +72,25 @@ def feedback(
     same = same_mask and np.array_equal(prompts.boxes, earlier.boxes)
     old = before if earlier.added is None else _point_counts(earlier, ~earlier.added)
     if same and old <= there and len(prompts.points) == len(earlier.points):
+        if earlier.before is None:
+            return prompts
         left_out = before - _point_counts(earlier.to_send())
-        return prompts.replace(
-            logits=earlier.logits,
+        redone = dataclasses.replace(
+            earlier.before,
             answered=_among(left_out, prompts, automatic),
             added=~_among(old, prompts),
         )
+        return prompts.replace(before=redone)
     if not (same and before <= there) or record.region is None or record.logits is None:
         coarse = None if prompts.mask is not None else record.coarse
-        return prompts.replace(logits=coarse)
+        return prompts.replace(before=_only(coarse))
     answered = answered_points(
         _among(before, prompts, automatic),
         prompts.labels,
         record.region.covers(prompts.points),
     )
-    return prompts.replace(
-        logits=record.logits, answered=answered, added=~_among(before, prompts)
-    )
+    fed_back = Before(record.logits.array, answered, ~_among(before, prompts))
+    return prompts.replace(before=fed_back)
 
 
 def answered_points(
@@ -117,6 +118,11 @@ def answered_points(
     kept = included & on_mask
     answered[np.flatnonzero(kept if kept.any() else included)[:1]] = False
     return answered
+
+
+def _only(logits: NDArray[np.float32] | None) -> Before | None:
+    """Return logits that answer none of the points and that none was added to."""
+    return None if logits is None else Before(logits)
 
 
 def inherit(

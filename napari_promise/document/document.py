@@ -1,9 +1,8 @@
 """The objects of one image, their prompts and masks, and one undo stack over all.
 
-A `Document` knows no window, no model and no image: prompts, masks and label
-pixels come in as arrays, and what must be repainted goes out as events. Records
-are immutable, so undo puts back the very record that was there before, mask and
-all, and never runs a model.
+Prompts, masks and label pixels come in as arrays, and what must be repainted goes
+out as events. Records are immutable, so undo puts back the very record that was there
+before, mask and all, and never runs a model.
 
 How a click becomes one step:
 
@@ -15,6 +14,12 @@ How a click becomes one step:
    step: undo takes the prompts and the mask back together.
 3. `Document.commit` compares the mask with the label pixels and emits a
    `LabelPatch`; the same step puts the pixels back on undo.
+
+What concerns many objects at once (`Document.add_many`, `commit_many`, `remove_many`,
+and undo and redo of them) is one step and one event.
+
+Long because it is the one place where records, history and events change together;
+what they change to is worked out in `corrections` and `commits`.
 """
 
 from __future__ import annotations
@@ -24,21 +29,41 @@ import itertools
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from psygnal import Signal, SignalGroup
 
-from napari_promise.document.commits import Overlap, commit_patch
+from napari_promise.document.commits import Overlap, commit_patches
 from napari_promise.document.corrections import feedback, inherit
 from napari_promise.document.history import History, Snapshot
+from napari_promise.document.logits import MaskLogits
 from napari_promise.document.patches import LabelPatch
 from napari_promise.document.records import ObjectRecord, Source
 from napari_promise.document.regions import Plane, Region
 from napari_promise.prompts import Prompts
 
-__all__ = ["Document", "DocumentEvents"]
+__all__ = ["Changes", "Document", "DocumentEvents"]
+
+#: The logits of so many masks, the latest, are kept whole; of older ones small.
+_WHOLE_LOGITS = 64
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What happened to many objects at once.
+
+    Attributes
+    ----------
+    added, changed, removed : tuple of int
+        The objects' ids.
+    """
+
+    added: tuple[int, ...] = ()
+    changed: tuple[int, ...] = ()
+    removed: tuple[int, ...] = ()
 
 
 class DocumentEvents(SignalGroup):
@@ -48,6 +73,9 @@ class DocumentEvents(SignalGroup):
     ----------
     object_added, object_changed, object_removed : Signal(int)
         The object's id.
+    objects_changed : Signal(Changes)
+        Several objects were added, changed or removed at once: told instead of the
+        three above.
     active_changed : Signal(object)
         The id of the object being worked on, or None.
     labels_patched : Signal(LabelPatch)
@@ -62,6 +90,7 @@ class DocumentEvents(SignalGroup):
     object_added = Signal(int)
     object_changed = Signal(int)
     object_removed = Signal(int)
+    objects_changed = Signal(Changes)
     active_changed = Signal(object)
     labels_patched = Signal(object)
     labels_painted = Signal(object)
@@ -86,6 +115,10 @@ class Document:
         self._history = History(history_limit)
         self.events = DocumentEvents()
         self._records: dict[int, ObjectRecord] = {}
+        # By plane and label, the object's id.
+        self._by_plane: dict[Plane, dict[int, int]] = {}
+        # The masks whose logits are kept whole, the latest last, by identity.
+        self._whole: dict[int, MaskLogits] = {}
         self._active: int | None = None
         self._revisions = itertools.count(1)
         self._highest_id = 0
@@ -133,7 +166,15 @@ class Document:
 
     def on_plane(self, plane: Plane) -> tuple[ObjectRecord, ...]:
         """Return the objects of one plane, ordered by id."""
-        return tuple(r for r in self.objects if r.plane == tuple(plane))
+        with self._lock:
+            there = self._by_plane.get(tuple(plane), {})
+            return tuple(self._records[key] for key in sorted(there.values()))
+
+    def get_at(self, label: int, plane: Plane) -> ObjectRecord | None:
+        """Return the object that has a label on a plane; None where there is none."""
+        with self._lock:
+            object_id = self._by_plane.get(tuple(plane), {}).get(label)
+            return None if object_id is None else self._records[object_id]
 
     @property
     def active_id(self) -> int | None:
@@ -157,7 +198,7 @@ class Document:
 
     @property
     def next_id(self) -> int:
-        """The id that the next object gets; ids are never used twice."""
+        """The id that the next object gets, which is no label yet; never used twice."""
         return self._highest_id + 1
 
     def reserve(self, highest_label: int) -> None:
@@ -222,17 +263,17 @@ class Document:
                 class_name,
                 revision=next(self._revisions),
             )
-            self._put(record.id, record)
+            self._put({record.id: record})
             self.active_id = record.id
         return record
 
     def add_saved(self, saved: Any) -> ObjectRecord:
-        """Add an object with saved prompts, exactly as they were.
+        """Add an object with saved prompts, exactly as they were; it is active then.
 
         Parameters
         ----------
         saved : export.SavedObject or ObjectRecord
-            Its id is taken where it is free.
+            Its id and label are taken where they are free.
 
         Returns
         -------
@@ -240,21 +281,38 @@ class Document:
             Without a mask: its prompts call for one.
         """
         with self.step("load prompts"):
-            object_id = int(saved.id)
-            if object_id in self._records or object_id <= 0:
-                object_id = self.next_id
-            record = ObjectRecord(
-                object_id,
-                tuple(int(index) for index in saved.plane),
-                saved.class_name,
-                saved.prompts,
-                tuple(saved.sources),
-                coarse=saved.coarse,
-                revision=next(self._revisions),
-            )
-            self._put(object_id, record)
-            self.active_id = object_id
+            (record,) = self._numbered([saved], masks=False)
+            self._put({record.id: record})
+            self.active_id = record.id
         return record
+
+    def add_many(
+        self, objects: Iterable[Any], *, name: str = "add objects"
+    ) -> tuple[ObjectRecord, ...]:
+        """Add objects with their prompts, and their masks where they have any.
+
+        One step and one event. The active object stays.
+
+        Parameters
+        ----------
+        objects : iterable of export.SavedObject or ObjectRecord
+            Ids and labels are taken where they are free; what shares a label goes on
+            sharing one. A mask that answers its prompts counts as answer here too.
+            Not committed, whatever they were before.
+        name : str
+            What the step did.
+
+        Returns
+        -------
+        tuple of ObjectRecord
+            In the order given.
+        """
+        with self.step(name):
+            records = self._numbered(list(objects), masks=True)
+            self._put({record.id: record for record in records})
+            for record in records:
+                self._keep_whole(record.logits)
+        return tuple(records)
 
     def set_prompts(
         self,
@@ -272,10 +330,9 @@ class Document:
         ----------
         object_id : int
         prompts : Prompts
-            All prompts of the object, not only the changed ones. Their logits and
-            answered points are replaced by what `feedback` chooses, unless
-            `keep_logits`.
-        sources : sequence of {"auto", "user"}, optional
+            All prompts of the object, not only the changed ones. The mask before is
+            replaced by what `feedback` chooses, unless `keep_logits`.
+        sources : sequence of Source, optional
             Who placed each point. Left out, points that did not change keep their
             source and score, and others are the user's.
         keep_logits : bool
@@ -305,7 +362,7 @@ class Document:
         if len(sources) != len(prompts.points):
             raise ValueError(
                 f"{len(sources)} sources for {len(prompts.points)} points; give one "
-                "of 'auto' or 'user' per point."
+                "per point, as 'user' or 'auto'."
             )
         if not keep_logits:
             prompts = feedback(record, prompts, sources)
@@ -321,10 +378,15 @@ class Document:
         )
         if prompts.is_empty:
             changed = dataclasses.replace(
-                changed, region=None, score=None, logits=None, answered=None
+                changed,
+                region=None,
+                score=None,
+                logits=None,
+                answered=None,
+                answered_revision=None,
             )
         with self.step(name):
-            self._put(object_id, changed)
+            self._put({object_id: changed})
         return changed
 
     def edit_prompts(
@@ -348,7 +410,7 @@ class Document:
             Given with the points.
         boxes : array_like, (M, 4), optional
             All boxes of the object; left out, they stay.
-        sources : sequence of {"auto", "user"}, optional
+        sources : sequence of Source, optional
             Given with the points; see `set_prompts`.
         name : str
             What the step did.
@@ -366,7 +428,7 @@ class Document:
         changes: dict[str, Any] = {}
         if points is not None:
             changes |= {"points": points, "labels": labels}
-            changes |= {"scores": None, "answered": None, "added": None}
+            changes |= {"scores": None, "before": None}
         else:
             sources = record.sources
         if boxes is not None:
@@ -417,14 +479,17 @@ class Document:
             answer: dict[str, Any] = {
                 "region": region,
                 "score": float(score),
-                "logits": logits,
+                "logits": None if logits is None else MaskLogits(logits),
                 "answered": record.prompts,
+                "answered_revision": revision,
                 "committed": False,
             }
+            self._keep_whole(answer["logits"])
             if record.is_answered:
-                answer["revision"] = next(self._revisions)
+                again = next(self._revisions)
+                answer |= {"revision": again, "answered_revision": again}
                 with self.step("segment again"):
-                    self._put(object_id, dataclasses.replace(record, **answer))
+                    self._put({object_id: dataclasses.replace(record, **answer)})
                 return True
             # Every record of this revision gets the mask, wherever the history
             # holds it, so that undoing a later step leads back to the prompts
@@ -449,7 +514,7 @@ class Document:
         if record.class_name == class_name:
             return
         with self.step("change class"):
-            self._put(object_id, dataclasses.replace(record, class_name=class_name))
+            self._put({object_id: dataclasses.replace(record, class_name=class_name)})
 
     def clear(self, object_id: int) -> None:
         """Take away an object's prompts and mask, not its label pixels; one step."""
@@ -457,17 +522,16 @@ class Document:
         if record.prompts.is_empty and record.region is None and record.coarse is None:
             return
         with self.step("clear"):
-            self._put(
-                object_id,
-                ObjectRecord(
-                    record.id,
-                    record.plane,
-                    record.class_name,
-                    revision=next(self._revisions),
-                    written=record.written,
-                    yielded=record.yielded,
-                ),
+            cleared = ObjectRecord(
+                record.id,
+                record.plane,
+                record.class_name,
+                revision=next(self._revisions),
+                written=record.written,
+                yielded=record.yielded,
+                label=record.label,
             )
+            self._put({object_id: cleared})
 
     def commit(
         self,
@@ -500,19 +564,65 @@ class Document:
         ValueError
             If the object has no mask and no pixels yet, or the shapes differ.
         """
-        record = self.get(object_id)
-        if record.region is None and record.written is None:
-            raise ValueError(
-                f"object {object_id} has no mask yet; add a point or a box to it first."
+        record = self._with_mask(object_id)
+        with self.step("commit"):
+            changed, patch = self._settled(
+                [record], labels, overlap=overlap, keep_painted=keep_painted
             )
-        return self._write(
-            record,
-            record.region,
-            labels,
-            overlap=overlap,
-            keep_painted=keep_painted,
-            name="commit",
-        )
+            # One after the other: each is told of as a single edit.
+            for other_id, other in changed.items():
+                self._put({other_id: other})
+            if patch is not None:
+                self.events.labels_patched.emit(patch)
+        return patch
+
+    def commit_many(
+        self,
+        object_ids: Iterable[int],
+        labels: Any,
+        *,
+        overlap: Overlap = "keep",
+        keep_painted: bool = True,
+    ) -> tuple[LabelPatch, ...]:
+        """Write the masks of objects into the labels, in this order.
+
+        One step and one event; `labels_patched` is emitted once a plane.
+
+        Parameters
+        ----------
+        object_ids : iterable of int
+        labels : array-like, (..., H, W) integer
+            The labels of all planes as they are now; a plane is ``labels[plane]``.
+        overlap : {"keep", "overwrite"}
+        keep_painted : bool
+            See `commit_patch`.
+
+        Returns
+        -------
+        tuple of LabelPatch
+            What was emitted.
+
+        Raises
+        ------
+        ValueError
+            If an object has no mask and no pixels yet, or the shapes differ: nothing
+            is committed then.
+        """
+        records = [self._with_mask(object_id) for object_id in object_ids]
+        changed: dict[int, ObjectRecord | None] = {}
+        patches = []
+        with self.step("commit objects"):
+            for plane, here in _by_plane(records).items():
+                settled, patch = self._settled(
+                    here, labels[plane], overlap=overlap, keep_painted=keep_painted
+                )
+                changed |= settled
+                if patch is not None:
+                    patches.append(patch)
+            self._put(changed)
+            for patch in patches:
+                self.events.labels_patched.emit(patch)
+        return tuple(patches)
 
     def remove(self, object_id: int, labels: Any | None = None) -> LabelPatch | None:
         """Take an object away, with its label pixels; one step.
@@ -533,13 +643,53 @@ class Document:
         patch = None
         with self.step("remove object"):
             if labels is not None and record.written is not None:
-                patch = self._write(
-                    record, None, labels, keep_painted=False, name="remove object"
-                )
+                changed, patch = self._settled([record], labels, remove=True)
+                for other_id, other in changed.items():
+                    self._put({other_id: other})
+                if patch is not None:
+                    self.events.labels_patched.emit(patch)
             if self._active == object_id:
                 self.active_id = None
-            self._put(object_id, None)
+            self._put({object_id: None})
         return patch
+
+    def remove_many(
+        self, object_ids: Iterable[int], labels: Any | None = None
+    ) -> tuple[LabelPatch, ...]:
+        """Take objects away, with their label pixels.
+
+        One step and one event; `labels_patched` is emitted once a plane.
+
+        Parameters
+        ----------
+        object_ids : iterable of int
+        labels : array-like, (..., H, W) integer, optional
+            The labels of all planes as they are now; left out, the label pixels stay.
+
+        Returns
+        -------
+        tuple of LabelPatch
+            What was emitted.
+        """
+        records = [self.get(object_id) for object_id in object_ids]
+        changed: dict[int, ObjectRecord | None] = {}
+        patches = []
+        with self.step("remove objects"):
+            written = [r for r in records if r.written is not None]
+            for plane, here in _by_plane(written).items():
+                if labels is None:
+                    break
+                settled, patch = self._settled(here, labels[plane], remove=True)
+                changed |= settled
+                if patch is not None:
+                    patches.append(patch)
+            changed |= {record.id: None for record in records}
+            if self._active in changed and changed[self._active] is None:
+                self.active_id = None
+            self._put(changed)
+            for patch in patches:
+                self.events.labels_patched.emit(patch)
+        return tuple(patches)
 
     def record_paint(self, patches: Iterable[LabelPatch | None]) -> None:
         """Remember a paint stroke that the user made in the labels; one step.
@@ -556,28 +706,6 @@ class Document:
             self._history.add_patches(given)
             for patch in given:
                 self.events.labels_painted.emit(patch)
-
-    def written_patches(self, plane_shape: tuple[int, int]) -> list[LabelPatch]:
-        """Return patches that write every committed object into empty labels.
-
-        For a Labels layer that has to be made anew after it was deleted.
-
-        Parameters
-        ----------
-        plane_shape : (int, int)
-            Rows and columns of a plane; objects of another shape are left out.
-
-        Returns
-        -------
-        list of LabelPatch
-        """
-        return [
-            LabelPatch(
-                record.plane, record.written, np.asarray(0), np.asarray(record.id)
-            )
-            for record in self.objects
-            if record.written is not None and record.written.shape == plane_shape
-        ]
 
     # -- history ------------------------------------------------------------------
 
@@ -675,70 +803,170 @@ class Document:
             self._restore({**gone, **known})
             self._highest_id = max(self._highest_id, snapshot.highest_id)
             self._history.replace(snapshot.undo, snapshot.redo)
+            for record in snapshot.all_records():
+                self._keep_whole(record.logits)
             self._activate(snapshot.active)
         self.events.history_changed.emit()
 
     # -- inside -------------------------------------------------------------------
 
-    def _write(
+    def _with_mask(self, object_id: int) -> ObjectRecord:
+        record = self.get(object_id)
+        if record.region is None and record.written is None:
+            raise ValueError(
+                f"object {object_id} has no mask yet; add a point or a box to it first."
+            )
+        return record
+
+    def _settled(
         self,
-        record: ObjectRecord,
-        region: Region | None,
+        records: Sequence[ObjectRecord],
         labels: Any,
         *,
         overlap: Overlap = "keep",
-        keep_painted: bool,
-        name: str,
-    ) -> LabelPatch | None:
-        others = self.on_plane(record.plane)
-        result = commit_patch(
+        keep_painted: bool = False,
+        remove: bool = False,
+    ) -> tuple[dict[int, ObjectRecord | None], LabelPatch | None]:
+        """Work out what committing objects of one plane changes.
+
+        The label pixels join the open step; the records are for the caller to put.
+        """
+        plane = records[0].plane
+        here = self._by_plane[plane]
+        known = {label: self._records[key] for label, key in here.items()}
+        result = commit_patches(
             labels,
-            record.id,
-            region,
-            plane=record.plane,
-            written={other.id: other.written for other in others},
-            yielded={other.id: other.yielded for other in others},
+            [(r.label, None if remove else r.region) for r in records],
+            plane=plane,
+            written={label: r.written for label, r in known.items()},
+            yielded={
+                label: r.yielded for label, r in known.items() if r.yielded is not None
+            },
             overlap=overlap,
             keep_painted=keep_painted,
         )
-        with self.step(name):
-            if result.patch is not None:
-                self._history.add_patches([result.patch])
-            for other_id in result.written.keys() | result.yielded.keys():
-                other = self._records.get(other_id)
-                if other is None:
-                    continue
-                changed = dataclasses.replace(
-                    other,
-                    written=result.written.get(other_id, other.written),
-                    yielded=result.yielded.get(other_id, other.yielded),
+        if result.patch is not None:
+            self._history.add_patches([result.patch])
+        committed = {record.label for record in records}
+        changed: dict[int, ObjectRecord | None] = {}
+        for label in result.written.keys() | result.yielded.keys():
+            record = known.get(label)
+            if record is not None:
+                changed[record.id] = dataclasses.replace(
+                    record,
+                    written=result.written.get(label, record.written),
+                    yielded=result.yielded.get(label, record.yielded),
+                    committed=record.committed or label in committed,
                 )
-                if other_id == record.id:
-                    changed = dataclasses.replace(changed, committed=True)
-                self._put(other_id, changed)
-            if result.patch is not None:
-                self.events.labels_patched.emit(result.patch)
-        return result.patch
+        return changed, result.patch
 
-    def _put(self, object_id: int, record: ObjectRecord | None) -> None:
-        """Store a record in the open step; None takes the object away."""
-        self._history.add_record(object_id, self._records.get(object_id), record)
-        self._restore({object_id: record})
+    def _numbered(self, objects: Sequence[Any], *, masks: bool) -> list[ObjectRecord]:
+        """Return objects as records of this document, not stored yet."""
+        taken = set(self._records)
+        labels = {record.label for record in self._records.values()}
+        highest = self._highest_id
+        ids: list[int] = []
+        for saved in objects:
+            object_id = int(saved.id)
+            if object_id in taken or object_id in labels or object_id <= 0:
+                object_id = highest + 1
+            taken.add(object_id)
+            highest = max(highest, object_id)
+            ids.append(object_id)
+        # A label goes with the object whose id it is.
+        names: dict[int, int] = {}
+        for saved, object_id in zip(objects, ids, strict=True):
+            if saved.label == saved.id:
+                names.setdefault(saved.label, object_id)
+        used: set[tuple[int, Plane]] = set()
+        records = []
+        for saved, object_id in zip(objects, ids, strict=True):
+            plane = tuple(int(index) for index in saved.plane)
+            label = object_id
+            if saved.label != saved.id:
+                if saved.label not in names:
+                    free = saved.label not in taken and saved.label not in labels
+                    names[saved.label] = saved.label if free else object_id
+                label = names[saved.label]
+                if (label, plane) in used:
+                    label = object_id
+            used.add((label, plane))
+            revision = next(self._revisions)
+            record = ObjectRecord(
+                object_id,
+                plane,
+                saved.class_name,
+                saved.prompts,
+                tuple(saved.sources),
+                coarse=saved.coarse,
+                revision=revision,
+                label=label,
+            )
+            if masks and isinstance(saved, ObjectRecord) and saved.region is not None:
+                is_answered = saved.is_answered
+                record = dataclasses.replace(
+                    record,
+                    region=saved.region,
+                    score=saved.score,
+                    logits=saved.logits,
+                    answered=saved.prompts if is_answered else saved.answered,
+                    answered_revision=revision if is_answered else None,
+                )
+            records.append(record)
+        return records
+
+    def _keep_whole(self, logits: MaskLogits | None) -> None:
+        """Keep the logits of a fresh mask whole, and those of the oldest small."""
+        if logits is None:
+            return
+        self._whole.pop(id(logits), None)
+        self._whole[id(logits)] = logits
+        while len(self._whole) > _WHOLE_LOGITS:
+            self._whole.pop(next(iter(self._whole))).shrink()
+
+    def _put(self, records: Mapping[int, ObjectRecord | None]) -> None:
+        """Store records in the open step; None takes an object away."""
+        for object_id, record in records.items():
+            self._history.add_record(object_id, self._records.get(object_id), record)
+        self._restore(records)
 
     def _restore(self, records: Mapping[int, ObjectRecord | None]) -> None:
+        added: list[int] = []
+        changed: list[int] = []
+        removed: list[int] = []
         for object_id, record in records.items():
-            known = object_id in self._records
+            before = self._records.get(object_id)
+            if before is not None:
+                del self._by_plane[before.plane][before.label]
+                (changed if record is not None else removed).append(object_id)
+            elif record is not None:
+                added.append(object_id)
+        for object_id, record in records.items():
             if record is None:
                 self._records.pop(object_id, None)
-                if known:
-                    self.events.object_removed.emit(object_id)
                 continue
             self._records[object_id] = record
-            self._highest_id = max(self._highest_id, object_id)
-            if known:
-                self.events.object_changed.emit(object_id)
-            else:
-                self.events.object_added.emit(object_id)
+            self._by_plane.setdefault(record.plane, {})[record.label] = object_id
+            self._highest_id = max(self._highest_id, object_id, record.label)
+        if len(added) + len(changed) + len(removed) > 1:
+            self.events.objects_changed.emit(
+                Changes(tuple(added), tuple(changed), tuple(removed))
+            )
+            return
+        for ids, signal in (
+            (added, self.events.object_added),
+            (changed, self.events.object_changed),
+            (removed, self.events.object_removed),
+        ):
+            for object_id in ids:
+                signal.emit(object_id)
 
     def _activate(self, object_id: int | None) -> None:
         self.active_id = object_id if object_id in self._records else None
+
+
+def _by_plane(records: Iterable[ObjectRecord]) -> dict[Plane, list[ObjectRecord]]:
+    found: dict[Plane, list[ObjectRecord]] = {}
+    for record in records:
+        found.setdefault(record.plane, []).append(record)
+    return found

@@ -8,7 +8,7 @@ and knows no threads: that is the document's work.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from napari_promise.document.patches import LabelPatch
@@ -69,15 +69,14 @@ class Snapshot:
     @property
     def highest_revision(self) -> int:
         """The highest revision of any record, those of the history included."""
-        revisions = [record.revision for record in self.records]
-        revisions += [
-            record.revision
-            for step in (*self.undo, *self.redo)
-            for pair in step.records.values()
-            for record in pair
-            if record is not None
-        ]
-        return max(revisions, default=0)
+        return max((record.revision for record in self.all_records()), default=0)
+
+    def all_records(self) -> Iterator[ObjectRecord]:
+        """Go through the records of the history, then those that stand."""
+        for step in (*self.undo, *self.redo):
+            for pair in step.records.values():
+                yield from (record for record in pair if record is not None)
+        yield from self.records
 
 
 class History:

@@ -1,4 +1,4 @@
-"""Label pixels that change, and how to change them back. Knows no objects."""
+"""Label pixels that change, and how to change them back."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from napari_promise.document.regions import BBox, Plane, Region
 
@@ -69,61 +69,10 @@ class LabelPatch:
             _compact(np.asarray(after)[changed]),
         )
 
-    @classmethod
-    def from_pixels(
-        cls,
-        plane: Plane,
-        rows: ArrayLike,
-        columns: ArrayLike,
-        before: ArrayLike,
-        after: ArrayLike,
-        shape: tuple[int, int],
-    ) -> LabelPatch | None:
-        """Make a patch from single pixels, as a paint stroke reports them.
-
-        Parameters
-        ----------
-        plane : Plane
-        rows, columns : array_like, (n,) int
-            The pixels. Where one occurs twice, its first `before` and its last
-            `after` count.
-        before, after : array_like, () or (n,) int
-            Their labels.
-        shape : (int, int)
-            Rows and columns of the whole plane.
-
-        Returns
-        -------
-        LabelPatch or None
-            None if nothing changes.
-        """
-        r = np.asarray(rows, np.int64).reshape(-1)
-        c = np.asarray(columns, np.int64).reshape(-1)
-        if len(r) == 0:
-            return None
-        old = np.broadcast_to(np.asarray(before), r.shape)
-        fresh = np.broadcast_to(np.asarray(after), r.shape)
-        r0, c0 = int(r.min()), int(c.min())
-        extent = (int(r.max()) - r0 + 1, int(c.max()) - c0 + 1)
-        first = np.zeros(extent, np.result_type(old, fresh))
-        last = np.zeros_like(first)
-        first[r[::-1] - r0, c[::-1] - c0] = old[::-1]
-        last[r - r0, c - c0] = fresh
-        return cls.from_crops(plane, (r0, c0), first, last, shape)
-
     @property
     def bbox(self) -> BBox:
         """The bounding box of the pixels that change."""
         return self.region.bbox
-
-    @property
-    def indices(self) -> tuple[NDArray[np.intp], ...]:
-        """The pixels as an index into the whole Labels array, plane included."""
-        rows, columns = np.nonzero(self.region.crop)
-        rows += self.bbox[0]
-        columns += self.bbox[1]
-        leading = (np.full(len(rows), index) for index in self.plane)
-        return (*leading, rows, columns)
 
     def inverse(self) -> LabelPatch:
         """Return the patch that takes this one back."""

@@ -1,20 +1,40 @@
-"""One object as it stands. Knows neither its history nor the labels around it."""
+"""One object as it stands: prompts, mask, label, and who placed its points."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_promise.document.logits import MaskLogits
 from napari_promise.document.regions import BBox, Plane, Region
 from napari_promise.prompts import Prompts
 
-__all__ = ["ObjectRecord", "Source"]
+__all__ = ["SOURCES", "ObjectRecord", "Source", "source_code"]
 
-#: Who placed a point: an auto-prompting module or the user.
-Source = Literal["auto", "user"]
+#: Who placed a point: the user, an auto-prompting module, the object's mask on another
+#: plane, or the mask of an example.
+Source = Literal["user", "auto", "propagated", "example"]
+#: Every source; the place of each is its code, a uint8, in tables of points.
+SOURCES: tuple[Source, ...] = get_args(Source)
+
+
+def source_code(source: Source) -> int:
+    """Return the code of a source; `SOURCES` at this place is the source.
+
+    Raises
+    ------
+    ValueError
+        If there is no such source.
+    """
+    try:
+        return SOURCES.index(source)
+    except ValueError:
+        raise ValueError(
+            f"{source!r} is no source of a point; it is one of {', '.join(SOURCES)}."
+        ) from None
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,22 +44,26 @@ class ObjectRecord:
     Attributes
     ----------
     id : int
-        The object's number, which is its label in the Labels layer.
+        The record's number.
     plane : Plane
         The plane the object lies in.
     class_name : str
     prompts : Prompts
         What is prompted, with the logits that serve (or served) as mask prompt.
-    sources : tuple of {"auto", "user"}
+    sources : tuple of Source
         Who placed each point.
     region : Region or None
         The latest mask; None where there is none or it is empty.
     score : float or None
         The model's predicted quality of the mask.
-    logits : (1, h, w) float32 or None
-        The mask's low-resolution logits.
+    logits : MaskLogits or None
+        The mask's low-resolution logits, to be fed back with a correction.
     answered : Prompts or None
         The prompts that the mask answers.
+    answered_revision : int or None
+        The revision of the record when it had those prompts: the mask answers the
+        prompts as they stand where this is `revision`. None where no mask has come
+        yet, or a file of 0.1 did not say which.
     coarse : (1, h, w) float32 or None
         The auto-prompting module's map, the mask prompt to restart from.
     revision : int
@@ -52,6 +76,9 @@ class ObjectRecord:
     yielded : Region or None
         Pixels that another object's commit took over; they come back when that
         object gives them up.
+    label : int
+        What is written into the Labels layer; left out, the id. Records that share a
+        label are one object through planes: at most one of a plane.
     """
 
     id: int
@@ -61,13 +88,19 @@ class ObjectRecord:
     sources: tuple[Source, ...] = ()
     region: Region | None = None
     score: float | None = None
-    logits: NDArray[np.float32] | None = field(default=None, repr=False)
+    logits: MaskLogits | None = field(default=None, repr=False)
     answered: Prompts | None = field(default=None, repr=False)
+    answered_revision: int | None = None
     coarse: NDArray[np.float32] | None = field(default=None, repr=False)
     revision: int = 0
     committed: bool = False
     written: Region | None = None
     yielded: Region | None = None
+    label: int = 0  # the background's, so no object's
+
+    def __post_init__(self) -> None:
+        if self.label == 0:
+            object.__setattr__(self, "label", self.id)
 
     @property
     def bbox(self) -> BBox | None:
@@ -82,7 +115,7 @@ class ObjectRecord:
     @property
     def is_answered(self) -> bool:
         """Whether the mask answers the prompts as they stand."""
-        return self.answered is self.prompts or self.prompts.is_empty
+        return self.answered_revision == self.revision or self.prompts.is_empty
 
     @property
     def is_blank(self) -> bool:

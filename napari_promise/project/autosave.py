@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from psygnal import Signal, SignalGroup
 
-from napari_promise.document import Document, LabelPatch, Plane
+from napari_promise.document import Changes, Document, LabelPatch, Plane
 from napari_promise.project.items import State
 from napari_promise.project.project import Project, Saving
 
@@ -138,6 +138,7 @@ class Autosaver:
             self._take_labels()
         document.events.history_changed.connect(self._on_edit)
         document.events.object_changed.connect(self._on_object_changed)
+        document.events.objects_changed.connect(self._on_object_changed)
         document.events.labels_patched.connect(self._on_labels_patched)
         document.events.labels_painted.connect(self._on_labels_painted)
 
@@ -154,6 +155,7 @@ class Autosaver:
         if document is not None:
             document.events.history_changed.disconnect(self._on_edit)
             document.events.object_changed.disconnect(self._on_object_changed)
+            document.events.objects_changed.disconnect(self._on_object_changed)
             document.events.labels_patched.disconnect(self._on_labels_patched)
             document.events.labels_painted.disconnect(self._on_labels_painted)
         self._labels, self._clicks, self._copy = _nothing, None, None
@@ -235,7 +237,7 @@ class Autosaver:
             self._first = self._last
             self._wait()
 
-    def _on_object_changed(self, _object_id: int) -> None:
+    def _on_object_changed(self, _changed: int | Changes) -> None:
         self._on_edit()
 
     def _on_labels_patched(self, patch: LabelPatch) -> None:

@@ -1,8 +1,8 @@
 """Turn a document with its undo history into JSON and blobs, and back exactly.
 
 Arrays and compressed pixels go into blobs, everything else into plain data. What two
-steps share is written once and shared again when read: prompts are *the very* prompts
-that a mask answers, and hundreds of steps hold the same logits. Knows no files.
+steps share is written once and shared again when read: hundreds of steps hold the same
+records, masks and logits. Version 1, of napari-promise 0.1, is read too.
 """
 
 from __future__ import annotations
@@ -16,14 +16,17 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_promise import __version__
 from napari_promise.document import (
     LabelPatch,
+    MaskLogits,
     ObjectRecord,
     Region,
+    SmallLogits,
     Snapshot,
     Step,
 )
-from napari_promise.prompts import Prompts
+from napari_promise.prompts import Before, Prompts
 
 __all__ = ["Get", "Put", "Ref", "decode", "encode", "salvage"]
 
@@ -34,7 +37,7 @@ Put = Callable[[Any, Callable[[], bytes]], Ref]
 #: Returns a blob; raises ValueError where it is damaged or gone.
 Get = Callable[[Ref], bytes]
 
-_VERSION = 1
+_VERSION = 2
 _T = TypeVar("_T")
 
 
@@ -71,12 +74,17 @@ def decode(data: Mapping[str, Any], get: Get) -> tuple[Snapshot, list[tuple[Any,
     Raises
     ------
     ValueError
-        If anything is missing or damaged.
+        If anything is missing or damaged, or a later version wrote it.
     """
-    if data.get("version") != _VERSION:
+    version = data.get("version")
+    if not isinstance(version, int):
+        raise ValueError("the history is damaged (it has no version).")
+    if version > _VERSION:
+        writer = data.get("written_by")
+        by = f", written by napari-promise {writer}" if writer else ""
         raise ValueError(
-            f"the history is of version {data.get('version')}, this napari-promise "
-            f"reads version {_VERSION}: update napari-promise."
+            f"the history is of version {version}{by}; napari-promise {__version__} "
+            f"reads up to version {_VERSION}: update napari-promise."
         )
     try:
         decoder = _Decoder(data, get)
@@ -114,7 +122,8 @@ def salvage(
             plane = tuple(int(i) for i in entry["plane"])
             written = None
             if labels is not None and entry["written"] is not None:
-                written = Region.from_mask(labels[plane] == entry["id"])
+                label = entry.get("label", entry["id"])
+                written = Region.from_mask(labels[plane] == label)
             found.append(
                 ObjectRecord(
                     int(entry["id"]),
@@ -127,6 +136,7 @@ def salvage(
                     revision=revision,
                     committed=written is not None and bool(entry["committed"]),
                     written=written,
+                    label=int(entry.get("label", 0)),
                 )
             )
     except (KeyError, TypeError, IndexError, AttributeError, ValueError):
@@ -134,7 +144,9 @@ def salvage(
     # A mask without logits answers nothing that could be added to; where it is in
     # the labels it counts as the answer, so that no model is asked to replace it.
     return tuple(
-        dataclasses.replace(r, answered=r.prompts if r.region is not None else None)
+        r
+        if r.region is None
+        else dataclasses.replace(r, answered=r.prompts, answered_revision=r.revision)
         for r in found
     )
 
@@ -160,7 +172,7 @@ class _Encoder:
     def __init__(self, put: Put) -> None:
         self._put = put
         self._arrays, self._regions = _Table(), _Table()
-        self._prompts, self._objects = _Table(), _Table()
+        self._prompts, self._objects, self._logits = _Table(), _Table(), _Table()
 
     def snapshot(self, snapshot: Snapshot) -> dict[str, Any]:
         records = [self._object(record) for record in snapshot.records]
@@ -168,6 +180,7 @@ class _Encoder:
         redo = [self._step(step) for step in snapshot.redo]
         return {
             "version": _VERSION,
+            "written_by": __version__,
             "axes": "points are (row, column), boxes (r0, c0, r1, c1), in pixels",
             "active": snapshot.active,
             "highest_id": snapshot.highest_id,
@@ -177,6 +190,7 @@ class _Encoder:
             "objects": self._objects.rows,
             "prompts": self._prompts.rows,
             "regions": self._regions.rows,
+            "logits": self._logits.rows,
             "arrays": self._arrays.rows,
         }
 
@@ -214,23 +228,42 @@ class _Encoder:
             "sources": list(record.sources),
             "region": self._region(record.region),
             "score": score,
-            "logits": self._array(record.logits),
+            "logits": (
+                None
+                if record.logits is None
+                else self._logits.number(record.logits, self._mask_logits)
+            ),
             "answered": (
                 None
                 if record.answered is None
                 else self._prompts.number(record.answered, self._prompt)
             ),
+            "answered_revision": record.answered_revision,
             "coarse": self._array(record.coarse),
             "revision": record.revision,
             "committed": record.committed,
             "written": self._region(record.written),
             "yielded": self._region(record.yielded),
+            "label": record.label,
+        }
+
+    def _mask_logits(self, logits: MaskLogits) -> dict[str, Any]:
+        held = logits.held
+        if not isinstance(held, SmallLogits):
+            return {"array": self._array(held)}
+        return {
+            "shape": held.shape,
+            "origin": held.origin,
+            "crop": self._array(held.crop),
+            "around": self._array(held.around),
+            "step": held.step,
         }
 
     def _prompt(self, prompts: Prompts) -> dict[str, Any]:
         scores = None
         if prompts.scores is not None:
             scores = [None if math.isnan(s) else s for s in prompts.scores.tolist()]
+        before = prompts.before
         answered, added = prompts.answered, prompts.added
         return {
             "points": prompts.points.tolist(),
@@ -241,6 +274,7 @@ class _Encoder:
             "added": None if added is None else added.tolist(),
             "mask": self._array(prompts.mask),
             "logits": self._array(prompts.logits),
+            "tile": None if before is None else before.tile,
         }
 
     def _region(self, region: Region | None) -> int | None:
@@ -290,6 +324,10 @@ class _Decoder:
         self._arrays = [self._array(row) for row in data["arrays"]]
         self._regions = [self._region(row) for row in data["regions"]]
         self._prompts = [self._prompt(row) for row in data["prompts"]]
+        # Version 1 named the array itself.
+        arrays = ({"array": index} for index in range(len(self._arrays)))
+        rows = arrays if data["version"] == 1 else data["logits"]
+        self._logits = [self._mask_logits(row) for row in rows]
         self._objects = [self._object(row) for row in data["objects"]]
 
     def snapshot(self) -> Snapshot:
@@ -324,6 +362,12 @@ class _Decoder:
         )
 
     def _object(self, row: Mapping[str, Any]) -> ObjectRecord:
+        revision = int(row["revision"])
+        if "answered_revision" in row:
+            answered_revision = row["answered_revision"]
+        else:  # version 1: the very prompts that the mask answers
+            is_answered = row["answered"] == row["prompts"]
+            answered_revision = revision if is_answered else None
         return ObjectRecord(
             int(row["id"]),
             tuple(int(index) for index in row["plane"]),
@@ -332,28 +376,48 @@ class _Decoder:
             tuple(row["sources"]),
             region=_at(self._regions, row["region"]),
             score=row["score"],
-            logits=_at(self._arrays, row["logits"]),
+            logits=_at(self._logits, row["logits"]),
             answered=_at(self._prompts, row["answered"]),
+            answered_revision=answered_revision,
             coarse=_at(self._arrays, row["coarse"]),
-            revision=int(row["revision"]),
+            revision=revision,
             committed=bool(row["committed"]),
             written=_at(self._regions, row["written"]),
             yielded=_at(self._regions, row["yielded"]),
+            label=int(row.get("label", 0)),
+        )
+
+    def _mask_logits(self, row: Mapping[str, Any]) -> MaskLogits:
+        if "array" in row:
+            return MaskLogits(self._arrays[row["array"]])
+        height, width = (int(n) for n in row["shape"])
+        r0, c0 = (int(n) for n in row["origin"])
+        crop, around = self._arrays[row["crop"]], self._arrays[row["around"]]
+        return MaskLogits(
+            SmallLogits((height, width), (r0, c0), crop, around, float(row["step"]))
         )
 
     def _prompt(self, row: Mapping[str, Any]) -> Prompts:
         scores = row["scores"]
         if scores is not None:
             scores = [np.nan if score is None else score for score in scores]
+        logits, tile = _at(self._arrays, row["logits"]), row.get("tile")
+        before = None
+        if logits is not None:
+            part = None if tile is None else tuple(int(edge) for edge in tile)
+            before = Before(
+                logits,
+                row["answered"],
+                row.get("added"),
+                part,  # type: ignore[arg-type]
+            )
         return Prompts(
             row["points"],
             row["labels"],
             row["boxes"],
             mask=_at(self._arrays, row["mask"]),
-            logits=_at(self._arrays, row["logits"]),
+            before=before,
             scores=scores,
-            answered=row["answered"],
-            added=row.get("added"),
         )
 
     def _region(self, row: Mapping[str, Any]) -> Region:

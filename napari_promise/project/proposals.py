@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from napari_promise.document import Document, ObjectRecord, Source
+from napari_promise.document import Document, MaskLogits, ObjectRecord, Source
 from napari_promise.project.items import ProposedObject
 
 __all__ = ["record_of", "take_up"]
@@ -30,8 +30,9 @@ def record_of(number: int, proposed: ProposedObject) -> ObjectRecord:
         sources,
         region=proposed.region,
         score=proposed.score,
-        logits=proposed.logits,
+        logits=None if proposed.logits is None else MaskLogits(proposed.logits),
         answered=proposed.prompts,
+        answered_revision=0,
         coarse=proposed.coarse,
     )
 
@@ -54,14 +55,14 @@ def take_up(records: Iterable[ObjectRecord], document: Document) -> tuple[int, .
     with document.step("take up proposal"):
         for proposed in records:
             record = document.add_saved(
-                dataclasses.replace(proposed, id=document.next_id)
+                dataclasses.replace(proposed, id=document.next_id, label=0)
             )
             if proposed.region is not None:
                 document.set_mask(
                     record.id,
                     proposed.region,
                     score=np.nan if proposed.score is None else proposed.score,
-                    logits=proposed.logits,
+                    logits=None if proposed.logits is None else proposed.logits.array,
                     revision=record.revision,
                 )
             ids.append(record.id)

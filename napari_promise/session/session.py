@@ -20,6 +20,7 @@ from psygnal import Signal
 from napari_promise import preferences
 from napari_promise.data.embeddings import MEGABYTE, EmbeddingCache, default_folder
 from napari_promise.document import (
+    Changes,
     Document,
     LabelPatch,
     ObjectRecord,
@@ -390,7 +391,9 @@ class Session:
             The objects' ids: the saved ones where they were free.
         """
         with self._document.step("load prompts"):
-            ids = [self._document.add_saved(saved).id for saved in objects]
+            ids = [record.id for record in self._document.add_many(objects)]
+            if ids:
+                self._document.active_id = ids[-1]
         for object_id in ids:
             self.segment(object_id)
         return ids
@@ -484,12 +487,14 @@ class Session:
         events.object_added.connect(self._on_object_changed)
         events.object_changed.connect(self._on_object_changed)
         events.object_removed.connect(self._on_object_removed)
+        events.objects_changed.connect(self._on_objects_changed)
 
     def _disconnect_document(self) -> None:
         events = self._document.events
         events.object_added.disconnect(self._on_object_changed, missing_ok=True)
         events.object_changed.disconnect(self._on_object_changed, missing_ok=True)
         events.object_removed.disconnect(self._on_object_removed, missing_ok=True)
+        events.objects_changed.disconnect(self._on_objects_changed, missing_ok=True)
 
     def _on_object_changed(self, object_id: int) -> None:
         # Also after undo or redo: a click that was never answered is answered now.
@@ -498,6 +503,12 @@ class Session:
 
     def _on_object_removed(self, object_id: int) -> None:
         self._queue.withdraw(self._document, object_id)
+
+    def _on_objects_changed(self, changes: Changes) -> None:
+        for object_id in (*changes.added, *changes.changed):
+            self._on_object_changed(object_id)
+        for object_id in changes.removed:
+            self._on_object_removed(object_id)
 
     # -- the worker ---------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from napari_promise.prompts import Prompts
+from napari_promise.prompts import Before, Prompts
 from napari_promise.segmenter import Segmenter
 from napari_promise.training.metrics import dice
 from napari_promise.training.simulated_prompts import bounding_box, next_click
@@ -84,11 +84,11 @@ def click_through(segmenter: Segmenter, emb: object, truth: Mask) -> list[float]
         prompts = Prompts(
             points=np.concatenate([prompts.points, [click[0]]]),
             labels=np.concatenate([prompts.labels, [click[1]]]),
-            logits=prompts.logits,
+            before=prompts.before,
         )
         drawn = segmenter.segment(emb, prompts)
         mask = drawn.mask
-        prompts = replace(prompts, logits=drawn.logits)
+        prompts = replace(prompts, before=Before(drawn.logits))
         dices.append(dice(mask, truth))
     return dices
 

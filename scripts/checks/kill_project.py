@@ -119,10 +119,10 @@ def edit(document: Document, labels: np.ndarray, rng: np.random.Generator) -> No
         document.commit(active.id, labels)
         document.active_id = None
     elif kind == "paint":
-        rows, columns = np.mgrid[row : row + 6, column : column + 6].reshape(2, -1)
-        before = labels[rows, columns]
-        patch = LabelPatch.from_pixels((), rows, columns, before, 9, SHAPE)
-        labels[rows, columns] = 9
+        window = labels[row : row + 6, column : column + 6]
+        painted = np.full_like(window, 9)
+        patch = LabelPatch.from_crops((), (row, column), window, painted, SHAPE)
+        window[:] = 9
         document.record_paint([patch])
     else:
         record = document.new_object() if active is None else active

@@ -25,7 +25,7 @@ from napari_promise.data.export import (
     whole_file,
     world_matrix,
 )
-from napari_promise.prompts import Prompts
+from napari_promise.prompts import Before, Prompts
 
 SUFFIXES = [".tif", ".png", ".npy", ".nii", ".nii.gz"]
 
@@ -428,9 +428,8 @@ def objects(rng) -> list[SavedObject]:
         points=[(10.25, 20.0), (30, 5), (1, 2)],
         labels=[1, 0, 1],
         boxes=[(0, 0, 40.5, 50)],
-        logits=logits,
+        before=Before(logits, answered=[False, True, False]),
         scores=[0.9, 0.1, np.nan],
-        answered=[False, True, False],
     )
     drawn = Prompts(mask=rng.random((33, 47)) > 0.5)
     return [
@@ -455,7 +454,7 @@ def test_prompts_come_back_exactly(tmp_path, objects):
         assert after.prompts == before.prompts
         for name in ("id", "plane", "class_name", "sources", "score", "committed"):
             assert getattr(after, name) == getattr(before, name)
-    used = Prompts(logits=objects[0].coarse).logits
+    used = Before(objects[0].coarse).logits
     assert np.array_equal(loaded.objects[0].coarse, used)
     assert loaded.objects[1].coarse is None
 

@@ -107,16 +107,3 @@ def test_removing_an_object_takes_its_pixels_with_it_and_undo_brings_it_back() -
     bench.document.undo()
     assert bench.document.get(first) is record
     np.testing.assert_array_equal(bench.labels, expected(_1=np.s_[:10, :10]))
-
-
-def test_a_deleted_labels_layer_can_be_written_anew() -> None:
-    bench = Bench(planes=(3,))
-    for plane in ((0,), (2,)):
-        record = bench.document.new_object(plane)
-        bench.click(record.id, (1.0, 1.0))
-        bench.answer(record.id, rectangle(plane[0], 0, 5, 5))
-        bench.commit(record.id)
-    labels = np.zeros_like(bench.labels)
-    for patch in bench.document.written_patches(SHAPE):
-        patch.apply(labels)
-    np.testing.assert_array_equal(labels, bench.labels)

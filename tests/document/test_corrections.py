@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_promise.document import Document, ObjectRecord, feedback
-from napari_promise.prompts import Prompts
+from napari_promise.document import Document, MaskLogits, ObjectRecord, feedback
+from napari_promise.prompts import Before, Prompts
 from tests.document.bench import SHAPE, Bench, logits, rectangle
 
 AUTO, USER = ("auto",), ("user",)
@@ -17,8 +17,9 @@ def answered(prompts: Prompts, **changes) -> ObjectRecord:
         1,
         prompts=prompts,
         answered=prompts,
+        answered_revision=0,
         region=rectangle(0, 0, 3, 3),
-        logits=logits(5),
+        logits=MaskLogits(logits(5)),
         **changes,
     )
 
@@ -26,7 +27,7 @@ def answered(prompts: Prompts, **changes) -> ObjectRecord:
 def test_added_points_feed_the_previous_logits_back() -> None:
     record = answered(Prompts(points=[(1, 1)]))
     added = Prompts(points=[(2, 2), (1, 1)], labels=[0, 1])
-    assert feedback(record, added, USER * 2).logits is record.logits
+    assert feedback(record, added, USER * 2).logits is record.logits.array
 
 
 @pytest.mark.parametrize(
@@ -46,7 +47,7 @@ def test_any_other_edit_restarts_from_the_coarse_map_or_from_nothing(edited) -> 
     assert restarted == edited
     coarse = logits(3)
     restarted = feedback(answered(points, coarse=coarse), edited, sources)
-    assert restarted == edited.replace(logits=coarse)
+    assert restarted == edited.replace(before=Before(coarse))
     assert restarted.logits is coarse
 
 
@@ -56,7 +57,7 @@ def test_a_mask_prompt_is_not_shadowed_by_older_logits() -> None:
     assert feedback(record, masked, USER).logits is None
     again = answered(masked)
     more = masked.replace(points=[(1, 1), (2, 2)], labels=[1, 1])
-    assert feedback(again, more, USER * 2).logits is again.logits
+    assert feedback(again, more, USER * 2).logits is again.logits.array
 
 
 def test_an_unanswered_edit_still_feeds_back_the_last_mask_there_is() -> None:
@@ -72,7 +73,9 @@ def test_an_unanswered_edit_still_feeds_back_the_last_mask_there_is() -> None:
 
 #: What an auto-prompting module wrote: the deepest point to include comes first.
 FOUND = Prompts(
-    points=[(5, 5), (6, 9), (15, 15)], labels=[1, 1, 0], logits=np.full((1, 4, 4), 3)
+    points=[(5, 5), (6, 9), (15, 15)],
+    labels=[1, 1, 0],
+    before=Before(np.full((1, 4, 4), 3)),
 )
 
 
@@ -230,7 +233,7 @@ def test_undo_and_redo_lead_to_the_very_prompts_that_were_sent() -> None:
 def test_given_logits_are_kept_when_prompts_are_replayed() -> None:
     document = Document()
     record = document.new_object()
-    saved = Prompts(points=[(1, 1)], logits=logits(2))
+    saved = Prompts(points=[(1, 1)], before=Before(logits(2)))
     assert document.set_prompts(record.id, saved, keep_logits=True).prompts == saved
     assert document.set_prompts(record.id, saved).prompts.logits is None
 

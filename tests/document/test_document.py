@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from napari_promise.document import Document, LabelPatch
@@ -65,7 +66,7 @@ def test_pixels_set_by_hand_are_told_of_plane_by_plane():
     told: list[tuple[int, ...]] = []
     bench.document.events.labels_painted.connect(lambda patch: told.append(patch.plane))
     patches = [
-        LabelPatch.from_pixels((plane,), [1, 2], [3, 4], [0, 0], [5, 5], SHAPE)
+        LabelPatch.from_crops((plane,), (1, 3), np.zeros((2, 2)), np.eye(2) * 5, SHAPE)
         for plane in (0, 1)
     ]
     bench.document.record_paint(patches)

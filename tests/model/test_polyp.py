@@ -7,6 +7,7 @@ import pytest
 
 from napari_promise.data.samples import endoscopy_scene
 from napari_promise.model.adapters import BUNDLED, list_adapters
+from napari_promise.prompts import Before
 from napari_promise.segmenter import Segmenter
 from napari_promise.training.metrics import dice
 from napari_promise.training.simulated_prompts import next_click
@@ -62,7 +63,7 @@ def test_the_sample_scene_is_found_and_a_click_does_not_harm(
             points=np.vstack([prompts.points, [click[0]]]),
             labels=np.append(prompts.labels, click[1]),
             scores=None,
-            logits=first.logits,
+            before=Before(first.logits),
         ),
     )
     assert dice(corrected.mask, truth) >= 0.85

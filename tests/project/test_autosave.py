@@ -164,11 +164,11 @@ def test_of_a_stack_every_plane_that_changed_is_saved(folder, loop):
             person.commit()
             loop.run(0.01)
             settle(saver, loop)
+        before = person.labels[3, :5].copy()
         person.labels[3, :5] = 7
-        ones = np.full(300, 7)
-        rows, columns = np.mgrid[:5, :60].reshape(2, -1)
+        after = person.labels[3, :5]
         person.document.record_paint(
-            [LabelPatch.from_pixels((3,), rows, columns, 0 * ones, ones, (40, 60))]
+            [LabelPatch.from_crops((3,), (0, 0), before, after, (40, 60))]
         )
         loop.run(1)
         settle(saver, loop)

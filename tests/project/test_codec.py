@@ -11,6 +11,7 @@ import pytest
 from napari_promise.document import (
     Document,
     LabelPatch,
+    MaskLogits,
     ObjectRecord,
     Region,
     Snapshot,
@@ -51,6 +52,8 @@ def same(a: object, b: object) -> bool:
             same(getattr(a, field.name), getattr(b, field.name))
             for field in dataclasses.fields(a)
         )
+    if isinstance(a, MaskLogits):
+        return same(a.array, b.array)
     return a == b
 
 
@@ -93,7 +96,7 @@ def worked() -> tuple[Document, np.ndarray]:
             )
         document.commit(record.id, labels[plane], overlap="overwrite")
     document.record_paint(
-        [LabelPatch.from_pixels((1,), [1, 2], [3, 4], [0, 5], [9, 9], SHAPE)]
+        [LabelPatch.from_crops((1,), (1, 3), np.eye(2) * 5, np.eye(2) * 9, SHAPE)]
     )
     document.clear(2)
     document.remove(1, labels[0])
@@ -125,14 +128,14 @@ def test_what_was_shared_is_shared_again(worked):
     after = through(document.snapshot())
     record = after.records[0]
     assert record.is_answered == document.objects[0].is_answered
-    assert record.answered is record.prompts
     befores = [pair[0] for step in after.undo for pair in step.records.values()]
     afters = [pair[1] for step in after.undo for pair in step.records.values()]
     assert any(before is record for before in befores for record in afters if record)
 
 
 def test_logits_that_no_small_number_holds_keep_their_type():
-    record = ObjectRecord(1, logits=logits(0, np.float64), region=rectangle(1, 1, 2, 2))
+    whole = MaskLogits(logits(0, np.float64))
+    record = ObjectRecord(1, logits=whole, region=rectangle(1, 1, 2, 2))
     after = through(Snapshot((record,), highest_id=1))
     assert same(after.records[0], record)
 

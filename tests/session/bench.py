@@ -17,7 +17,7 @@ import numpy as np
 
 from napari_promise.data.embeddings import EmbeddingCache
 from napari_promise.document import Region
-from napari_promise.prompts import Prompts
+from napari_promise.prompts import Before, Prompts
 from napari_promise.session import ArraySource, Session, Settings
 
 SHAPE = (16, 24)
@@ -113,7 +113,7 @@ class StandIn:
         return Prompts(
             points=self.found,
             scores=np.full(count, 0.7),
-            logits=np.full((1, 2, 2), 7.0),
+            before=Before(np.full((1, 2, 2), 7.0)),
         )
 
 

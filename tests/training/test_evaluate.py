@@ -12,7 +12,7 @@ from PIL import Image
 
 from napari_promise.data.pairs import Pair
 from napari_promise.document import Document, Region
-from napari_promise.prompts import Prompts
+from napari_promise.prompts import Before, Prompts
 from napari_promise.training.evaluate import evaluate, evaluate_all
 from napari_promise.training.metrics import dice, iou
 from napari_promise.training.scores import EvaluationReport, Score
@@ -225,7 +225,7 @@ def test_a_click_after_automatic_prompts_is_answered_as_in_the_window(
     found = Prompts(
         points=[(20, 20), (5, 70), (59, 0)],
         labels=[1, 1, 0],
-        logits=np.full((1, 4, 4), 3),
+        before=Before(np.full((1, 4, 4), 3)),
     )
     segmenter = PaintsDiscs(found)
     evaluate([two_discs], segmenter, "auto+click:2")

@@ -14,7 +14,7 @@ import pytest
 
 from napari_promise.data.embeddings import EmbeddingCache
 from napari_promise.document import Region
-from napari_promise.prompts import Prompts, round_logits
+from napari_promise.prompts import Before, Prompts, round_logits
 from napari_promise.session import Session, Settings
 
 SHAPE = (90, 120)
@@ -121,7 +121,7 @@ class DiscSegmenter:
             points=[(30, 40), (34, 48), (5, 5)],
             labels=[1, 1, 0],
             scores=[0.9, 0.8, 0.7],
-            logits=np.zeros((1, 9, 12), np.float32),
+            before=Before(np.zeros((1, 9, 12), np.float32)),
         )
 
 

@@ -25,7 +25,14 @@ from napari.layers import Image, Labels, Layer
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
-from napari_promise.document import Document, LabelPatch, ObjectRecord, Plane, Region
+from napari_promise.document import (
+    Changes,
+    Document,
+    LabelPatch,
+    ObjectRecord,
+    Plane,
+    Region,
+)
 from napari_promise.prompts import Prompts
 from napari_promise.widgets.layers import edits
 from napari_promise.widgets.layers.boxes import Box
@@ -311,6 +318,7 @@ class LayerBridge:
             (events.object_added, self._on_object_changed),
             (events.object_changed, self._on_object_changed),
             (events.object_removed, self._on_object_changed),
+            (events.objects_changed, self._on_objects_changed),
             (events.active_changed, self._on_active_changed),
             (events.labels_patched, self._on_labels_patched),
         ):
@@ -764,14 +772,19 @@ class LayerBridge:
         if object_id == work.document.active_id or record is None:
             self._show_preview()
 
+    def _on_objects_changed(self, work: Work, _changes: Changes) -> None:
+        if work is self.work and not self._editing:
+            self._show_prompts()
+            self._show_preview()
+
     def _on_active_changed(self, work: Work, object_id: int | None) -> None:
         if work is not self.work or self._editing:
             return
         self._show_all()
         if object_id is not None:
-            label = work.result.layer
-            if np.iinfo(label.data.dtype).max >= object_id:
-                label.selected_label = object_id
+            layer, label = work.result.layer, work.document.get(object_id).label
+            if np.iinfo(layer.data.dtype).max >= label:
+                layer.selected_label = label
 
     def _on_labels_patched(self, work: Work, patch: LabelPatch) -> None:
         if work is not self.work:

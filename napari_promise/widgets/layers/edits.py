@@ -62,8 +62,7 @@ def with_points(record: ObjectRecord, rows: PointTable) -> tuple[Prompts, list[S
         points=rows.data[:, -2:],
         labels=rows.include.astype(np.int64),
         scores=None if np.isnan(scores).all() else scores,
-        answered=None,
-        added=None,
+        before=None,
     )
     sources: list[Source] = ["auto" if auto else "user" for auto in rows.auto]
     return prompts, sources

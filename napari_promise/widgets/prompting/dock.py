@@ -557,6 +557,7 @@ def _row_signals(events: DocumentEvents) -> tuple[SignalInstance, ...]:
         events.object_added,
         events.object_changed,
         events.object_removed,
+        events.objects_changed,
         events.active_changed,
         events.history_changed,
     )
