@@ -48,7 +48,7 @@ from napari_promise.prompts import Prompts
 __all__ = ["Changes", "Document", "DocumentEvents"]
 
 #: The logits of so many masks, the latest, are kept whole; of older ones small.
-_WHOLE_LOGITS = 64
+_WHOLE_LOGITS = 32
 
 
 @dataclass(frozen=True)
@@ -875,10 +875,11 @@ class Document:
             ids.append(object_id)
         # A label goes with the object whose id it is.
         names: dict[int, int] = {}
+        used: set[tuple[int, Plane]] = set()
         for saved, object_id in zip(objects, ids, strict=True):
             if saved.label == saved.id:
                 names.setdefault(saved.label, object_id)
-        used: set[tuple[int, Plane]] = set()
+                used.add((object_id, tuple(saved.plane)))
         records = []
         for saved, object_id in zip(objects, ids, strict=True):
             plane = tuple(int(index) for index in saved.plane)
@@ -890,7 +891,7 @@ class Document:
                 label = names[saved.label]
                 if (label, plane) in used:
                     label = object_id
-            used.add((label, plane))
+                used.add((label, plane))
             revision = next(self._revisions)
             record = ObjectRecord(
                 object_id,

@@ -7,7 +7,9 @@ enough to know about how far below zero they lie.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,7 +53,7 @@ class SmallLogits:
     @classmethod
     def from_array(cls, logits: NDArray[np.float32]) -> SmallLogits | None:
         """Make logits small, (1, h, w); None where that would gain nothing."""
-        cells = round_logits(logits[0])
+        cells = logits[0]
         height, width = cells.shape
         if cells.size <= _SMALL or height % _BLOCK or width % _BLOCK:
             return None
@@ -64,11 +66,13 @@ class SmallLogits:
             columns = np.flatnonzero(positive[r0:r1].any(axis=0))
             c0 = max(int(columns[0]) - _MARGIN, 0)
             c1 = min(int(columns[-1]) + 1 + _MARGIN, width)
-        means = cells.reshape(height // _BLOCK, _BLOCK, width).sum(axis=1)
-        means = means.reshape(len(means), width // _BLOCK, _BLOCK).sum(axis=2)
-        means /= _BLOCK * _BLOCK
-        step = float(np.abs(means).max()) / 127 or 1.0
-        crop = cells[r0:r1, c0:c1].astype(np.float16)
+        # Slices are summed: many times quicker than short axes.
+        tall: Any = sum(cells[at::_BLOCK] for at in range(_BLOCK))
+        means: Any = sum(tall[:, at::_BLOCK] for at in range(_BLOCK)) / _BLOCK**2
+        # A power of two, so that what comes back is what a float16 can hold.
+        most = float(np.abs(means).max())
+        step = 2.0 ** math.ceil(math.log2(most / 127)) if most else 1.0
+        crop = round_logits(cells[r0:r1, c0:c1]).astype(np.float16)
         around = np.rint(means / step).astype(np.int8)
         for array in (crop, around):
             array.flags.writeable = False
@@ -77,11 +81,11 @@ class SmallLogits:
     def to_array(self) -> NDArray[np.float32]:
         """Return the whole map again, (1, h, w) float32, read-only."""
         far = np.minimum(self.around.astype(np.float32), -0.5) * np.float32(self.step)
-        cells = round_logits(far.repeat(_BLOCK, axis=0).repeat(_BLOCK, axis=1))
+        cells = far.repeat(_BLOCK, axis=0).repeat(_BLOCK, axis=1)
         (r0, c0), (height, width) = self.origin, self.crop.shape
         cells[r0 : r0 + height, c0 : c0 + width] = self.crop
-        whole = cells[None]
-        whole.flags.writeable = False
+        cells.flags.writeable = False
+        whole: NDArray[np.float32] = cells[None]
         return whole
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -459,6 +460,50 @@ def test_prompts_come_back_exactly(tmp_path, objects):
     assert loaded.objects[1].coarse is None
 
 
+def test_a_prompts_file_of_0_1_is_read():
+    path = Path(__file__).parent / "files" / "prompts_0.1.json"
+    loaded = load_prompts(path)
+    first, second, third = loaded.objects
+    assert [o.id for o in loaded.objects] == [o.label for o in loaded.objects]
+    assert first.sources == ("auto", "auto", "auto", "user")
+    assert first.prompts.answered.tolist() == [False, True, True, False]
+    assert first.prompts.added.tolist() == [False, False, False, True]
+    assert first.prompts.before.tile is None
+    assert first.coarse.shape == first.prompts.logits.shape == (1, 8, 8)
+    assert (second.plane, second.prompts.boxes.tolist()) == ((1,), [[2, 2, 9, 9.5]])
+    assert second.prompts.mask.sum() == 25
+    assert third.prompts.points.tolist() == [[12, 20], [13, 21]]
+    # What is written of them today, 0.1 can read.
+    data = [Prompts.to_json(o.prompts) for o in loaded.objects]
+    assert data == [o["prompts"] for o in json.loads(path.read_text())["objects"]]
+
+
+def test_labels_tiles_and_sources_of_their_own_come_back(tmp_path, objects):
+    path = save_prompts(tmp_path / "plain.json", objects)
+    assert json.loads(path.read_text())["version"] == 1
+    tiled = Before(np.zeros((1, 4, 4)), tile=(0, 0, 9, 9))
+    shared = [
+        replace(objects[1], label=3),
+        replace(objects[0], sources=("propagated",) * 3),
+        replace(objects[1], prompts=Prompts(before=tiled)),
+    ]
+    for number, record in enumerate(shared):
+        path = save_prompts(tmp_path / f"{number}.json", [record])
+        assert json.loads(path.read_text())["version"] == 2
+        (loaded,) = load_prompts(path).objects
+        assert (loaded.id, loaded.label) == (record.id, record.label)
+        assert loaded.sources == record.sources
+        assert loaded.prompts == record.prompts
+
+
+def test_a_later_prompts_file_is_refused_with_the_version_that_wrote_it(tmp_path):
+    path = save_prompts(tmp_path / "p.json", [])
+    later = {**json.loads(path.read_text()), "version": 3, "written_by": "0.9"}
+    path.write_text(json.dumps(later))
+    with pytest.raises(ValueError, match=r"p\.json.*written by napari-promise 0\.9"):
+        load_prompts(path)
+
+
 def test_a_documents_records_can_be_saved_as_they_are(tmp_path):
     from napari_promise.document import Document
 
@@ -489,7 +534,7 @@ def test_the_prompts_file_is_plain_json_for_other_programs(tmp_path, objects):
         (b"\xff\xfe\x00", "cannot be read as JSON"),
         ("[1, 2]", "is no prompts file"),
         ('{"images": [], "annotations": []}', "is no prompts file"),
-        ('{"schema": "napari-promise/prompts", "version": 2}', "update napari-promise"),
+        ('{"schema": "napari-promise/prompts", "version": 3}', "update napari-promise"),
         ('{"schema": "napari-promise/prompts", "version": 1}', "is damaged"),
         (
             '{"schema": "napari-promise/prompts", "version": 1, "objects": '

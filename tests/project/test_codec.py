@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,11 +16,15 @@ from napari_promise.document import (
     MaskLogits,
     ObjectRecord,
     Region,
+    SmallLogits,
     Snapshot,
 )
 from napari_promise.project import codec
-from napari_promise.prompts import Prompts
+from napari_promise.prompts import Before, Prompts
 from tests.project.people import SHAPE, rectangle
+
+#: Written by napari-promise 0.1.
+FILES = Path(__file__).parent / "files"
 
 
 class Blobs:
@@ -52,8 +58,8 @@ def same(a: object, b: object) -> bool:
             same(getattr(a, field.name), getattr(b, field.name))
             for field in dataclasses.fields(a)
         )
-    if isinstance(a, MaskLogits):
-        return same(a.array, b.array)
+    if isinstance(a, MaskLogits) and isinstance(b, MaskLogits):
+        return type(a.held) is type(b.held) and same(a.array, b.array)
     return a == b
 
 
@@ -138,6 +144,78 @@ def test_logits_that_no_small_number_holds_keep_their_type():
     record = ObjectRecord(1, logits=whole, region=rectangle(1, 1, 2, 2))
     after = through(Snapshot((record,), highest_id=1))
     assert same(after.records[0], record)
+
+
+def test_answers_labels_tiles_and_small_logits_come_back():
+    whole = logits(3).repeat(32, axis=1).repeat(32, axis=2)
+    held = MaskLogits(whole)
+    held.shrink()
+    before = Before(logits(4), added=[True], tile=(0, 0, 20, 20))
+    record = ObjectRecord(
+        4,
+        (1,),
+        prompts=Prompts(points=[(1, 1)], before=before),
+        sources=("propagated",),
+        region=rectangle(1, 1, 2, 2),
+        logits=held,
+        answered_revision=2,
+        revision=2,
+        label=3,
+    )
+    edited = dataclasses.replace(record, id=5, plane=(0,), revision=3)
+    after = through(Snapshot((record, edited), highest_id=5))
+    assert all(map(same, after.records, (record, edited)))
+    assert [r.is_answered for r in after.records] == [True, False]
+    assert after.records[0].logits is after.records[1].logits
+    assert isinstance(after.records[0].logits.held, SmallLogits)
+
+
+def test_files_of_0_1_are_read_with_all_their_history():
+    saved = json.loads((FILES / "history_0.1.json").read_text())
+    blobs = [base64.b64decode(blob) for blob in saved["blobs"]]
+    snapshot, _ = codec.decode(saved["history"], lambda ref: blobs[ref[0]])
+    document = Document()
+    document.restore(snapshot)
+    for number, then in enumerate(saved["states"]):
+        assert document.undo_name == then["undo"]
+        assert [said_of(r) for r in document.objects] == then["records"]
+        assert all(r.label == r.id for r in document.objects)
+        assert document.undo() == (number + 1 < len(saved["states"]))
+    again = through(snapshot)
+    assert all(map(same, again.records, snapshot.records))
+
+
+def said_of(record: ObjectRecord) -> dict:
+    """What the fixture of 0.1 says of every record."""
+
+    def total(array):
+        return None if array is None else float(array.sum())
+
+    prompts = record.prompts
+    return {
+        "id": record.id,
+        "plane": list(record.plane),
+        "points": prompts.points.tolist(),
+        "sources": list(record.sources),
+        "score": record.score,
+        "is_answered": record.is_answered,
+        "committed": record.committed,
+        "area": None if record.region is None else record.region.area,
+        "answered": None if prompts.answered is None else prompts.answered.tolist(),
+        "added": None if prompts.added is None else prompts.added.tolist(),
+        "before": total(prompts.logits),
+        "logits": None if record.logits is None else total(record.logits.array),
+        "coarse": total(record.coarse),
+    }
+
+
+def test_a_later_history_is_refused_with_the_version_that_wrote_it():
+    data = codec.encode(Snapshot(), Blobs().put)
+    later = {**data, "version": data["version"] + 1, "written_by": "0.9"}
+    with pytest.raises(ValueError, match=r"written by napari-promise 0\.9.*update"):
+        codec.decode(later, Blobs().get)
+    with pytest.raises(ValueError, match="damaged"):
+        codec.decode({**data, "version": None}, Blobs().get)
 
 
 def test_only_what_is_new_is_made_again():
