@@ -6,9 +6,9 @@ the 256 x 256 logits of their masks. Measured, without a window and a model:
 - ``click``: a point is added to one of them: the rows of the Points layer before and
   after are compared, and the object's prompts exchanged (``table`` and ``document``);
 - ``commit``: all are written into the labels; ``undo`` and ``redo`` of it; ``remove``;
-- ``memory``: bytes an object, committed, the history included.
+- ``memory``: kB an object, committed, the history included; `tracemalloc` counts them.
 
-Each count runs in a process of its own, so that the memory is the objects'. Run it with
+Each count runs in a process of its own, and once more for the memory. Run it with
 another checkout in PYTHONPATH to have that one's figures: what it cannot do for many
 objects at once is done one by one.
 
@@ -23,6 +23,7 @@ import json
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -45,11 +46,16 @@ def main() -> None:
     parser.add_argument("--objects", type=int, nargs="+", default=[1000, 2000])
     parser.add_argument("--json", type=Path, help="also write the figures here")
     parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--memory", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
-        print(json.dumps(measure(arguments.child)))
+        found = (weigh if arguments.memory else measure)(arguments.child)
+        print(json.dumps(found))
         return
-    rows = [in_a_process(count) for count in arguments.objects]
+    rows = [
+        in_a_process(count) | in_a_process(count, "--memory")
+        for count in arguments.objects
+    ]
     names = [name for name in rows[0] if name != "objects"]
     print("".rjust(16), *(f"{row['objects']:>8} objects" for row in rows))
     for name in names:
@@ -58,9 +64,9 @@ def main() -> None:
         arguments.json.write_text(json.dumps(rows, indent=2))
 
 
-def in_a_process(count: int) -> dict[str, float]:
+def in_a_process(count: int, *options: str) -> dict[str, float]:
     """Measure in a fresh process."""
-    command = [sys.executable, __file__, "--child", str(count)]
+    command = [sys.executable, __file__, "--child", str(count), *options]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
@@ -78,8 +84,6 @@ def measure(count: int) -> dict[str, float]:
     document = Document(history_limit=max(500, 4 * count))
     document.events.labels_patched.connect(lambda patch: patch.apply(labels))
     labels[:] = 0
-    gc.collect()
-    resting = resident()
     found: dict[str, float] = {"objects": count}
     found["add ms"] = pick(document, labels, rng, texture, count)
 
@@ -111,16 +115,8 @@ def measure(count: int) -> dict[str, float]:
     ids = [record.id for record in document.objects]
     many = hasattr(document, "commit_many")
     steps = 1 if many else count
-    began = time.perf_counter()
-    if many:
-        document.commit_many(ids, labels)
-    else:
-        for object_id in ids:
-            document.commit(object_id, labels)
-    found["commit ms"] = 1e3 * (time.perf_counter() - began)
+    found["commit ms"] = timed(lambda: commit(document, labels))
     assert len(np.unique(labels)) == count + 1
-    gc.collect()
-    found["memory kB"] = (resident() - resting) / count / 1024
     found["undo ms"] = timed(lambda: [document.undo() for _ in range(steps)])
     assert not labels.any()
     found["redo ms"] = timed(lambda: [document.redo() for _ in range(steps)])
@@ -133,6 +129,30 @@ def measure(count: int) -> dict[str, float]:
     spent = 1e3 * (time.perf_counter() - began)
     found["remove ms"] = spent if many else spent * count / 20
     return found
+
+
+def weigh(count: int) -> dict[str, float]:
+    """Return the memory of so many objects."""
+    rng = np.random.default_rng(0)
+    labels = np.zeros(SHAPE, np.uint16)
+    texture = rng.normal(0, 1, (256, 256)).astype(np.float32)
+    document = Document(history_limit=max(500, 4 * count))
+    document.events.labels_patched.connect(lambda patch: patch.apply(labels))
+    tracemalloc.start()
+    pick(document, labels, rng, texture, count)
+    commit(document, labels)
+    gc.collect()
+    return {"memory kB": tracemalloc.get_traced_memory()[0] / count / 1024}
+
+
+def commit(document: Document, labels: np.ndarray) -> None:
+    """Write all objects into the labels."""
+    ids = [record.id for record in document.objects]
+    if hasattr(document, "commit_many"):
+        document.commit_many(ids, labels)
+    else:
+        for object_id in ids:
+            document.commit(object_id, labels)
 
 
 def pick(
@@ -193,14 +213,6 @@ def timed(call: Callable[[], Any]) -> float:
     began = time.perf_counter()
     call()
     return 1e3 * (time.perf_counter() - began)
-
-
-def resident() -> float:
-    """Bytes of memory this process holds."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return 1024 * float(line.split()[1])
-    raise OSError("/proc/self/status does not say how much memory is held")
 
 
 if __name__ == "__main__":
