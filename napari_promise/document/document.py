@@ -34,10 +34,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from psygnal import Signal, SignalGroup
 
 from napari_promise.document.commits import Overlap, commit_patches
 from napari_promise.document.corrections import feedback, inherit
+from napari_promise.document.events import Changes, DocumentEvents
 from napari_promise.document.history import History, Snapshot
 from napari_promise.document.logits import MaskLogits
 from napari_promise.document.patches import LabelPatch

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_promise import __version__
 from napari_promise.document import (
     LabelPatch,
     MaskLogits,
