@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_promise import __version__
 from napari_promise.document import (
     LabelPatch,
     MaskLogits,
