@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 
 from napari_promise.document import ObjectRecord, Plane, Region
-from napari_promise.jobs.prefetching import source_of
 from napari_promise.project import OpenedImage, Project, ProposedObject
 from napari_promise.project.confidence import iou, points_right, stability
 from napari_promise.prompts import Prompts
@@ -150,7 +149,7 @@ class Propose:
         self._found, self._told = [], []
 
     def _propose(self, context: JobContext, image: OpenedImage, plane: Plane) -> None:
-        embedding, _ = context.embedding(source_of(image), plane)
+        embedding, _ = context.embedding(image, plane)
         found = propose_plane(
             context.segmenter,
             embedding,

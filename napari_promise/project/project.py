@@ -32,24 +32,19 @@ from numpy.typing import NDArray
 from PIL import Image
 from psygnal import Signal, SignalGroup
 
-from napari_promise.data.pairs import Pair, read_mask
+from napari_promise.data.images import OpenedImage, read_image, read_mask, thumbnail
+from napari_promise.data.pairs import Pair
 from napari_promise.document import (
     Document,
     ObjectRecord,
     Snapshot,
 )
 from napari_promise.files import utc_now, whole_file
-from napari_promise.project import codec, effort, images
+from napari_promise.project import codec, effort
 from napari_promise.project.calibration import Trust
 from napari_promise.project.confidence import Calibration, raw_confidence
 from napari_promise.project.effort import Effort
-from napari_promise.project.images import (
-    Found,
-    Listing,
-    OpenedImage,
-    finder,
-    refuse_empty,
-)
+from napari_promise.project.finding import Found, Listing, finder, refuse_empty
 from napari_promise.project.index import Index
 from napari_promise.project.items import (
     STATES,
@@ -338,7 +333,7 @@ class Project:
             If it cannot be read; one line naming the file.
         """
         self._check(key)
-        return images.read(self._found[key].path)
+        return read_image(self._found[key].path)
 
     def thumbnail(self, key: str, size: int = 48) -> NDArray[np.uint8]:
         """Return an image drawn small, from the disk where it was drawn before.
@@ -367,7 +362,7 @@ class Project:
         with contextlib.suppress(OSError, SyntaxError, ValueError):
             with Image.open(cached) as picture:
                 return np.asarray(picture.convert("RGB"))
-        drawn = images.thumbnail(path, size)
+        drawn = thumbnail(path, size)
         # A cache: where there is no room for it the picture is drawn again.
         with contextlib.suppress(OSError):
             cached.parent.mkdir(parents=True, exist_ok=True)
@@ -822,7 +817,7 @@ class Project:
     # -- inside -------------------------------------------------------------------
 
     def _mask_file(self, key: str, entry: Entry) -> Path:
-        """Return the labels as a file that `data.pairs.read_mask` reads exactly."""
+        """Return the labels as a file that `data.images.read_mask` reads exactly."""
         folder = self.root / "masks"
         name = slug(key)
         stem = f"{name}-{entry.revision}"

@@ -19,6 +19,7 @@ from napari_promise.data.embeddings import (
     EmbeddingCache,
     Key,
     default_folder,
+    key_of,
 )
 from napari_promise.document import Plane
 from napari_promise.session.contracts import EmbeddingLike, SegmenterLike
@@ -127,7 +128,7 @@ class Embeddings:
             embedding, digest, cached = self.embed(
                 image.source, plane, progress=progress, cancel=cancel
             )
-            key = _key(digest, self._segmenter)
+            key = key_of(digest, self._segmenter)
         self._tensors[key] = embedding
         self._tensors.move_to_end(key)
         while len(self._tensors) > _TENSORS_KEPT:
@@ -163,7 +164,7 @@ class Embeddings:
             Whether it was there already.
         """
         rgb, digest = _read(source, plane)
-        key = _key(digest, self._segmenter)
+        key = key_of(digest, self._segmenter)
         known = self._known(key)
         if known is not None:
             return known, digest, True
@@ -217,7 +218,7 @@ class Embeddings:
         digest, segmenter = self.digest(image, plane), self._model.segmenter
         if digest is None or segmenter is None:
             return None
-        return _key(digest, segmenter)
+        return key_of(digest, segmenter)
 
     def _known(self, key: Key) -> EmbeddingLike | None:
         if key in self._tensors:
@@ -245,10 +246,6 @@ class Embeddings:
         seconds = time.monotonic() - began
         self.encode_seconds = min(seconds, self.encode_seconds or seconds)
         return embedding
-
-
-def _key(digest: str, segmenter: SegmenterLike) -> Key:
-    return digest, f"{segmenter.model_id}-{segmenter.sha256[:12]}"
 
 
 def _read(source: ImageSource, plane: Plane) -> tuple[NDArray[np.uint8], str]:

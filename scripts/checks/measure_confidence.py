@@ -18,8 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_promise.data.pairs import read_image, read_mask
-from napari_promise.data.planes import to_rgb8
+from napari_promise.data.images import read_image, read_mask
 from napari_promise.jobs.proposing import propose_plane
 from napari_promise.project.confidence import (
     SIGNALS,
@@ -55,7 +54,7 @@ def propose(name: str, adapter: str, count: int) -> list[dict[str, Any]]:
         pair = pairs[at]
         truth = read_mask(pair.target) > 0
         found = propose_plane(
-            segmenter, segmenter.encode(to_rgb8(read_image(pair.image)))
+            segmenter, segmenter.encode(read_image(pair.image).rgb8())
         )
         if found is None:
             continue

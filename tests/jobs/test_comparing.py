@@ -13,7 +13,7 @@ from PIL import Image
 from napari_promise.data.pairs import Pair
 from napari_promise.document import Region
 from napari_promise.jobs.comparing import Tally, TallyJob
-from napari_promise.jobs.training import PairsSource
+from napari_promise.jobs.training_sources import PairsSource
 from napari_promise.prompts import Prompts
 
 
@@ -21,9 +21,6 @@ class Segmenter:
     """Finds the bright with one adapter, and everything with the other."""
 
     adapter: Any = None
-
-    def encode(self, image: Any, **_: Any) -> Any:
-        return image
 
     def propose(self, emb: Any) -> Prompts:
         return Prompts(points=[(1, 1)], labels=[1])
@@ -36,6 +33,11 @@ class Segmenter:
 class Bench:
     def __init__(self) -> None:
         self.segmenter = Segmenter()
+        self.asked: list[tuple[str, Any]] = []
+
+    def embedding(self, source: Any, plane: Any) -> tuple[Any, str]:
+        self.asked.append((source.name, plane))
+        return source.plane_pixels(plane), "digest"
 
     def must_give_way(self) -> bool:
         return False
