@@ -14,11 +14,16 @@ from PIL import Image
 
 from napari_promise.data.images import (
     OpenedImage,
+    dicom_series_in,
+    place_of,
     read_image,
     read_mask,
+    read_series,
+    shape_of,
     stem_of,
     thumbnail,
 )
+from tests.data.stacks import save_dicom
 
 AFFINE = np.array(
     [[0.0, -1.5, 0.0, 3.0], [2.0, 0.0, 0.0, 4.0], [0.0, 0.0, 3.0, 5.0], [0, 0, 0, 1]]
@@ -82,7 +87,9 @@ def test_rgb_stored_plane_after_plane_gets_its_channels_last(tmp_path, rng):
     tifffile.imwrite(
         tmp_path / "i.tif", image, photometric="rgb", planarconfig="separate"
     )
-    assert np.array_equal(read_image(tmp_path / "i.tif").array, np.moveaxis(image, 0, -1))
+    assert np.array_equal(
+        read_image(tmp_path / "i.tif").array, np.moveaxis(image, 0, -1)
+    )
 
 
 @pytest.mark.parametrize("mode", ["P", "LA", "CMYK", "YCbCr"])
@@ -262,6 +269,72 @@ def test_a_thumbnail_shows_the_image_small(tmp_path, name):
     assert small.dtype == np.uint8
     assert small[:, :20].max() < 20
     assert small[:, 28:].min() > 235
+
+
+def test_a_dicom_file_of_frames_is_a_stack_with_its_spacing(tmp_path):
+    pixels = np.arange(3 * 4 * 5).reshape(3, 4, 5)
+    path = save_dicom(
+        tmp_path / "a.dcm", pixels, SliceThickness=5, SpacingBetweenSlices=2.5
+    )
+    image = read_image(path)
+    assert np.array_equal(image.array, pixels)
+    assert image.placement == {"scale": (2.5, 2.0, 1.5)}
+    assert shape_of(path) == (3, 4, 5)
+    assert place_of(path).scale == image.place.scale
+
+
+def test_a_dicom_series_is_stacked_in_order_of_position(tmp_path):
+    turned = [1, 0, 0, 0, 0, -1]  # coronal: planes follow each other along y
+    for name, y in (("c", 0.0), ("a", 9.0), ("b", 3.0), ("d", 6.0)):
+        save_dicom(
+            tmp_path / f"{name}.dcm",
+            np.full((4, 5), int(y)),
+            ImagePositionPatient=[7, y, 1],
+            ImageOrientationPatient=turned,
+        )
+    save_dicom(tmp_path / "x.dcm", np.zeros((4, 5)), SeriesInstanceUID="9.9")
+    touch(tmp_path / "notes.txt")
+    first, second = dicom_series_in(tmp_path)
+    assert [path.name for path in first] == ["c.dcm", "b.dcm", "d.dcm", "a.dcm"]
+    assert [path.name for path in second] == ["x.dcm"]
+    image = read_series(sorted(first))
+    assert image.array[:, 0, 0].tolist() == [0, 3, 6, 9]
+    assert image.placement == {"scale": (3.0, 2.0, 1.5)}
+
+
+def test_files_of_a_series_that_differ_in_size_are_refused_by_name(tmp_path):
+    paths = [
+        save_dicom(tmp_path / f"{n}.dcm", np.zeros((4, n)), InstanceNumber=n)
+        for n in (5, 6)
+    ]
+    with pytest.raises(ValueError, match=r"6\.dcm has the shape"):
+        read_series(paths)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("a.png", (6, 8)),
+        ("rgb.png", (6, 8, 3)),
+        ("s.tif", (5, 6, 8)),
+        ("rgb.tif", (6, 8, 3)),
+        ("a.npy", (5, 6, 8, 3)),
+        ("s.nii.gz", (5, 6, 8)),
+        ("slice.nii", (1, 6, 8)),
+    ],
+)
+def test_the_shape_is_known_from_the_header(tmp_path, name, shape):
+    array, path = np.zeros(shape, np.uint8), tmp_path / name
+    if name.endswith(".npy"):
+        np.save(path, array)
+    elif name.endswith(".tif"):
+        kind = "rgb" if shape[-1] == 3 else "minisblack"
+        tifffile.imwrite(path, array, photometric=kind)
+    elif ".nii" in name:
+        nibabel.save(nibabel.Nifti1Image(array.T, np.eye(4)), path)
+    else:
+        Image.fromarray(array).save(path)
+    assert shape_of(path) == read_image(path).shape
 
 
 # Contrast

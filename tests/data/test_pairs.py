@@ -1,16 +1,25 @@
 """Images find their masks, and both are read whatever they were saved as."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from napari_promise.data import images
+from napari_promise.data.images import read_image
 from napari_promise.data.pairs import (
     Pair,
+    SampleReader,
     find_images,
     find_pairs,
+    planes_of,
     read_pairs,
     unpaired_images,
 )
+from tests.data.stacks import SHAPE as STACK
+from tests.data.stacks import save_nifti, scan
 
 
 def touch(folder, *names):
@@ -143,3 +152,84 @@ def test_what_expands_to_nothing_is_refused(tmp_path):
 def test_a_file_whose_name_looks_like_a_pattern_is_that_file(tmp_path):
     folder = touch(tmp_path / "i", "a[1].png")
     assert find_images([folder / "a[1].png"]) == [folder / "a[1].png"]
+
+
+# Planes
+
+
+def _stacks(folder: Path, count: int) -> list[Pair]:
+    pairs = []
+    for number in range(count):
+        pixels, labels = scan(number)
+        image = save_nifti(folder / str(number) / "scan.nii.gz", pixels)
+        pairs.append(Pair(image, save_nifti(image.with_name("mask.nii.gz"), labels)))
+    return pairs
+
+
+def test_the_planes_of_a_stack_that_hold_an_object_are_samples(tmp_path):
+    taken = list(planes_of(_stacks(tmp_path, 2)))
+    assert [pair.plane for pair in taken] == [(1,), (2,), (3,)] * 2
+    assert taken[0].name == "scan.nii.gz, plane 1"
+
+
+def test_planes_of_one_stack_share_a_group_that_no_other_stack_has(tmp_path):
+    groups = [pair.group for pair in planes_of(_stacks(tmp_path, 2))]
+    assert len(set(groups)) == 2
+    assert groups[:3] == groups[:1] * 3
+    assert not any("/" in group for group in groups)  # that would name a data set
+
+
+def test_a_group_that_was_given_stays_for_every_plane(tmp_path):
+    pairs = [replace(pair, group="set/patient") for pair in _stacks(tmp_path, 2)]
+    assert {pair.group for pair in planes_of(pairs)} == {"set/patient"}
+
+
+def test_where_one_stack_is_all_there_is_its_planes_can_be_divided(tmp_path):
+    groups = [pair.group for pair in planes_of(_stacks(tmp_path, 1))]
+    assert len(set(groups)) == 3
+
+
+def test_of_a_stack_without_any_object_the_middle_plane_says_so(tmp_path):
+    (pair,) = _stacks(tmp_path, 1)
+    save_nifti(pair.mask, np.zeros(STACK, np.uint8))
+    assert [taken.plane for taken in planes_of([pair])] == [(2,)]
+
+
+def test_images_of_one_plane_and_planes_already_taken_come_as_they_are(tmp_path):
+    touch(tmp_path, "broken.png")
+    Image.fromarray(np.zeros((4, 5), np.uint8)).save(tmp_path / "a.png")
+    pairs = [
+        Pair(tmp_path / "a.png", tmp_path / "a.png"),
+        Pair(tmp_path / "broken.png", tmp_path / "gone.png"),
+        Pair(tmp_path / "s.nii", tmp_path / "m.nii", "g", (3,)),
+    ]
+    assert list(planes_of(pairs)) == pairs
+
+
+def test_a_plane_is_read_with_the_contrast_of_its_stack(tmp_path):
+    (pair,) = _stacks(tmp_path, 1)
+    first = SampleReader().read(replace(pair, plane=(0,)))
+    # Nothing but noise lies in plane 0: alone it would be stretched to 0..255.
+    assert first.rgb8.std() < 15
+    assert first.rgb8.shape == (*STACK[1:], 3)
+    assert not first.mask.any()
+
+
+def test_a_stack_is_read_once_for_planes_that_follow_each_other(tmp_path, monkeypatch):
+    reads = []
+    monkeypatch.setattr(
+        images, "read_image", lambda path: reads.append(path) or read_image(path)
+    )
+    reader = SampleReader()
+    for pair in planes_of(_stacks(tmp_path, 2)):
+        reader.read(pair)
+    assert len(reads) == 2
+
+
+def test_shapes_that_differ_and_planes_that_are_not_named_are_refused(tmp_path):
+    (pair,) = _stacks(tmp_path, 1)
+    with pytest.raises(ValueError, match="name the planes"):
+        SampleReader().read(pair)
+    save_nifti(pair.mask, np.zeros((2, 3, 4), np.uint8))
+    with pytest.raises(ValueError, match="5 x 40 x 48 pixels, its mask .* 2 x 3 x 4"):
+        SampleReader().read(pair)
