@@ -32,6 +32,7 @@ __all__ = [
     "OpenedImage",
     "Place",
     "dicom_series_in",
+    "is_dicom",
     "place_of",
     "plane_name",
     "read_image",
@@ -228,6 +229,11 @@ def read_series(paths: Sequence[PathLike]) -> OpenedImage:
     files = [Path(path) for path in paths]
     raw = formats.told(files[0], lambda: dicom.read_series(files))
     return _opened(raw, files[0].parent if len(files) > 1 else files[0])
+
+
+def is_dicom(path: PathLike) -> bool:
+    """Tell from a file's name, or from its first bytes, whether it is DICOM."""
+    return Path(path).is_file() and dicom.is_dicom(Path(path))
 
 
 def dicom_series_in(folder: PathLike) -> list[list[Path]]:

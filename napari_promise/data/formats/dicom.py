@@ -51,7 +51,7 @@ def series_in(folder: Path) -> list[list[Path]]:
     """
     found: dict[str, list[tuple[Any, Path]]] = {}
     for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or not path.is_file() or not _is_dicom(path):
+        if path.name.startswith(".") or not path.is_file() or not is_dicom(path):
             continue
         data = _load(path, pixels=False)
         if "Rows" not in data:  # a DICOMDIR, a report, a structure set
@@ -111,7 +111,7 @@ def _load(path: Path, *, pixels: bool = True) -> Any:
     return dcmread(path) if pixels else dcmread(path, stop_before_pixels=True)
 
 
-def _is_dicom(path: Path) -> bool:
+def is_dicom(path: Path) -> bool:
     """Tell by its name, or by the mark behind the preamble."""
     if path.name.lower().endswith(SUFFIXES):
         return True
