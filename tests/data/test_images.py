@@ -23,6 +23,7 @@ from napari_promise.data.images import (
     stem_of,
     thumbnail,
 )
+from napari_promise.data.labels import save_labels
 from tests.data.stacks import save_dicom
 
 AFFINE = np.array(
@@ -335,6 +336,103 @@ def test_the_shape_is_known_from_the_header(tmp_path, name, shape):
     else:
         Image.fromarray(array).save(path)
     assert shape_of(path) == read_image(path).shape
+
+
+# What a TIFF states about its colours and its pixels
+
+
+@pytest.fixture
+def colours(rng) -> np.ndarray:
+    return rng.integers(0, 255, (6, 8, 3), np.uint8)
+
+
+def test_cmyk_is_the_picture_that_was_saved(tmp_path, colours):
+    Image.fromarray(colours).convert("CMYK").save(tmp_path / "c.tif")
+    image = read_image(tmp_path / "c.tif")
+    assert image.rgb
+    assert np.abs(image.array.astype(int) - colours).max() <= 1
+
+
+def test_where_white_is_zero_the_picture_is_turned_round(tmp_path):
+    grey = np.arange(48, dtype=np.uint8).reshape(6, 8)
+    tifffile.imwrite(tmp_path / "w.tif", grey, photometric="miniswhite")
+    assert np.array_equal(read_image(tmp_path / "w.tif").array, 255 - grey)
+    assert np.array_equal(read_mask(tmp_path / "w.tif"), grey)  # ids stay ids
+
+
+def test_a_palette_is_colours_in_an_image_and_ids_in_a_mask(tmp_path):
+    ids = np.arange(48, dtype=np.uint8).reshape(6, 8) % 4
+    picture = Image.fromarray(ids, "P")
+    picture.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0, 0, 0, 255] + [0] * 756)
+    picture.save(tmp_path / "p.tif")
+    image = read_image(tmp_path / "p.tif")
+    assert image.array[0, :4].tolist() == [
+        [0] * 3,
+        [255, 0, 0],
+        [0, 255, 0],
+        [0, 0, 255],
+    ]
+    assert np.array_equal(read_mask(tmp_path / "p.tif"), ids)
+
+
+@pytest.mark.parametrize(
+    ("extra", "channels"), [("unassalpha", 4), ("assocalpha", 3), ("unspecified", 3)]
+)
+def test_a_fourth_sample_is_alpha_only_where_the_file_says_so(
+    tmp_path, rng, extra, channels
+):
+    array = rng.integers(0, 255, (6, 8, 4), np.uint8)
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, array, photometric="rgb", extrasamples=[extra])
+    image = read_image(path)
+    assert np.array_equal(image.array, array[..., :channels])
+    assert image.shape == shape_of(path) == (6, 8)
+
+
+def test_grey_with_alpha_is_grey(tmp_path, rng):
+    array = rng.integers(0, 255, (6, 8, 2), np.uint8)
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(
+        path, array, photometric="minisblack", planarconfig="contig", extrasamples=[2]
+    )
+    assert np.array_equal(read_image(path).array, array[..., 0])
+    assert shape_of(path) == (6, 8)
+
+
+def test_colours_that_cannot_be_converted_are_refused_by_name(tmp_path, colours):
+    path = tmp_path / "lab.tif"
+    tifffile.imwrite(path, colours, photometric="cielab")
+    with pytest.raises(ValueError, match=r"lab\.tif holds colours that are no RGB"):
+        read_image(path)
+
+
+def test_the_pixel_size_of_imagej_and_ome_is_read_and_comes_back(tmp_path):
+    stack = np.zeros((5, 6, 8), np.uint16)
+    fiji, ome = tmp_path / "fiji.tif", tmp_path / "a.ome.tif"
+    tifffile.imwrite(
+        fiji,
+        stack,
+        imagej=True,
+        resolution=(5, 4),
+        metadata={"axes": "ZYX", "unit": "um", "spacing": 0.5},
+    )
+    sizes = {"axes": "ZYX", "PhysicalSizeX": 200, "PhysicalSizeXUnit": "nm"}
+    sizes |= {"PhysicalSizeY": 250, "PhysicalSizeYUnit": "nm"}
+    sizes |= {"PhysicalSizeZ": 0.5, "PhysicalSizeZUnit": "µm"}
+    tifffile.imwrite(ome, stack, metadata=sizes)
+    for path in (fiji, ome):
+        place = read_image(path).place
+        assert place.unit == "um"
+        assert place.scale == pytest.approx((0.5, 0.25, 0.2))
+        assert place_of(path).scale == place.scale
+        labels, placement = place.labels_as_in_file(stack)
+        save_labels(tmp_path / "out.tif", labels, **placement, overwrite=True)
+        assert place_of(tmp_path / "out.tif").scale == pytest.approx(place.scale)
+
+
+def test_the_dots_per_inch_of_a_picture_are_no_pixel_size(tmp_path, colours):
+    Image.fromarray(colours).save(tmp_path / "a.tif", dpi=(72, 72))
+    assert read_image(tmp_path / "a.tif").place.scale is None
 
 
 # Contrast

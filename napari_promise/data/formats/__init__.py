@@ -47,7 +47,7 @@ def read(path: Path, *, palette: bool = False) -> Raw:
     ----------
     path : Path
     palette : bool
-        Whether a palette picture is read as its indices instead of its colours.
+        Whether it is read as ids: a palette as its indices instead of its colours.
 
     Raises
     ------
@@ -57,8 +57,8 @@ def read(path: Path, *, palette: bool = False) -> Raw:
         If it cannot be read; one line naming the file.
     """
     chosen = format_of(path)
-    if chosen is pictures:
-        return told(path, lambda: pictures.read(path, palette=palette))
+    if chosen in (pictures, tiff):
+        return told(path, lambda: chosen.read(path, palette=palette))
     return told(path, lambda: chosen.read(path))
 
 
