@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from napari_promise.data.formats.raw import Raw, has_colours, no_place
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 place = no_place
@@ -15,15 +19,17 @@ place = no_place
 def read(path: Path, *, palette: bool = False) -> Raw:
     """Read a picture.
 
-    Palettes become RGB(A), unless `palette` asks for their indices; grey with alpha
-    becomes RGBA. The orientation that a camera wrote beside the pixels is not applied,
-    because napari does not apply it either.
+    Palettes become RGB(A), unless `palette` asks for ids: then their indices, or the
+    grey values of a grey palette. Grey with alpha becomes RGBA. The orientation that a
+    camera wrote beside the pixels is not applied, because napari does not either.
     """
     from PIL import Image
 
     with Image.open(path) as picture:
         mode = picture.mode
-        if mode == "P" and not palette:
+        if mode == "P" and palette and _is_grey(picture):
+            mode = "L"
+        elif mode == "P" and not palette:
             mode = "RGBA" if "transparency" in picture.info else "RGB"
         elif mode in ("LA", "La", "PA"):
             mode = "RGBA"
@@ -41,3 +47,10 @@ def shape(path: Path) -> tuple[int, ...]:
 
     with Image.open(path) as picture:
         return picture.height, picture.width
+
+
+def _is_grey(picture: Image.Image) -> bool:
+    """Tell whether all colours of a palette that are used are grey."""
+    palette = np.array(picture.getpalette("RGB"), np.uint8).reshape(-1, 3)
+    used = palette[np.unique(np.asarray(picture))]
+    return bool((used[:, :1] == used).all())
