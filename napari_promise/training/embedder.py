@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 #: From this many views on the first is encoded twice, because a first run is slower.
 _WORTH_TIMING = 20
 _NAMED = 5
+#: A mask with more foreground than that is likely to be turned round.
+_ALMOST_ALL = 0.8
 
 #: What tells a pair from every other: (image, mask, plane).
 PairName = tuple[Path, Path, tuple[int, ...]]
@@ -66,6 +68,10 @@ class Views:
         self._targets: list[bytes] = []
         self._sizes: list[tuple[int, int]] = []
         self._with_object: list[bool] = []
+        #: Whether something is foreground, but fills no cell of the grid by half.
+        self.too_small: list[bool] = []
+        #: Share of the image that is foreground.
+        self.shares: list[float] = []
 
     def add(self, pair: ImagePair, key: str, target: Target) -> None:
         """Append a view that the cache holds."""
@@ -73,7 +79,10 @@ class Views:
         self._keys.append(key)
         self._targets.append(target.to_bytes())  # a few kilobytes instead of 64
         self._sizes.append(target.size)
-        self._with_object.append(bool((target.share >= 128).any()))
+        found = bool((target.share >= 128).any())
+        self._with_object.append(found)
+        self.too_small.append(bool(target.share.any()) and not found)
+        self.shares.append(float(target.truth.mean()))
 
     @property
     def count(self) -> int:
@@ -275,7 +284,19 @@ class Embedder:
             )
         # the first views of the training pairs are the images themselves
         plain = self.training.count // self.views_each
-        empty = plain - int((self.training.with_object < plain).sum())
+        small = sum(self.training.too_small[:plain])
+        full = sum(share > _ALMOST_ALL for share in self.training.shares[:plain])
+        empty = plain - int((self.training.with_object < plain).sum()) - small
+        if full:
+            said.append(
+                f"{full} of {plain} training masks are foreground for more than "
+                f"{_ALMOST_ALL:.0%}: check that their background is 0"
+            )
+        if small:
+            said.append(
+                f"on {small} of {plain} training images every object is too small for "
+                "the model's grid, so that they teach next to nothing: crop them"
+            )
         if empty:
             said.append(
                 f"{empty} of {plain} training masks are empty: they teach that nothing "
@@ -409,6 +430,11 @@ class Embedder:
             first = next(iter(self.left_out.values()), "no pairs")
             raise ValueError(f"no image left to {which}: {first}")
         if not len(self.training.with_object):
+            if any(self.training.too_small):
+                raise ValueError(
+                    "every object is too small for the model's grid: crop the images "
+                    "around the objects"
+                )
             raise ValueError("every mask is empty: check that foreground is above zero")
 
 
