@@ -284,6 +284,35 @@ def test_a_dicom_file_of_frames_is_a_stack_with_its_spacing(tmp_path):
     assert place_of(path).scale == image.place.scale
 
 
+def test_what_all_frames_of_an_enhanced_dicom_file_share_is_read(tmp_path):
+    from pydicom.dataset import Dataset
+
+    measures, values, shared = Dataset(), Dataset(), Dataset()
+    measures.PixelSpacing, measures.SpacingBetweenSlices = [0.5, 0.25], 3
+    values.RescaleSlope, values.RescaleIntercept = 2, -100
+    shared.PixelMeasuresSequence = [measures]
+    shared.PixelValueTransformationSequence = [values]
+    path = save_dicom(
+        tmp_path / "a.dcm",
+        np.full((3, 4, 5), 60),
+        PixelSpacing=None,
+        SharedFunctionalGroupsSequence=[shared],
+    )
+    image = read_image(path)
+    assert image.array.max() == 20
+    assert image.placement == {"scale": (3.0, 0.5, 0.25)}
+
+
+def test_the_spacing_on_the_detector_is_better_than_none(tmp_path):
+    path = save_dicom(
+        tmp_path / "a.dcm",
+        np.zeros((4, 5)),
+        PixelSpacing=None,
+        ImagerPixelSpacing=[0.2, 0.1],
+    )
+    assert read_image(path).placement == {"scale": (0.2, 0.1)}
+
+
 def test_a_dicom_series_is_stacked_in_order_of_position(tmp_path):
     turned = [1, 0, 0, 0, 0, -1]  # coronal: planes follow each other along y
     for name, y in (("c", 0.0), ("a", 9.0), ("b", 3.0), ("d", 6.0)):

@@ -131,8 +131,8 @@ def _pixels(data: Any) -> tuple[NDArray[Any], bool]:
             array = (array >> 8).astype(np.uint8)
     rgb = int(data.get("SamplesPerPixel", 1)) == 3 or colours == "PALETTE COLOR"
     if not rgb:
-        slope = float(data.get("RescaleSlope", 1) or 1)
-        shift = float(data.get("RescaleIntercept", 0) or 0)
+        slope = float(_field(data, "RescaleSlope") or 1)
+        shift = float(_field(data, "RescaleIntercept") or 0)
         if (slope, shift) != (1.0, 0.0):
             array = array.astype(np.float32) * np.float32(slope) + np.float32(shift)
         if colours == "MONOCHROME1":  # the least value is white
@@ -140,9 +140,25 @@ def _pixels(data: Any) -> tuple[NDArray[Any], bool]:
     return array, rgb
 
 
+def _field(data: Any, name: str) -> Any:
+    """Return a field of a file; of an enhanced one from what all frames share."""
+    found = data.get(name)
+    if found is not None:
+        return found
+    for group in data.get("SharedFunctionalGroupsSequence") or ():
+        for name_of_part in (
+            "PixelMeasuresSequence",
+            "PixelValueTransformationSequence",
+        ):
+            for part in group.get(name_of_part) or ():
+                if part.get(name) is not None:
+                    return part.get(name)
+    return None
+
+
 def _spacing(data: Any) -> tuple[float, ...] | None:
-    """Return the size of a pixel, (row, column)."""
-    spacing = data.get("PixelSpacing")
+    """Return the size of a pixel, (row, column); on the detector if nowhere else."""
+    spacing = _field(data, "PixelSpacing") or data.get("ImagerPixelSpacing")
     if spacing is None or len(spacing) != 2:
         return None
     return tuple(float(value) for value in spacing)
@@ -151,7 +167,7 @@ def _spacing(data: Any) -> tuple[float, ...] | None:
 def _distance(data: Any) -> float:
     """Return the distance between planes; the thickness where that is not said."""
     for name in ("SpacingBetweenSlices", "SliceThickness"):
-        value = float(data.get(name, 0) or 0)
+        value = float(_field(data, name) or 0)
         if value > 0:
             return value
     return 1.0
