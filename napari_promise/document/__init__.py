@@ -8,7 +8,7 @@ from napari_promise.document.corrections import answered_points, feedback
 from napari_promise.document.document import Document, DocumentEvents
 from napari_promise.document.history import MIN_HISTORY, Snapshot, Step
 from napari_promise.document.patches import LabelPatch
-from napari_promise.document.records import ObjectRecord, Source
+from napari_promise.document.records import SOURCES, ObjectRecord, Source
 from napari_promise.document.regions import BBox, Plane, Region, Tile, union_bbox
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Overlap",
     "Plane",
     "Region",
+    "SOURCES",
     "Snapshot",
     "Source",
     "Step",

@@ -113,7 +113,9 @@ def commit_patch(
             target &= ~by_hand
             taken &= ~by_hand
 
-    after = current.copy()
+    # Labels that a narrow type cannot hold: whoever writes the patch widens the layer.
+    highest = np.min_scalar_type(max(object_id, *yielded, 0))
+    after = current.astype(np.promote_types(current.dtype, highest))
     given_up = is_own & ~target
     after[given_up] = 0
     after[target] = object_id

@@ -11,10 +11,14 @@ from numpy.typing import NDArray
 from napari_promise.document.regions import BBox, Plane, Region
 from napari_promise.prompts import Prompts
 
-__all__ = ["ObjectRecord", "Source"]
+__all__ = ["SOURCES", "ObjectRecord", "Source"]
 
-#: Who placed a point: an auto-prompting module or the user.
-Source = Literal["auto", "user"]
+#: Who placed a point: an auto-prompting module, the user, a mask carried over from
+#: another plane, or an example of another object.
+Source = Literal["auto", "user", "propagated", "example"]
+
+#: Every source; its index is its code where points are kept in arrays.
+SOURCES: tuple[Source, ...] = ("auto", "user", "propagated", "example")
 
 
 @dataclass(frozen=True, eq=False)
