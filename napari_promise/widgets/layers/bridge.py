@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,8 +25,9 @@ from qtpy.QtCore import QTimer
 
 from napari_promise.document import Document, LabelPatch, Plane, Region
 from napari_promise.prompts import Prompts
-from napari_promise.widgets.layers import edits, lookup, showing
+from napari_promise.widgets.layers import edits, lookup
 from napari_promise.widgets.layers.boxes import Box
+from napari_promise.widgets.layers.connections import Connections, ignoring_event
 from napari_promise.widgets.layers.geometry import (
     TRANSFORM_EVENTS,
     image_shape,
@@ -35,12 +35,14 @@ from napari_promise.widgets.layers.geometry import (
     plane_on_display,
     point_dims_at,
 )
-from napari_promise.widgets.layers.guard import BatchedUpdate, Guard
-from napari_promise.widgets.layers.showing import DragPreview, Shown
+from napari_promise.widgets.layers.guard import Guard
+from napari_promise.widgets.layers.placing import Placing
+from napari_promise.widgets.layers.showing import Display, DragPreview
 from napari_promise.widgets.layers.sources import LayerSource
 from napari_promise.widgets.layers.strokes import Stroke
 from napari_promise.widgets.layers.table import PointTable, changed_objects
 from napari_promise.widgets.layers.work import Work
+from napari_promise.widgets.layers.works import Works
 
 if TYPE_CHECKING:
     import napari
@@ -106,19 +108,17 @@ class LayerBridge:
         self.work: Work | None = None
         self.plane: Plane = ()
         self.include = True
-        self._works: list[Work] = []
-        self._moving_layers = Guard()
-        self.batched_update = BatchedUpdate(viewer.layers)
+        self._works = Works(self._handlers)
+        self._placing = Placing(viewer.layers)
+        self.batched_update = self._placing.batched_update
         self._taking_edit = Guard()
-        self._shown: Shown | None = None
-        self._drag_preview: DragPreview | None = None
+        self._display: Display | None = None
         self._contrast = QTimer()
         self._contrast.setSingleShot(True)
         self._contrast.setInterval(CONTRAST_SETTLES_MS)
         self._contrast.timeout.connect(self._on_contrast_settled)
-        self._disconnects: list[Callable[[], None]] = []
-        self._image_disconnects: list[Callable[[], None]] = []
-        self._listening: dict[Work, list[Callable[[], None]]] = {}
+        self._connections = Connections()
+        self._image_connections = Connections()
         layers, dims = viewer.layers.events, viewer.dims.events
         for emitter, handler in (
             (layers.inserted, self._on_layer_inserted),
@@ -127,30 +127,19 @@ class LayerBridge:
             (dims.order, self._on_dims),
             (dims.ndisplay, self._on_dims),
         ):
-            emitter.connect(handler)
-            self._disconnects.append(_disconnector(emitter, handler))
+            self._connections.add(emitter, handler)
         for layer in self.images():
             self._watch_name(layer)
-        for layer in viewer.layers:
-            # Left by a dock that was closed; its objects are still with the layers.
-            earlier = Work.of(layer)
-            if earlier is not None and not any(w is earlier for w in self._works):
-                earlier.connect()
-                self._connect_work(earlier)
-                self._works.append(earlier)
+        self._works.take_up(viewer.layers)
 
     def close(self) -> None:
         """Let go of the viewer; the layers stay in it."""
         with contextlib.suppress(RuntimeError):  # gone with Qt, at the program's end
             self._contrast.stop()
-        for disconnect in (*self._image_disconnects, *self._disconnects):
-            disconnect()
-        self._image_disconnects.clear()
-        self._disconnects.clear()
-        for work in self._works:
-            self._disconnect_work(work)
+        self._image_connections.clear()
+        self._connections.clear()
         self._works.clear()
-        self.work = None
+        self.work = self._display = None
 
     # -- images -------------------------------------------------------------------
 
@@ -192,7 +181,7 @@ class LayerBridge:
             return
         self._leave()
         if image is not None:
-            work = self._work_on(image) or self._begin(image)
+            work = self._works.on(image, self._viewer.layers) or self._begin(image)
             if work is not None:
                 self._enter(work)
         self.work_changed.emit()
@@ -215,10 +204,7 @@ class LayerBridge:
         """
         if not self._holds(work.image):
             self._viewer.layers.append(work.image)
-        if not any(known is work for known in self._works):
-            if work not in self._listening:
-                self._connect_work(work)
-            self._works.append(work)
+        self._works.add(work)
         if work is self.work:
             if plane is not None:
                 self.go_to(plane)
@@ -243,16 +229,11 @@ class LayerBridge:
             if work is self.work:
                 self._leave()
                 self.work_changed.emit()
-            if any(known is work for known in self._works):
-                self._disconnect_work(work)
-                self._works = [known for known in self._works if known is not work]
+            self._works.remove(work)
             self._take_out((*work.layers, work.image))
 
     def _take_out(self, layers: Iterable[Layer]) -> None:
-        with self._moving_layers, self.batched_update:
-            for layer in layers:
-                if self._holds(layer):
-                    self._viewer.layers.remove(layer)
+        self._placing.take_out(layers)
         # Without them the sliders may have another range, and point elsewhere.
         self.go_to(self.plane)
 
@@ -262,35 +243,20 @@ class LayerBridge:
         except ValueError as error:
             self.noticed.emit(str(error))
             return None
-        self._connect_work(work)
-        self._works.append(work)
+        self._works.add(work)
         return work
-
-    def _work_on(self, image: Image) -> Work | None:
-        """Work begun on this image, or on a lost one that it can stand in for."""
-        for work in self._works:
-            if work.image is image:
-                return work
-        for work in self._works:
-            lost = not self._holds(work.image)
-            if lost and len(work.document) and work.fits(image):
-                work.move_to(image)
-                return work
-        return None
 
     def _leave(self) -> None:
         work, self.work = self.work, None
         if work is None:
             return
-        for disconnect in self._image_disconnects:
-            disconnect()
-        self._image_disconnects.clear()
+        self._image_connections.clear()
         self._contrast.stop()
         self._take_out(work.prompt_layers)
-        self._shown = self._drag_preview = None
+        self._display = None
 
     def _enter(self, work: Work) -> None:
-        self.work = work
+        self.work, self._display = work, Display(work)
         image = work.image
         events = [
             (getattr(image.events, n, None), work.move_along) for n in TRANSFORM_EVENTS
@@ -299,24 +265,16 @@ class LayerBridge:
         events.append((image.events.data, self._on_image_data))
         for emitter, handler in events:
             if emitter is not None:
-                callback = _ignoring_event(handler)
-                emitter.connect(callback)
-                self._image_disconnects.append(_disconnector(emitter, callback))
+                self._image_connections.add(emitter, ignoring_event(handler))
         work.move_along()
         self.plane = plane_on_display(image, self._viewer.dims)
         self._show_layers()
         self._show()
         self.use_points()
 
-    def _connect_work(self, work: Work) -> None:
-        """Listen to a work, and go on listening while another image is worked on.
-
-        Labels of another image can be painted in, and masks arrive late: each event
-        has to reach the work it came from.
-        """
+    def _handlers(self, work: Work) -> list[tuple[Any, Callable[..., None]]]:
         events = work.document.events
-        self._listening[work] = []
-        for signal, handler in (
+        return [
             (work.points.edited, self._on_points_edited),
             (work.points.dragged, self._on_points_dragged),
             (work.boxes.edited, self._on_boxes_edited),
@@ -328,15 +286,7 @@ class LayerBridge:
             (events.object_removed, self._on_document),
             (events.active_changed, self._on_document),
             (events.labels_patched, self._on_labels_patched),
-        ):
-            callback = _telling_of(work, handler)
-            signal.connect(callback)
-            self._listening[work].append(_disconnector(signal, callback))
-
-    def _disconnect_work(self, work: Work) -> None:
-        work.disconnect()
-        for disconnect in self._listening.pop(work):
-            disconnect()
+        ]
 
     # -- what the user sees -------------------------------------------------------
 
@@ -369,7 +319,7 @@ class LayerBridge:
         """Choose what the next point says."""
         changed = include != self.include
         self.include = include
-        self._show()
+        self._show(in_place=True)
         if changed:
             self.include_changed.emit(include)
 
@@ -426,28 +376,12 @@ class LayerBridge:
     # -- layers come and go -------------------------------------------------------
 
     def _holds(self, layer: Layer) -> bool:
-        return any(layer is other for other in self._viewer.layers)
+        return self._placing.holds(layer)
 
     def _show_layers(self, *, labels: bool = True) -> bool:
         """Put our missing layers into the viewer; True if there were any."""
-        work = self.work
-        if work is None:
+        if self.work is None or not self._placing.put_in(self.work, labels=labels):
             return False
-        wanted = work.layers if labels else work.prompt_layers
-        missing = [layer for layer in wanted if not self._holds(layer)]
-        if not missing:
-            return False
-        active = self._viewer.layers.selection.active
-        with self._moving_layers:
-            for layer in missing:
-                # Below those of ours that belong above it.
-                above = work.layers[work.layers.index(layer) + 1 :]
-                held = enumerate(self._viewer.layers)
-                places = [i for i, other in held if other in above]
-                at = min(places, default=len(self._viewer.layers))
-                self._viewer.layers.insert(at, layer)
-        if active is not None and self._holds(active):
-            self._viewer.layers.selection.active = active
         self.layers_changed.emit()
         return True
 
@@ -456,19 +390,18 @@ class LayerBridge:
         if isinstance(layer, Image):
             self._watch_name(layer)
             self.images_changed.emit()
-        elif isinstance(layer, Labels) and not self._moving_layers:
+        elif isinstance(layer, Labels) and not self._placing.moving:
             self.layers_changed.emit()
 
     def _watch_name(self, layer: Image) -> None:
-        callback = _ignoring_event(self.images_changed.emit)
-        layer.events.name.connect(callback)
-        self._disconnects.append(_disconnector(layer.events.name, callback))
+        announce = ignoring_event(self.images_changed.emit)
+        self._connections.add(layer.events.name, announce)
 
     def _on_layer_removed(self, event: Any) -> None:
         layer, work = event.value, self.work
         if isinstance(layer, Image):
             self.images_changed.emit()
-        if self._moving_layers or work is None:
+        if self._placing.moving or work is None:
             return
         # Several layers may be on their way out, or the whole viewer; see what is left
         # afterwards.
@@ -495,7 +428,7 @@ class LayerBridge:
             return
         labels_lost = not self._holds(work.result.layer)
         if self._show_layers(labels=False):
-            self._shown = None
+            self._display = Display(work)
             self._show()
             self.use_points()
             self.noticed.emit(
@@ -519,7 +452,6 @@ class LayerBridge:
         # Another picture in the same layer: its objects would lie beside it.
         image = work.image
         self._leave()
-        self._disconnect_work(work)
         self._works.remove(work)
         self.noticed.emit(
             f"“{image.name}” has another size now. Its labels layer stays; work on the "
@@ -533,7 +465,7 @@ class LayerBridge:
 
     def _on_dims(self, _event: Any) -> None:
         work = self.work
-        if work is None or self._moving_layers:
+        if work is None or self._placing.moving:
             return
         plane = plane_on_display(work.image, self._viewer.dims)
         if plane == self.plane:
@@ -551,10 +483,10 @@ class LayerBridge:
     def _on_points_edited(
         self, work: Work, before: PointTable, after: PointTable
     ) -> None:
-        if work is not self.work:
+        display = self._display
+        if work is not self.work or display is None:
             return  # its layer is not in the viewer; the document is shown on return
         document = work.document
-        settled = self._shown is not None and before is self._shown.points
         good = edits.usable(after, work.shape)
         if not good.all():
             self.noticed.emit(
@@ -563,20 +495,21 @@ class LayerBridge:
             after = after.take(good)
         with self._taking_edit, document.step(edits.edit_name(before, after)):
             changed = edits.take_points(
-                document, before, after, self.plane, settled=settled
+                document, before, after, self.plane, settled=display.made(before)
             )
-            self._await_dropped(document)
+            display.drop()
+        self.drag_ended.emit()
         self._after_edit(changed)
 
     def _on_points_dragged(
         self, work: Work, before: PointTable, now: PointTable
     ) -> None:
-        if work is not self.work:
+        if work is not self.work or self._display is None:
             return
         active = work.document.active
         if active is None or active.id not in changed_objects(before, now):
-            self._drag_preview = None
-            self._show()
+            self._display.drag_preview = None
+            self._show(in_place=True)
             self.drag_ended.emit()
             return
         rows = now.take(edits.usable(now, work.shape)).of(active.id)
@@ -594,18 +527,11 @@ class LayerBridge:
         region : Region or None
             None for an empty mask.
         """
-        if self.work is not None and document is self.work.document:
+        display = self._display
+        if display is not None and document is display.work.document:
             revision = document.get(object_id).revision
-            self._drag_preview = DragPreview(object_id, revision, region)
+            display.drag_preview = DragPreview(object_id, revision, region)
             self._show(in_place=True)
-
-    def _await_dropped(self, document: Document) -> None:
-        """Keep the drag preview until the mask of the dropped points is there."""
-        drag_preview = self._drag_preview
-        if drag_preview is not None and drag_preview.object_id in document:
-            revision = document.get(drag_preview.object_id).revision
-            self._drag_preview = replace(drag_preview, revision=revision, dropped=True)
-        self.drag_ended.emit()
 
     def _on_boxes_edited(
         self, work: Work, before: tuple[Box, ...], after: tuple[Box, ...]
@@ -659,60 +585,7 @@ class LayerBridge:
             self.noticed.emit(str(error))
 
     def _show(self, *, in_place: bool = False) -> bool:
-        """Make the layers show what there is to show; see `showing`.
-
-        Parameters
-        ----------
-        in_place : bool
-            Leave rows as they are where some have to be added, taken out or moved.
-
-        Returns
-        -------
-        bool
-            False where rows were left.
-        """
-        work, old = self.work, self._shown
-        if work is None:
-            return True
-        if old is not None:
-            old = showing.held_by(work, old)
-        new = showing.what_to_show(
-            work.document,
-            self.plane,
-            include=self.include,
-            drag_preview=self._drag_preview,
-            held=old,
+        display = self._display
+        return display is None or display.show(
+            self.plane, include=self.include, in_place=in_place
         )
-        left = in_place and old is not None and showing.moves_rows(old, new)
-        if left and old is not None:
-            new = replace(
-                new,
-                points=old.points,
-                boxes=old.boxes,
-                made_of=old.made_of,
-                edited=old.edited or frozenset(),
-            )
-        showing.apply(work, old, new)
-        self._shown = new
-        return not left
-
-
-def _disconnector(emitter: Any, handler: Callable[..., Any]) -> Callable[[], None]:
-    def disconnect() -> None:
-        emitter.disconnect(handler)
-
-    return disconnect
-
-
-def _telling_of(work: Work, handler: Callable[..., None]) -> Callable[..., None]:
-    def call(*details: Any) -> None:
-        handler(work, *details)
-
-    return call
-
-
-def _ignoring_event(handler: Callable[[], Any]) -> Callable[[Any], None]:
-    def call(_event: Any = None) -> None:
-        handler()
-
-    return call

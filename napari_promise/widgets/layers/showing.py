@@ -156,17 +156,6 @@ def is_open(record: ObjectRecord, active: int | None, plane: Plane) -> bool:
     return unwritten and record.plane == plane
 
 
-def held_by(work: Work, shown: Shown) -> Shown:
-    """Say what the layers hold, after `shown` was applied and somebody edited them."""
-    if work.points.agreed is shown.points and work.boxes.agreed is shown.boxes:
-        return shown
-    points = work.points.agreed
-    edited = set(shown.edited or ()) | set(changed_objects(shown.points, points))
-    return replace(
-        shown, points=points, boxes=work.boxes.agreed, edited=frozenset(edited)
-    )
-
-
 def moves_rows(old: Shown, new: Shown) -> bool:
     """Whether rows have to be added, taken out or moved to get from one to another."""
     return old.boxes != new.boxes or not np.array_equal(
@@ -199,6 +188,89 @@ def apply(work: Work, old: Shown | None, new: Shown) -> None:
         work.result.select(new.foreground)
     work.points.set_next(new.next_object, new.next_include)
     work.boxes.set_next(new.next_object)
+
+
+class Display:
+    """What the layers of a work show, kept up with what there is to show.
+
+    Parameters
+    ----------
+    work : Work
+
+    Attributes
+    ----------
+    drag_preview : DragPreview or None
+        Set while points are being dragged.
+    """
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        self.drag_preview: DragPreview | None = None
+        self._shown: Shown | None = None
+
+    def show(self, plane: Plane, *, include: bool, in_place: bool = False) -> bool:
+        """Bring the layers up to date.
+
+        Parameters
+        ----------
+        plane : tuple of int
+            Plane on display.
+        include : bool
+            What the next point says.
+        in_place : bool
+            Leave rows as they are where some have to be added, taken out or moved.
+
+        Returns
+        -------
+        bool
+            False where rows were left.
+        """
+        work, old = self.work, self._held()
+        active, preview = work.document.active, self.drag_preview
+        if active is not None and preview is not None and not preview.holds(active):
+            self.drag_preview = preview = None
+        new = what_to_show(
+            work.document, plane, include=include, drag_preview=preview, held=old
+        )
+        left = in_place and old is not None and moves_rows(old, new)
+        if left and old is not None:
+            new = replace(
+                new,
+                points=old.points,
+                boxes=old.boxes,
+                made_of=old.made_of,
+                edited=old.edited or frozenset(),
+            )
+        apply(work, old, new)
+        self._shown = new
+        return not left
+
+    def made(self, points: PointTable) -> bool:
+        """Whether these rows are the ones shown, each of the object that it names."""
+        shown = self._shown
+        return shown is not None and points is shown.points and shown.edited is None
+
+    def drop(self) -> None:
+        """Keep the drag preview until the mask of the dropped points is there."""
+        preview, document = self.drag_preview, self.work.document
+        if preview is not None and preview.object_id in document:
+            revision = document.get(preview.object_id).revision
+            self.drag_preview = replace(preview, revision=revision, dropped=True)
+
+    def _held(self) -> Shown | None:
+        """Say what the layers hold: what was shown, and what was edited since."""
+        shown, points = self._shown, self.work.points.agreed
+        if shown is None:
+            return None
+        if points is shown.points and self.work.boxes.agreed is shown.boxes:
+            return shown
+        edited = set(shown.edited or ()) | set(changed_objects(shown.points, points))
+        return replace(
+            shown,
+            points=points,
+            boxes=self.work.boxes.agreed,
+            edited=frozenset(edited),
+        )
 
 
 def _differing(
