@@ -18,6 +18,9 @@ from napari_promise.widgets.layers.strokes import strokes
 if TYPE_CHECKING:
     from napari.layers import Image
 
+#: Memory of a large stack is taken only where something is written.
+_allocate = np.zeros
+
 #: Objects take turns in these: apart from each other, from tissue and from the preview.
 _COLOURS = (
     "#f0e442",
@@ -195,7 +198,7 @@ def _no_labels(image: Image) -> np.ndarray:
 
 def _zeros(shape: tuple[int, ...], kind: np.dtype[Any]) -> np.ndarray:
     try:
-        return np.zeros(shape, kind)
+        return _allocate(shape, kind)
     except (MemoryError, ValueError):  # a size beyond what the system can count, too
         size = float(np.prod([float(n) for n in shape])) * kind.itemsize
         raise ValueError(
