@@ -25,9 +25,9 @@ from qtpy.QtCore import QTimer
 
 from napari_promise.document import Document, LabelPatch, Plane, Region
 from napari_promise.prompts import Prompts
+from napari_promise.widgets.connections import Connections
 from napari_promise.widgets.layers import edits, lookup
 from napari_promise.widgets.layers.boxes import Box
-from napari_promise.widgets.layers.connections import Connections, ignoring_event
 from napari_promise.widgets.layers.geometry import (
     TRANSFORM_EVENTS,
     image_shape,
@@ -136,8 +136,8 @@ class LayerBridge:
         """Let go of the viewer; the layers stay in it."""
         with contextlib.suppress(RuntimeError):  # gone with Qt, at the program's end
             self._contrast.stop()
-        self._image_connections.clear()
-        self._connections.clear()
+        self._image_connections.release()
+        self._connections.release()
         self._works.clear()
         self.work = self._display = None
 
@@ -250,7 +250,7 @@ class LayerBridge:
         work, self.work = self.work, None
         if work is None:
             return
-        self._image_connections.clear()
+        self._image_connections.release()
         self._contrast.stop()
         self._take_out(work.prompt_layers)
         self._display = None
@@ -265,7 +265,7 @@ class LayerBridge:
         events.append((image.events.data, self._on_image_data))
         for emitter, handler in events:
             if emitter is not None:
-                self._image_connections.add(emitter, ignoring_event(handler))
+                self._image_connections.add(emitter, _ignoring_event(handler))
         work.move_along()
         self.plane = plane_on_display(image, self._viewer.dims)
         self._show_layers()
@@ -394,7 +394,7 @@ class LayerBridge:
             self.layers_changed.emit()
 
     def _watch_name(self, layer: Image) -> None:
-        announce = ignoring_event(self.images_changed.emit)
+        announce = _ignoring_event(self.images_changed.emit)
         self._connections.add(layer.events.name, announce)
 
     def _on_layer_removed(self, event: Any) -> None:
@@ -589,3 +589,12 @@ class LayerBridge:
         return display is None or display.show(
             self.plane, include=self.include, in_place=in_place
         )
+
+
+def _ignoring_event(handler: Callable[[], Any]) -> Callable[[Any], None]:
+    """Return a handler that calls another without what was emitted."""
+
+    def call(_event: Any = None) -> None:
+        handler()
+
+    return call

@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from napari_promise.widgets.layers.work import Work
 
 
+#: With more prompts of other objects on a plane only those of the object in work are
+#: shown: they would hide the image, and napari draws all of them anew with every click.
+MOST_PROMPTS = 1000
+
+
 @dataclass(frozen=True)
 class DragPreview:
     """A mask shown for an object whose points are being dragged, or were just dropped.
@@ -115,12 +120,10 @@ def what_to_show(
     -------
     Shown
         Prompts of the object in work, and those of other objects on this plane that
-        were never written to the labels.
+        were never written to the labels, unless they are more than `MOST_PROMPTS`.
     """
     active = document.active
-    records = tuple(
-        r for r in document.objects if is_open(r, document.active_id, plane)
-    )
+    records = open_records(document, plane)
     ndim = len(plane) + 2
     if held is None:
         points, boxes = edits.rows_of(records, ndim), edits.boxes_of(records)
@@ -148,12 +151,19 @@ def what_to_show(
     )
 
 
-def is_open(record: ObjectRecord, active: int | None, plane: Plane) -> bool:
-    """Whether an object's prompts belong on the canvas, while a plane is displayed."""
-    if record.id == active:
-        return True
-    unwritten = not record.committed and record.written is None
-    return unwritten and record.plane == plane
+def open_records(document: Document, plane: Plane) -> tuple[ObjectRecord, ...]:
+    """Return the objects whose prompts belong on the canvas, ordered by id."""
+    active = document.active
+    others = [
+        record
+        for record in document.on_plane(plane)
+        if record is not active and not record.committed and record.written is None
+    ]
+    if sum(len(r.sources) + len(r.prompts.boxes) for r in others) > MOST_PROMPTS:
+        others = []
+    if active is not None:
+        others.append(active)
+    return tuple(sorted(others, key=lambda record: record.id))
 
 
 def moves_rows(old: Shown, new: Shown) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from napari_promise.widgets.layers.connections import Connections
+from napari_promise.widgets.connections import Connections
 from napari_promise.widgets.layers.work import Work
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Works:
         heard = self._listening.pop(work, None)
         if heard is not None:
             work.disconnect()
-            heard.clear()
+            heard.release()
 
     def clear(self) -> None:
         """Listen to none any longer."""

@@ -8,6 +8,7 @@ import pytest
 from napari_promise.document import Document, Region
 from napari_promise.prompts import Prompts
 from napari_promise.widgets.layers.showing import (
+    MOST_PROMPTS,
     DragPreview,
     Shown,
     moves_rows,
@@ -75,6 +76,19 @@ def test_drafts_are_shown_on_their_own_plane_and_the_active_object_on_all() -> N
     assert here.preview_plane == (2,)
     assert here.next_object == draft
     assert set(what_to_show(document, (0,)).points.objects) == {active}
+
+
+def test_of_a_thousand_drafts_only_the_one_in_work_is_shown() -> None:
+    document = Document()
+    first = _begin(document)
+    crowd = [(1, 1)] * (MOST_PROMPTS - 2)
+    second = _begin(document, points=crowd)
+    third = _begin(document)
+    assert set(what_to_show(document, ()).points.objects) == {first, second, third}
+    fourth = _begin(document)
+    assert set(what_to_show(document, ()).points.objects) == {fourth}
+    document.active_id = second
+    assert len(what_to_show(document, ()).points) == len(crowd) + 6
 
 
 def test_rows_keep_the_places_they_have_in_the_layer() -> None:
