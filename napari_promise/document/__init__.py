@@ -8,7 +8,12 @@ from napari_promise.document.corrections import answered_points, feedback
 from napari_promise.document.document import Document, DocumentEvents
 from napari_promise.document.history import MIN_HISTORY, Snapshot, Step
 from napari_promise.document.patches import LabelPatch
-from napari_promise.document.records import SOURCES, ObjectRecord, Source
+from napari_promise.document.records import (
+    SOURCES,
+    ObjectRecord,
+    Source,
+    source_code,
+)
 from napari_promise.document.regions import BBox, Plane, Region, Tile, union_bbox
 
 __all__ = [
@@ -30,5 +35,6 @@ __all__ = [
     "answered_points",
     "commit_patch",
     "feedback",
+    "source_code",
     "union_bbox",
 ]

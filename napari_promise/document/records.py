@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,14 +11,29 @@ from numpy.typing import NDArray
 from napari_promise.document.regions import BBox, Plane, Region
 from napari_promise.prompts import Prompts
 
-__all__ = ["SOURCES", "ObjectRecord", "Source"]
+__all__ = ["SOURCES", "ObjectRecord", "Source", "source_code"]
 
-#: Who placed a point: an auto-prompting module, the user, a mask carried over from
-#: another plane, or an example of another object.
-Source = Literal["auto", "user", "propagated", "example"]
+#: Who placed a point: the user, an auto-prompting module, the object's mask on another
+#: plane, or the mask of an example.
+Source = Literal["user", "auto", "propagated", "example"]
+#: Every source; the place of each is its code, a uint8, in tables of points.
+SOURCES: tuple[Source, ...] = get_args(Source)
 
-#: Every source; its index is its code where points are kept in arrays.
-SOURCES: tuple[Source, ...] = ("auto", "user", "propagated", "example")
+
+def source_code(source: Source) -> int:
+    """Return the code of a source; `SOURCES` at this place is the source.
+
+    Raises
+    ------
+    ValueError
+        If there is no such source.
+    """
+    try:
+        return SOURCES.index(source)
+    except ValueError:
+        raise ValueError(
+            f"{source!r} is no source of a point; it is one of {', '.join(SOURCES)}."
+        ) from None
 
 
 @dataclass(frozen=True, eq=False)
