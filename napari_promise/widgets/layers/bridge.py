@@ -280,7 +280,8 @@ class LayerBridge:
             (work.boxes.edited, self._on_boxes_edited),
             (work.boxes.drawn, self._on_box_drawn),
             (work.result.painted, self._on_painted),
-            (work.result.refused, self._on_refused),
+            (work.result.replaced, lambda work, top: work.document.reserve(top)),
+            (work.result.refused, lambda _work, line: self.noticed.emit(line)),
             (events.object_added, self._on_document),
             (events.object_changed, self._on_document),
             (events.object_removed, self._on_document),
@@ -564,9 +565,6 @@ class LayerBridge:
         )
         highest = max(int(s.after.max()) for s in strokes)
         work.document.reserve(highest)
-
-    def _on_refused(self, _work: Work, line: str) -> None:
-        self.noticed.emit(line)
 
     # -- the document is shown in layers ------------------------------------------
 

@@ -59,11 +59,14 @@ class ResultLabels:
         The layer; adding it to a viewer and taking it out is the caller's business.
     painted : Signal
         A list of `strokes.Stroke`, for everything somebody painted.
+    replaced : Signal(int)
+        Somebody gave the layer other data; the highest label in it.
     refused : Signal(str)
         Why data that somebody gave the layer was not taken.
     """
 
     painted = Signal(list)
+    replaced = Signal(int)
     refused = Signal(str)
 
     def __init__(self, image: Image, data: np.ndarray | None = None) -> None:
@@ -184,6 +187,8 @@ class ResultLabels:
         self._data = data
         if line:
             self.refused.emit(line)
+        else:
+            self.replaced.emit(int(data.max(initial=0)))
 
     def _on_paint(self, event: Any) -> None:
         if not self._writing:

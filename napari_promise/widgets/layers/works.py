@@ -49,8 +49,8 @@ class Works:
         for layer in layers:
             work = Work.of(layer)
             if work is not None and work not in self._listening:
-                work.connect()
                 self.add(work)
+                work.connect()
 
     def remove(self, work: Work) -> None:
         """Listen to a work no longer; its layers stay as they are."""

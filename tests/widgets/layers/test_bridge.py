@@ -130,6 +130,12 @@ def test_an_image_too_large_for_labels_is_told_and_others_can_be_opened(
     assert bridge.work.image is small
 
 
+def test_no_object_gets_a_label_that_another_tool_brought(bridge) -> None:
+    bridge.open(bridge._viewer.add_image(np.zeros((20, 30), np.uint8)))
+    bridge.work.result.layer.data = np.full((20, 30), 500, np.int64)
+    assert bridge.work.document.new_object(()).id == 501
+
+
 def test_labels_of_another_shape_from_another_tool_are_refused_in_words(bridge) -> None:
     said: list[str] = []
     bridge.noticed.connect(said.append)
