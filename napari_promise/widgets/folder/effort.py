@@ -1,7 +1,4 @@
-"""How much work an image still costs: clicks an image as it went, drawn small.
-
-Shows numbers; knows no project.
-"""
+"""How much work an image still takes: clicks per image so far, drawn small."""
 
 from __future__ import annotations
 
@@ -83,7 +80,7 @@ class EffortPlot(QWidget):
             painter.drawText(
                 area,
                 Qt.AlignmentFlag.AlignCenter,
-                "clicks an image, as they are done",
+                "clicks per finished image",
             )
             return
 
@@ -117,13 +114,13 @@ class EffortPanel(QWidget):
         super().__init__(parent)
         self.plot = EffortPlot()
         self.plot.setToolTip(
-            f"Dots: clicks and strokes on each finished image, in order. Line: their "
-            f"mean over {WINDOW} images. Dashed: an adapter was trained."
+            f"Dots: clicks and strokes on each finished image, in order. Line: mean "
+            f"over {WINDOW} images. Dashed: an adapter was trained."
         )
         self.figures = QLabel()
         self.figures.setToolTip(
             f"Mean clicks over the last {WINDOW} finished images, and the share of "
-            "proposals that were accepted as they were."
+            "proposals that were accepted unchanged."
         )
         self.figures.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         layout = QVBoxLayout(self)
@@ -142,8 +139,8 @@ class EffortPanel(QWidget):
         if not mean:
             self.figures.setText("No image is done yet.")
             return
-        text = f"{mean[-1]:.1f} clicks an image"
+        text = f"{mean[-1]:.1f} clicks per image"
         share = effort.untouched_share
         if share is not None:
-            text += f" · {share:.0%} accepted untouched"
+            text += f" · {share:.0%} accepted unchanged"
         self.figures.setText(text)

@@ -1,7 +1,4 @@
-"""The table of a folder's images, with its filter.
-
-Shows rows and says what was wished for; knows no project.
-"""
+"""The table of a folder's images, with its filter and the menu of its rows."""
 
 from __future__ import annotations
 
@@ -35,14 +32,15 @@ from napari_promise.widgets.folder.model import (
     THUMBNAIL,
     FolderModel,
 )
+from napari_promise.widgets.folder.states import IN_PROGRESS, SIGNS
 
 #: Text of each filter by state, and the states it shows; None for all.
 FILTERS: tuple[tuple[str, frozenset[State] | None], ...] = (
     ("all", None),
-    ("to do", frozenset({"new", "proposed", "in work"})),
+    ("to do", frozenset({"new", "proposed", IN_PROGRESS})),
     ("new", frozenset({"new"})),
     ("proposed", frozenset({"proposed"})),
-    ("in work", frozenset({"in work"})),
+    (SIGNS[IN_PROGRESS].text, frozenset({IN_PROGRESS})),
     ("done", frozenset({"done"})),
     ("skipped", frozenset({"skipped"})),
 )
@@ -82,12 +80,12 @@ class FolderTable(QWidget):
 
     #: Entries of the menu of a row: name, text, and the states that have it.
     ACTIONS: Sequence[tuple[str, str, frozenset[str]]] = (
-        ("open", "Open", frozenset({"new", "proposed", "in work", "done", "skipped"})),
-        ("accept", "Accept the proposal as it is", frozenset({"proposed"})),
-        ("done", "Mark as done: no further objects", frozenset({"new", "in work"})),
-        ("skip", "Skip", frozenset({"new", "proposed", "in work"})),
-        ("back", "Take back “done”", frozenset({"done"})),
-        ("back", "Take back “skipped”", frozenset({"skipped"})),
+        ("open", "Open", frozenset(SIGNS)),
+        ("accept", "Accept the proposal unchanged", frozenset({"proposed"})),
+        ("done", "Mark as done: no further objects", frozenset({"new", IN_PROGRESS})),
+        ("skip", "Skip", frozenset({"new", "proposed", IN_PROGRESS})),
+        ("back", "Reopen: not done", frozenset({"done"})),
+        ("back", "Reopen: not skipped", frozenset({"skipped"})),
     )
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -110,8 +108,8 @@ class FolderTable(QWidget):
         self.count.setToolTip("Images shown, and images in the folder.")
         self.view = QTableView()
         self.view.setToolTip(
-            "Click a row to open its image. The right button has more; with Ctrl or "
-            "Shift choose several rows for it."
+            "Click a row to open its image. Right-click for more; select several rows "
+            "with Ctrl or Shift."
         )
         self._dress(self.view)
 

@@ -212,22 +212,32 @@ class LayerBridge:
             self._enter(work)
         self.work_changed.emit()
 
-    def open_work(self, work: Work) -> None:
+    def open_work(self, work: Work, plane: Plane, active: int | None) -> None:
         """Put the image of a work into the viewer and go on with it.
+
+        Nobody hears of the image before the plane and the active object are set.
 
         Parameters
         ----------
         work : Work
             Made elsewhere, with its objects and labels; its image need not be in the
             viewer yet.
+        plane : tuple of int
+            The plane to display.
+        active : int or None
+            Id of the object to make active.
         """
+        self._leave()
         if not self._holds(work.image):
             self._viewer.layers.append(work.image)
         if not any(known is work for known in self._works):
             if work not in self._listening:
                 self._connect_work(work)
             self._works.append(work)
-        self.open(work.image)
+        point_dims_at(work.image, self._viewer.dims, plane)
+        work.document.active_id = active
+        self._enter(work)
+        self.work_changed.emit()
 
     def drop_work(self, work: Work) -> None:
         """Take a work's layers out of the viewer, its image too, and forget it.

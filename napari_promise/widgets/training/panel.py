@@ -27,8 +27,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_promise.widgets.prompting.model_panel import Choice, ChoiceBox
-from napari_promise.widgets.training.views import CurvesView, LookView
+from napari_promise.widgets.choices import Choice, ChoiceBox
+from napari_promise.widgets.training.views import ComparisonView, CurvesView
 
 VIEWER, FOLDER, GIVEN = "viewer", "folder", "given"
 DEFAULT_NAME = "my-adapter"
@@ -66,14 +66,14 @@ class TrainPanel(QDialog):
     start_requested : Signal
     stop_requested : Signal(bool)
         Whether to keep the best so far.
-    look_requested : Signal
+    compare_requested : Signal
     keep_requested, discard_requested, manage_requested : Signal
     """
 
     source_changed = Signal()
     start_requested = Signal()
     stop_requested = Signal(bool)
-    look_requested = Signal()
+    compare_requested = Signal()
     keep_requested = Signal()
     manage_requested = Signal()
     discard_requested = Signal()
@@ -122,7 +122,7 @@ class TrainPanel(QDialog):
         self.progress.setToolTip("How much of this phase is done.")
         self.status = _label("What training is at.")
         self.curves = CurvesView()
-        self.look = LookView()
+        self.comparison = ComparisonView()
         self.compare = _button(
             "Compare on this image",
             "Show what the adapter in use and the new one find on this image.",
@@ -181,7 +181,7 @@ class TrainPanel(QDialog):
         layout.addLayout(going)
         layout.addWidget(self.status)
         layout.addWidget(self.curves)
-        layout.addWidget(self.look, 1)
+        layout.addWidget(self.comparison, 1)
         layout.addLayout(ending)
 
         self.source.chosen.connect(lambda _value: self._on_source())
@@ -192,7 +192,7 @@ class TrainPanel(QDialog):
         self.group.editingFinished.connect(self.source_changed)
         self.start.clicked.connect(self.start_requested)
         self.stop.clicked.connect(self._on_stop)
-        self.compare.clicked.connect(self.look_requested)
+        self.compare.clicked.connect(self.compare_requested)
         self.manage.clicked.connect(self.manage_requested)
         self.keep.clicked.connect(self.keep_requested)
         self.discard.clicked.connect(self.discard_requested)
