@@ -175,8 +175,8 @@ class Walk:
         panel = training.panel
         self.folder.retrain()
         self.until(lambda: panel.start.isEnabled())
-        panel.name.setText("my-polyps")
-        panel.licence.setText("generated, CC0")
+        panel.name.value = "my-polyps"
+        panel.licence.value = "generated, CC0"
         panel.start.click()
         self.until(lambda: training.job is None)
         if training.outcome is None:
@@ -192,7 +192,7 @@ class Walk:
         self.take("adapters", training.library.dialog)
         training.library.dialog.close()
         self.folder.propose_all()
-        self.until(lambda: self.folder._proposing is None)
+        self.until(lambda: not self.folder.runs.is_proposing)
         self.folder.open_image(self.folder.table.model.order[LABELLED])
         self.ready()
         self.take("folder-proposed")

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from qtpy.QtCore import QPointF, QRectF, QSize, Qt
 from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPalette, QPen
 from qtpy.QtWidgets import (
-    QLabel,
     QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
+from superqt import QCollapsible
 
 from napari_promise.project import Effort
 
@@ -103,7 +103,7 @@ class EffortPlot(QWidget):
 
 
 class EffortPanel(QWidget):
-    """The plot with its figures in words.
+    """The figures in words, which open to the plot.
 
     Parameters
     ----------
@@ -117,16 +117,16 @@ class EffortPanel(QWidget):
             f"Dots: clicks and strokes on each finished image, in order. Line: mean "
             f"over {WINDOW} images. Dashed: an adapter was trained."
         )
-        self.figures = QLabel()
+        self.figures = QCollapsible()
+        self.figures.setDuration(0)
         self.figures.setToolTip(
             f"Mean clicks over the last {WINDOW} finished images, and the share of "
             "proposals that were accepted unchanged."
         )
+        self.figures.addWidget(self.plot)
         self.figures.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(2)
-        layout.addWidget(self.plot)
         layout.addWidget(self.figures)
         self.show_effort(Effort())
 

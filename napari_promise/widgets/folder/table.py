@@ -162,7 +162,7 @@ class FolderTable(QWidget):
         horizontal.setMinimumSectionSize(36)
         horizontal.setStretchLastSection(True)
         # What decides what to do next is seen without scrolling in a narrow dock.
-        widths = {NAME: 150, STATE: 92, CONFIDENCE: 48, OBJECTS: 40, CLICKS: 50}
+        widths = {NAME: 154, STATE: 104, CONFIDENCE: 46, OBJECTS: 38, CLICKS: 50}
         for column in range(len(HEADERS)):
             horizontal.setSectionResizeMode(column, QHeaderView.ResizeMode.Interactive)
             view.setColumnWidth(column, widths.get(column, 130))
@@ -170,7 +170,7 @@ class FolderTable(QWidget):
     # -- showing ------------------------------------------------------------------
 
     def show_current(self, key: str | None) -> None:
-        """Select the row of the image in work and bring it into view."""
+        """Select the row of the open image and bring it into view."""
         self.model.show_current(key)
         row = self.model.row_of(key)
         if row < 0:

@@ -35,7 +35,12 @@ from napari_promise.widgets.layers.bridge import LayerBridge
 from napari_promise.widgets.layers.labelled import LabelsSource
 from napari_promise.widgets.layers.source import LayerSource
 from napari_promise.widgets.training.library import AdapterLibrary
-from napari_promise.widgets.training.panel import FOLDER, GIVEN, TrainPanel
+from napari_promise.widgets.training.panel import (
+    FOLDER,
+    GIVEN,
+    TrainPanel,
+    folder_of,
+)
 from napari_promise.widgets.words import duration, size
 
 #: Wait so long for further changes before counting again.
@@ -170,14 +175,14 @@ class Training(QObject):
             )
             return
         if class_name and self.job is None and self.outcome is None:
-            self.panel.class_name.setText(class_name)
+            self.panel.class_name.value = class_name
         self._given = PairsSource(training.as_pairs(pairs), name or "given images")
         self.panel.show_sources(f"{self._given.name} ({len(pairs)} images)")
         if not start:
             self.show()
             return
         self._by_itself = True
-        self.panel.name.setText(_name_for(self._given.name, len(pairs)))
+        self.panel.name.value = _name_for(self._given.name, len(pairs))
         self.refresh()
 
     def show_adapters(self, entries: Sequence[Any]) -> None:
@@ -218,7 +223,7 @@ class Training(QObject):
         if panel.source.value() == GIVEN:
             return self._given
         if panel.source.value() == FOLDER:
-            images, masks = panel.images_dir.path(), panel.masks_dir.path()
+            images, masks = folder_of(panel.images_dir), folder_of(panel.masks_dir)
             if images is None or masks is None:
                 return None
             return FolderSource(images, masks, panel.group.text().strip() or None)

@@ -132,13 +132,18 @@ class ComparisonView(QWidget):
             "one finds. Discs are points to include, crosses to exclude."
         )
 
+    def sizeHint(self) -> QSize:
+        """Room for two pictures side by side."""
+        return QSize(560, 250)
+
     def show_comparison(self, comparison: Any) -> None:
-        """Show a `jobs.comparing.Comparison`; None for nothing."""
+        """Show a `jobs.comparing.Comparison`; hide without one."""
         self.comparison = comparison
         self._pictures = []
         if comparison is not None:
             for side in (comparison.old, comparison.new):
                 self._pictures.append(_picture(comparison.picture, side.mask))
+        self.setVisible(comparison is not None)
         self.update()
 
     def paintEvent(self, event: QPaintEvent | None) -> None:

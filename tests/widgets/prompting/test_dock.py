@@ -125,8 +125,7 @@ def test_settings_are_kept_for_the_next_session(
     widget.prompt_panel.live.click()
     widget.models.open_settings()
     widget.models.settings.changed.emit("overlap", "overwrite")
-    widget.models.settings.quota.setValue(900)
-    widget.models.settings.quota.editingFinished.emit()
+    widget.models.settings.form.cache_quota_mb.value = 900
     widget.close_down()
     kept = json.loads(path.read_text())
     assert kept["live"] is False
@@ -143,7 +142,7 @@ def test_settings_show_what_the_cache_holds_until_it_is_cleared(desk, tmp_path) 
     desk.until(lambda: dialog.cache_size.text() == "2.0 MB on disk, 2.0 MB in memory")
     dialog.clear_cache.click()
     desk.until(lambda: dialog.cache_size.text() == "0.0 MB on disk, 0.0 MB in memory")
-    dialog.disk_cache.click()
+    dialog.form.disk_cache.native.click()
     desk.until(lambda: dialog.cache_size.text() == "0.0 MB in memory")
 
 

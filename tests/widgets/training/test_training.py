@@ -258,7 +258,7 @@ def test_an_adapter_that_is_taught_more_keeps_its_name(labelled) -> None:
     panel = labelled.widget.training.panel
     panel.start_from.chosen.emit("/somewhere/mine")
     assert panel.naming().name == "mine"
-    panel.name.setText("another")
+    panel.name.value = "another"
     panel.start_from.chosen.emit("/somewhere/mine")
     assert panel.naming().name == "another"
 
