@@ -12,15 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error, show_info, show_warning
-from qtpy.QtCore import QSize, Qt, QTimer
+from qtpy.QtCore import QSize, QTimer
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import (
-    QFileDialog,
     QHBoxLayout,
     QLabel,
     QMainWindow,
-    QMenu,
-    QPushButton,
     QSizePolicy,
     QVBoxLayout,
     QWidget,
@@ -37,6 +34,7 @@ from napari_promise.widgets.folder.dialogs import CalibrationDialog, FolderExpor
 from napari_promise.widgets.folder.effort import EffortPanel
 from napari_promise.widgets.folder.jobs_panel import JobsPanel
 from napari_promise.widgets.folder.model import THUMBNAIL
+from napari_promise.widgets.folder.open_button import OpenButton
 from napari_promise.widgets.folder.opened import OpenFolder
 from napari_promise.widgets.folder.runs import FolderRuns
 from napari_promise.widgets.folder.states import IN_PROGRESS
@@ -94,7 +92,7 @@ class FolderWidget(QWidget):
         self._relay.noted.connect(show_warning)
         self._relay.settings_changed.connect(self._show_settings)
 
-        self.open_button = QPushButton("Open…")
+        self.open_button = OpenButton()
         self.title = QElidingLabel()
         self.saved = QLabel()
         self.steps = StepsPanel()
@@ -177,28 +175,13 @@ class FolderWidget(QWidget):
     # -- composing ----------------------------------------------------------------
 
     def _compose(self) -> None:
-        button = self.open_button
-        button.setToolTip(
-            "Open a folder of images, or a CSV file with the columns image and "
-            "perhaps mask and group.<br>Your work is kept in a hidden folder "
-            "“.promise” beside them."
-        )
-        button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-        menu = QMenu(button)
-        menu.addAction("Folder of images…").triggered.connect(self._ask_folder)
-        menu.addAction("CSV table…").triggered.connect(self._ask_table)
-        self._refresh = menu.addAction("Look for new images")
-        self._refresh.triggered.connect(self.refresh)
-        self._close_action = menu.addAction("Close the folder")
-        self._close_action.triggered.connect(self.close_project)
-        button.setMenu(menu)
         self.title.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.saved.setToolTip(
             "Whether your work on this image is on the disk. It is saved automatically "
             "a moment after each edit."
         )
         top = QHBoxLayout()
-        top.addWidget(button)
+        top.addWidget(self.open_button)
         top.addWidget(self.title, 1)
         top.addWidget(self.saved)
         column = QVBoxLayout(self)
@@ -212,6 +195,9 @@ class FolderWidget(QWidget):
 
     def _connect_panels(self) -> None:
         steps, table = self.steps, self.table
+        self.open_button.source_chosen.connect(self.open_project)
+        self.open_button.refresh_requested.connect(self.refresh)
+        self.open_button.close_requested.connect(self.close_project)
         steps.next_requested.connect(self.next)
         steps.previous_requested.connect(self.previous)
         steps.weakest_requested.connect(self.next_uncertain)
@@ -260,7 +246,7 @@ class FolderWidget(QWidget):
             return
         self._opening = True
         self.title.setText(f"Opening {Path(source).name} …")
-        self.open_button.setEnabled(False)
+        self.open_button.show_open(False, opening=True)
         later(
             lambda: Project.open(source, **options),
             self._on_opened,
@@ -338,18 +324,6 @@ class FolderWidget(QWidget):
                 show_error,
                 dispatch=self._dispatch,
             )
-
-    def _ask_folder(self) -> None:
-        name = QFileDialog.getExistingDirectory(self, "Open a folder of images")
-        if name:
-            self.open_project(name)
-
-    def _ask_table(self) -> None:
-        name, _ = QFileDialog.getOpenFileName(
-            self, "Open a table of images", "", "Tables (*.csv)"
-        )
-        if name:
-            self.open_project(name)
 
     # -- images -------------------------------------------------------------------
 
@@ -604,9 +578,7 @@ class FolderWidget(QWidget):
 
     def _show_project(self) -> None:
         project = self.project
-        self.open_button.setEnabled(not self._opening)
-        self._refresh.setEnabled(project is not None)
-        self._close_action.setEnabled(project is not None)
+        self.open_button.show_open(project is not None, opening=self._opening)
         for panel in (self.steps, self.table, self.jobs, self.effort):
             panel.setEnabled(project is not None)
         if self._opened is None or project is None:
