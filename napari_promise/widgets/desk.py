@@ -138,8 +138,8 @@ class Desk:
         ----------
         dock : QWidget
         takes_images : bool
-            Whether it works on whatever image is in the viewer: without one in work
-            the likeliest is opened.
+            Whether it works on whatever image is in the viewer: the likeliest is opened
+            where none is.
         """
         self._docks[dock] = takes_images
         if takes_images:
@@ -203,7 +203,7 @@ class Desk:
             QTimer.singleShot(0, self._open_likely)
 
     def _open_likely(self) -> None:
-        """Open the image a person most likely means, unless one is in work."""
+        """Open the image a person most likely means, unless one is open."""
         if self._closed or not any(self._docks.values()):
             return
         if not self.bridge.has_image():
@@ -259,8 +259,8 @@ class Closing(QObject):
     """Ends a dock once, whoever notices first that it is time.
 
     napari takes a dock that is closed out of its window and destroys it some time
-    later; with the window docks are destroyed at once, and at the program's end perhaps
-    nobody is told.
+    later. Docks of a window that is closed are destroyed at once; at the program's end
+    perhaps without a word.
 
     Parameters
     ----------
