@@ -26,9 +26,9 @@ from napari_promise.widgets.folder.states import IN_PROGRESS
 
 #: Formats with their names and what they hold.
 _FORMATS: tuple[tuple[Format, str, str], ...] = (
-    ("masks", "Masks", "One image a file, pixel value = object, in masks/."),
+    ("masks", "Masks", "one file per image in masks/, pixel value = object number."),
     ("coco", "COCO", "annotations.json: run-length masks, boxes, classes."),
-    ("nifti", "NIfTI", "Of stacks, with voxel size and place, in nifti/."),
+    ("nifti", "NIfTI", "stacks with voxel size and position, in nifti/."),
     ("csv", "Tables", "prompts.csv: every point and box; images.csv: states, clicks."),
     (
         "provenance",

@@ -11,9 +11,9 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
-from superqt import QCollapsible
 
 from napari_promise.project import Effort
+from napari_promise.widgets.section import Section
 
 #: The mean is taken over so many images.
 WINDOW = 10
@@ -117,8 +117,7 @@ class EffortPanel(QWidget):
             f"Dots: clicks and strokes on each finished image, in order. Line: mean "
             f"over {WINDOW} images. Dashed: an adapter was trained."
         )
-        self.figures = QCollapsible()
-        self.figures.setDuration(0)
+        self.figures = Section()
         self.figures.setToolTip(
             f"Mean clicks over the last {WINDOW} finished images, and the share of "
             "proposals that were accepted unchanged."

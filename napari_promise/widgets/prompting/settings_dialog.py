@@ -10,6 +10,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
     QDialog,
     QDialogButtonBox,
+    QFormLayout,
     QHBoxLayout,
     QLabel,
     QPushButton,
@@ -67,14 +68,13 @@ class SettingsDialog(QDialog):
                 ),
                 CheckBox(
                     name="disk_cache",
-                    label="Cache",
-                    text="keep embeddings on disk",
+                    label="keep embeddings on disk",
                     tooltip="Images opened before are ready instantly, even after a "
                     "restart.",
                 ),
                 SpinBox(
                     name="cache_quota_mb",
-                    label="Cache limit",
+                    label="Limit in MB",
                     min=100,
                     max=1_000_000,
                     step=500,
@@ -83,23 +83,26 @@ class SettingsDialog(QDialog):
                 ),
             ]
         )
-        self.form.margins = (0, 0, 0, 0)
-        quota = self.form.cache_quota_mb.native
-        quota.setSuffix(" MB")
         # While "4000" is typed, the cache must not shrink to 400.
-        quota.setKeyboardTracking(False)
+        self.form.cache_quota_mb.native.setKeyboardTracking(False)
         self.cache_size = QLabel()
         self.cache_size.setToolTip("Size of the embeddings kept now.")
         self.clear_cache = QPushButton("Clear cache")
         self.clear_cache.setToolTip("Delete all embeddings in memory and on disk.")
         self.clear_cache.setAutoDefault(False)
+        rows = QFormLayout()  # the labels in one column, whatever the theme
+        for setting in self.form:
+            if isinstance(setting, CheckBox):
+                rows.addRow("", setting.native)
+            else:
+                rows.addRow(setting.label, setting.native)
         in_use = QHBoxLayout()
         in_use.addWidget(self.cache_size, 1)
         in_use.addWidget(self.clear_cache)
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
         buttons.rejected.connect(self.close)
         layout = QVBoxLayout(self)
-        layout.addWidget(self.form.native)
+        layout.addLayout(rows)
         layout.addLayout(in_use)
         layout.addWidget(buttons)
         for setting in self.form:

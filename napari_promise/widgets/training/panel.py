@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from magicgui.widgets import Container, FileEdit, LineEdit
+from magicgui.widgets import FileEdit, LineEdit
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
     QCheckBox,
@@ -23,9 +23,9 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
-from superqt import QCollapsible
 
 from napari_promise.widgets.choices import Choice, ChoiceBox
+from napari_promise.widgets.section import Section
 from napari_promise.widgets.training.views import ComparisonView, CurvesView
 
 VIEWER, FOLDER, GIVEN = "viewer", "folder", "given"
@@ -96,21 +96,17 @@ class TrainPanel(QDialog):
             "Start from scratch, or continue training an existing adapter."
         )
         self.name = LineEdit(
-            label="Name",
             value=DEFAULT_NAME,
             tooltip="Name of the adapter: letters, digits, “-”, “_” and “.”. You are "
             "asked before an adapter of the same name is replaced.",
         )
         self.class_name = LineEdit(
-            label="Segments",
             value="object",
             tooltip="What the adapter segments; written into its record.",
         )
-        self.licence = LineEdit(
-            label="Licence", tooltip="The adapter inherits the terms of its images."
-        )
+        self.licence = LineEdit(tooltip="The adapter inherits the terms of its images.")
         self.licence.native.setPlaceholderText("terms of the images, e.g. CC BY 4.0")
-        self.note = LineEdit(label="Note", tooltip="Written into the adapter's record.")
+        self.note = LineEdit(tooltip="Written into the adapter's record.")
         self.note.native.setPlaceholderText("anything a user should know")
         self.start = _button("Train", "Train on these images. You can keep working.")
         self.stop = _button(
@@ -162,12 +158,13 @@ class TrainPanel(QDialog):
         names.addWidget(QLabel("segments"))
         names.addWidget(self.class_name.native, 1)
         upper.addRow("Name", names)
-        record = Container(widgets=[self.licence, self.note])
-        record.margins = (0, 0, 0, 0)
-        self.details = QCollapsible("Licence and note")
-        self.details.setDuration(0)
-        self.details.addWidget(record.native)
-        self._record = record
+        record = QWidget()
+        rows = QFormLayout(record)
+        rows.setContentsMargins(0, 0, 0, 0)
+        rows.addRow("Licence", self.licence.native)
+        rows.addRow("Note", self.note.native)
+        self.details = Section("Licence and note")
+        self.details.addWidget(record)
         upper.addRow(self.details)
         self._choices = QWidget()
         self._choices.setLayout(upper)
@@ -280,7 +277,6 @@ class TrainPanel(QDialog):
         self.keep.setEnabled(state == "ended")
         self.discard.setEnabled(state == "ended")
         self.compare.setEnabled(state == "ended")
-        self.progress.setVisible(state != "idle")
         self.curves.setVisible(state != "idle")
         if state != "idle":
             self.adjustSize()
