@@ -79,7 +79,7 @@ class TrainPanel(QDialog):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setWindowTitle("Train my adapter")
-        self.resize(640, 300)
+        self.setMinimumWidth(620)
         self.source = ChoiceBox("Where the images with masks come from.")
         self._boxes: list[tuple[Any, QCheckBox]] = []
         self.group = QLineEdit()
@@ -187,6 +187,7 @@ class TrainPanel(QDialog):
         layout.addWidget(self.comparison, 1)
         layout.addLayout(ending)
 
+        self.details.toggled.connect(lambda _open: self.adjustSize())
         self.source.chosen.connect(lambda _value: self._on_source())
         self.wanted.chosen.connect(lambda _value: self.source_changed.emit())
         self.start_from.chosen.connect(self._on_start_chosen)
@@ -318,6 +319,7 @@ class TrainPanel(QDialog):
     def _show_page(self, page: int) -> None:
         self._pages.setCurrentIndex(page)
         self._pages.setVisible(page != 2)  # what was given needs no further choice
+        self.adjustSize()
 
     def _on_stop(self) -> None:
         box = QMessageBox(self)
