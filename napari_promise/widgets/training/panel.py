@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from magicgui.widgets import FileEdit, LineEdit
-from qtpy.QtCore import Signal
+from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import (
     QCheckBox,
     QDialog,
@@ -80,6 +80,10 @@ class TrainPanel(QDialog):
         super().__init__(parent)
         self.setWindowTitle("Train my adapter")
         self.setMinimumWidth(620)
+        # Once the layout knows what was shown or hidden.
+        self._fit = QTimer(self)
+        self._fit.setSingleShot(True)
+        self._fit.timeout.connect(self.adjustSize)
         self.source = ChoiceBox("Where the images with masks come from.")
         self._boxes: list[tuple[Any, QCheckBox]] = []
         self.group = QLineEdit()
@@ -187,7 +191,7 @@ class TrainPanel(QDialog):
         layout.addWidget(self.comparison, 1)
         layout.addLayout(ending)
 
-        self.details.toggled.connect(lambda _open: self.adjustSize())
+        self.details.toggled.connect(lambda _open: self._fit.start())
         self.source.chosen.connect(lambda _value: self._on_source())
         self.wanted.chosen.connect(lambda _value: self.source_changed.emit())
         self.start_from.chosen.connect(self._on_start_chosen)
@@ -279,8 +283,7 @@ class TrainPanel(QDialog):
         self.discard.setEnabled(state == "ended")
         self.compare.setEnabled(state == "ended")
         self.curves.setVisible(state != "idle")
-        if state != "idle":
-            self.adjustSize()
+        self._fit.start()
 
     def show_update(self, update: Any, eta: str) -> None:
         """Show a `jobs.training.Update`."""
@@ -319,7 +322,7 @@ class TrainPanel(QDialog):
     def _show_page(self, page: int) -> None:
         self._pages.setCurrentIndex(page)
         self._pages.setVisible(page != 2)  # what was given needs no further choice
-        self.adjustSize()
+        self._fit.start()
 
     def _on_stop(self) -> None:
         box = QMessageBox(self)
