@@ -437,8 +437,11 @@ class _Garbage:
 
     @contextmanager
     def left_alone(self) -> Iterator[None]:
-        """Look at new objects only, inside."""
-        if sys.platform == "win32":
+        """Look at new objects only, inside.
+
+        What somebody else froze stays so: to thaw ours would thaw that, too.
+        """
+        if sys.platform == "win32" or gc.get_freeze_count():
             yield
             return
         gc.freeze()
