@@ -115,7 +115,7 @@ def measure(
     if training.outcome is None:
         raise RuntimeError(f"training failed: {training.panel.status.text()}")
     name = f"bench-{count}"
-    training.panel.name.setText(name)
+    training.panel.name.value = name
     training.keep()
     until(lambda: training.outcome is None)
     widget.close_down()

@@ -1,7 +1,4 @@
-"""Buttons that show their shortcut as a key cap, and boxes that are set without a word.
-
-Knows no action and no key binding.
-"""
+"""Buttons that show their shortcut as a key cap, and boxes set without a signal."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ _GAP = 8
 
 
 def show_checked(button: QAbstractButton, on: bool) -> None:
-    """Show a button checked or not, without telling anybody that it was."""
+    """Show a button checked or not, without a signal."""
     with QSignalBlocker(button):
         button.setChecked(on)
 

@@ -1,4 +1,4 @@
-"""Runs calls from the worker in the window's thread. Knows nothing of either."""
+"""Runs calls from other threads in the window's thread."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 A layer's keymap shadows the viewer's: napari binds C, M, B, T, A and Ctrl+Z on its
 layers to other things. So ours are bound on the viewer and on every layer one works
-in. Knows names of actions, not what they do.
+in.
 """
 
 from __future__ import annotations

@@ -152,8 +152,8 @@ class DiscSegmenter:
 
 
 @dataclass
-class Desk:
-    """A viewer, its dock, and the hands of a person."""
+class Annotator:
+    """A viewer, its dock, and what a person does with them."""
 
     viewer: Any
     widget: Any
@@ -261,13 +261,15 @@ def picture() -> np.ndarray:
 @pytest.fixture
 def make_desk(
     has_screen: None, make_napari_viewer: Any, qtbot: Any
-) -> Iterator[Callable[..., Desk]]:
+) -> Iterator[Callable[..., Annotator]]:
     from napari_promise.widgets.dispatch import GuiDispatcher
     from napari_promise.widgets.prompting.dock import PromiseWidget
 
-    desks: list[Desk] = []
+    desks: list[Annotator] = []
 
-    def make(*, show: bool = False, adapter: str = "discs", **settings: Any) -> Desk:
+    def make(
+        *, show: bool = False, adapter: str = "discs", **settings: Any
+    ) -> Annotator:
         viewer = make_napari_viewer(show=show)
         model = DiscSegmenter()
         dispatch = GuiDispatcher()
@@ -279,7 +281,7 @@ def make_desk(
         )
         widget = PromiseWidget(viewer, session)
         viewer.window.add_dock_widget(widget, name="ProMISe", area="right")
-        desks.append(Desk(viewer, widget, model, qtbot))
+        desks.append(Annotator(viewer, widget, model, qtbot))
         return desks[-1]
 
     yield make
@@ -288,7 +290,7 @@ def make_desk(
 
 
 @pytest.fixture
-def desk(make_desk: Callable[..., Desk], picture: np.ndarray) -> Desk:
+def desk(make_desk: Callable[..., Annotator], picture: np.ndarray) -> Annotator:
     """A desk with a grey image on it, encoded."""
     desk = make_desk()
     desk.open(picture, name="picture")

@@ -6,30 +6,29 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from magicgui.widgets import FileEdit
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QImage, QPixmap
 from qtpy.QtWidgets import (
     QCheckBox,
     QDialog,
     QDialogButtonBox,
-    QFileDialog,
     QHBoxLayout,
     QLabel,
-    QLineEdit,
     QMessageBox,
-    QToolButton,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_promise.project import Calibration, Format, State
 from napari_promise.project.confidence import draw_calibration
+from napari_promise.widgets.folder.states import IN_PROGRESS
 
 #: Formats with their names and what they hold.
 _FORMATS: tuple[tuple[Format, str, str], ...] = (
-    ("masks", "Masks", "One image a file, pixel value = object, in masks/."),
+    ("masks", "Masks", "one file per image in masks/, pixel value = object number."),
     ("coco", "COCO", "annotations.json: run-length masks, boxes, classes."),
-    ("nifti", "NIfTI", "Of stacks, with voxel size and place, in nifti/."),
+    ("nifti", "NIfTI", "stacks with voxel size and position, in nifti/."),
     ("csv", "Tables", "prompts.csv: every point and box; images.csv: states, clicks."),
     (
         "provenance",
@@ -65,7 +64,7 @@ class FolderExportDialog(QDialog):
     ----------
     folder : Path
         To suggest.
-    done, in_work : int
+    done, in_progress : int
         How many images there are.
     parent : QWidget, optional
 
@@ -76,7 +75,7 @@ class FolderExportDialog(QDialog):
     """
 
     def __init__(
-        self, folder: Path, done: int, in_work: int, parent: QWidget | None = None
+        self, folder: Path, done: int, in_progress: int, parent: QWidget | None = None
     ) -> None:
         super().__init__(parent)
         self.setWindowTitle("Export the folder")
@@ -91,24 +90,23 @@ class FolderExportDialog(QDialog):
             box.setToolTip(note)
             self.formats[name] = box
             layout.addWidget(box)
-        self.in_work = QCheckBox(f"also the {in_work} in progress")
-        self.in_work.setToolTip(
-            "What was committed on images that nobody called done yet. Proposals that "
-            "nobody confirmed are never written."
+        self.in_progress = QCheckBox(f"also the {in_progress} in progress")
+        self.in_progress.setToolTip(
+            "The committed objects of images that are not done yet. Unconfirmed "
+            "proposals are never written."
         )
-        self.in_work.setVisible(in_work > 0)
-        layout.addWidget(self.in_work)
-        self.folder = QLineEdit(str(folder))
-        self.folder.setMinimumWidth(340)
-        self.folder.setToolTip("The folder to write into; made where it is missing.")
-        browse = QToolButton()
-        browse.setText("…")
-        browse.setToolTip("Choose the folder in a window.")
-        browse.clicked.connect(self._on_browse)
+        self.in_progress.setVisible(in_progress > 0)
+        layout.addWidget(self.in_progress)
+        self.folder = FileEdit(
+            mode="d",
+            value=folder,
+            tooltip="The folder to write into; created if it is missing.",
+        )
+        self.folder.choose_btn.text = "…"
+        self.folder.native.setMinimumWidth(380)
         row = QHBoxLayout()
         row.addWidget(QLabel("Into"))
-        row.addWidget(self.folder, 1)
-        row.addWidget(browse)
+        row.addWidget(self.folder.native, 1)
         layout.addLayout(row)
         buttons = QDialogButtonBox(
             QDialogButtonBox.StandardButton.Save
@@ -120,7 +118,7 @@ class FolderExportDialog(QDialog):
 
     def accept(self) -> None:
         """Ask before files may be replaced, then close with a request."""
-        text = self.folder.text().strip()
+        text = self.folder.line_edit.value.strip()
         formats = tuple(name for name, box in self.formats.items() if box.isChecked())
         folder = Path(text).expanduser()
         if not text or not formats:
@@ -143,19 +141,14 @@ class FolderExportDialog(QDialog):
                 return
             overwrite = True
         states: tuple[State, ...] = ("done",)
-        if self.in_work.isChecked():
-            states = ("done", "in progress")
+        if self.in_progress.isChecked():
+            states = ("done", IN_PROGRESS)
         self.request = FolderExport(folder, formats, states, overwrite)
         super().accept()
 
-    def _on_browse(self) -> None:
-        name = QFileDialog.getExistingDirectory(self, "Export into", self.folder.text())
-        if name:
-            self.folder.setText(name)
-
 
 class CalibrationDialog(QDialog):
-    """What the confidence of proposals was worth.
+    """How well the confidence of proposals predicted their quality.
 
     Parameters
     ----------
@@ -173,9 +166,9 @@ class CalibrationDialog(QDialog):
         )
         self.plot = QLabel()
         self.plot.setPixmap(QPixmap.fromImage(image))
-        self.plot.setToolTip("Dots: images. Line: the Dice to be expected.")
+        self.plot.setToolTip("Dots: images. Line: the expected Dice.")
         self.text = QLabel(
-            "Each dot is an image: the confidence of its proposal and the Dice of the "
+            "Each dot is an image: the confidence of its proposal, and the Dice of the "
             "proposal with what you confirmed. The line is what the table shows.<br>"
             f"Mean error {calibration.error_before:.2f} before, "
             f"{calibration.error_after:.2f} after calibration."

@@ -1,7 +1,4 @@
-"""How much work an image still costs: clicks an image as it went, drawn small.
-
-Shows numbers; knows no project.
-"""
+"""How much work an image still takes: clicks per image so far, drawn small."""
 
 from __future__ import annotations
 
@@ -10,13 +7,13 @@ from collections.abc import Sequence
 from qtpy.QtCore import QPointF, QRectF, QSize, Qt
 from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPalette, QPen
 from qtpy.QtWidgets import (
-    QLabel,
     QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_promise.project import Effort
+from napari_promise.widgets.section import Section
 
 #: The mean is taken over so many images.
 WINDOW = 10
@@ -83,7 +80,7 @@ class EffortPlot(QWidget):
             painter.drawText(
                 area,
                 Qt.AlignmentFlag.AlignCenter,
-                "clicks an image, as they are done",
+                "clicks per finished image",
             )
             return
 
@@ -106,7 +103,7 @@ class EffortPlot(QWidget):
 
 
 class EffortPanel(QWidget):
-    """The plot with its figures in words.
+    """The figures in words, which open to the plot.
 
     Parameters
     ----------
@@ -117,19 +114,18 @@ class EffortPanel(QWidget):
         super().__init__(parent)
         self.plot = EffortPlot()
         self.plot.setToolTip(
-            f"Dots: clicks and strokes on each finished image, in order. Line: their "
-            f"mean over {WINDOW} images. Dashed: an adapter was trained."
+            f"Dots: clicks and strokes on each finished image, in order. Line: mean "
+            f"over {WINDOW} images. Dashed: an adapter was trained."
         )
-        self.figures = QLabel()
+        self.figures = Section()
         self.figures.setToolTip(
             f"Mean clicks over the last {WINDOW} finished images, and the share of "
-            "proposals that were accepted as they were."
+            "proposals that were accepted unchanged."
         )
+        self.figures.addWidget(self.plot)
         self.figures.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(2)
-        layout.addWidget(self.plot)
         layout.addWidget(self.figures)
         self.show_effort(Effort())
 
@@ -142,8 +138,8 @@ class EffortPanel(QWidget):
         if not mean:
             self.figures.setText("No image is done yet.")
             return
-        text = f"{mean[-1]:.1f} clicks an image"
+        text = f"{mean[-1]:.1f} clicks per image"
         share = effort.untouched_share
         if share is not None:
-            text += f" · {share:.0%} accepted untouched"
+            text += f" · {share:.0%} accepted unchanged"
         self.figures.setText(text)

@@ -1,16 +1,12 @@
-"""What runs over the whole folder: propose, retrain, export; its progress and Cancel.
-
-Says what was wished for and shows how far it is; knows no job.
-"""
+"""Buttons for what runs over the whole folder, its progress, and Cancel."""
 
 from __future__ import annotations
 
 import time
 
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import (
     QHBoxLayout,
-    QLabel,
     QProgressBar,
     QPushButton,
     QSizePolicy,
@@ -18,6 +14,9 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+from superqt import QElidingLabel
+
+from napari_promise.widgets.words import duration
 
 from napari_promise.files import duration
 
@@ -34,13 +33,13 @@ class ProgressLine(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.text = QLabel()
+        self.text = QElidingLabel()
         self.text.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.bar = QProgressBar()
         self.bar.setTextVisible(False)
         self.bar.setFixedHeight(6)
         self.cancel = QPushButton("Cancel")
-        self.cancel.setToolTip("Stop; what was made by now is kept.")
+        self.cancel.setToolTip("Stop. What has been finished is kept.")
         self.cancel.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         column = QVBoxLayout()
         column.setSpacing(2)
@@ -73,7 +72,7 @@ class ProgressLine(QWidget):
         self.setVisible(True)
 
     def end(self) -> None:
-        """Go out of sight."""
+        """Hide."""
         self.setVisible(False)
 
 
@@ -103,9 +102,8 @@ class JobsPanel(QWidget):
         super().__init__(parent)
         self.propose = QPushButton("Propose all")
         self.propose.setToolTip(
-            "Let the adapter mark its object on every image that nobody worked on. "
-            "Proposals wait to be confirmed; what is done is never touched. Go on "
-            "working meanwhile."
+            "Run the adapter on every untouched image. Proposals wait for your review; "
+            "finished images are never changed. You can keep working."
         )
         self.export = QPushButton("Export…")
         self.export.setToolTip(
@@ -113,8 +111,8 @@ class JobsPanel(QWidget):
         )
         self.calibration = QPushButton("Calibration…")
         self.calibration.setToolTip(
-            "Show what the confidence of proposals was worth: the Dice of each with "
-            "what you confirmed, and the curve the table's numbers come from."
+            "Show how well confidence predicts quality: the Dice of each proposal with "
+            "what you confirmed, and the curve behind the table's numbers."
         )
         self.retrain = QPushButton("Retrain")
         self.retrain.setToolTip("Train an adapter on all images that are done.")
@@ -124,7 +122,7 @@ class JobsPanel(QWidget):
         self.every.setPrefix("every ")
         self.every.setSuffix(" done")
         self.every.setToolTip(
-            "Train by itself whenever so many more images are done; 0 for never."
+            "Train automatically each time this many more images are done; 0: never."
         )
         # Digits are typed into it; a wheel meant for the table must not change it.
         self.every.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
@@ -152,10 +150,9 @@ class JobsPanel(QWidget):
         self.progress.cancel_requested.connect(self.cancel_requested.emit)
 
     def show_every(self, count: int) -> None:
-        """Show after how many images it trains by itself."""
-        self.every.blockSignals(True)
-        self.every.setValue(count)
-        self.every.blockSignals(False)
+        """Show after how many images an adapter is trained automatically."""
+        with QSignalBlocker(self.every):
+            self.every.setValue(count)
 
     def show_done(self, count: int) -> None:
         """Show how many images there are to train on."""

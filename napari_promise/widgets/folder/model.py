@@ -1,7 +1,7 @@
 """The rows of the folder's table: filtered, sorted, and drawn only where they are seen.
 
 A view asks a model for the rows on display alone; thumbnails are wanted then and come
-later. Knows how to name a row; not what opening one means, nor files.
+later.
 """
 
 from __future__ import annotations
@@ -15,33 +15,25 @@ from qtpy.QtCore import QAbstractTableModel, QModelIndex, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QFont, QPainter, QPen, QPixmap
 
 from napari_promise.project import Item, State
+from napari_promise.widgets.folder.states import SIGNS
 
 NAME, STATE, CONFIDENCE, OBJECTS, CLICKS, WHO = range(6)
 HEADERS = ("image", "state", "conf.", "obj.", "clicks", "by, when (UTC)")
 TIPS = (
     "The file, relative to the folder. Click a row to open the image.",
-    "new: nothing done yet · proposed: a model's proposal that nobody looked at · "
-    "in progress: begun and saved · done: confirmed · skipped: set aside.",
-    "How far the proposal can be trusted, 0 to 1. After some images are done it is "
-    "the Dice to be expected (see Calibration).",
-    "Objects in the labels; of a proposal those proposed. “–”: a mask that was there "
-    "before, counted when it is opened.",
-    "Clicks and strokes of a person on this image.",
+    "new: nothing done yet · proposed: not reviewed yet · in progress: started and "
+    "saved · done: confirmed · skipped: set aside.",
+    "How good the proposal is likely to be, 0 to 1. Once some images are done, this is "
+    "the expected Dice (see Calibration).",
+    "Objects in the labels, or in the proposal. “–”: an existing mask; its objects are "
+    "counted when it is opened.",
+    "Clicks and brush strokes on this image.",
     "Who saved it last, and when.",
 )
 #: Pixels of a thumbnail's longer side.
 THUMBNAIL = 40
 _ROW_THUMBNAILS_KEPT = 600
 _SWATCH = 14
-
-#: Shape and colour both say the state; Okabe and Ito's colours, apart for everybody.
-_LOOKS: dict[str, tuple[str, str]] = {
-    "new": ("ring", "#999999"),
-    "proposed": ("dotted", "#56b4e9"),
-    "in progress": ("half", "#e69f00"),
-    "done": ("disc", "#009e73"),
-    "skipped": ("bar", "#cc79a7"),
-}
 
 
 class Rows(Protocol):
@@ -121,7 +113,7 @@ class FolderModel(QAbstractTableModel):
         text : str
             Parts of the name, in any order; upper and lower case alike.
         states : frozenset of State or None
-            None for all. The row of the image in work stays in any case.
+            None for all. The row of the open image stays in any case.
         """
         self._text, self._states = text.casefold().strip(), states
         self.rearrange()
@@ -185,7 +177,7 @@ class FolderModel(QAbstractTableModel):
         return self._order[row] if 0 <= row < len(self._order) else None
 
     def show_current(self, key: str | None) -> None:
-        """Mark the image in work."""
+        """Mark the open image."""
         before, self._current = self._current, key
         hidden = key is not None and key not in self._places
         if self._rows is not None and (hidden or self._states is not None):
@@ -314,7 +306,7 @@ def _text(column: int, item: Item) -> str:
     if column == NAME:
         return item.key.rsplit("/", 1)[-1]
     if column == STATE:
-        return item.state
+        return SIGNS[item.state].text
     if column == OBJECTS:
         if item.state == "new" and not item.objects:
             return ""
@@ -332,7 +324,7 @@ def _rank(column: int, item: Item) -> Any:
     if column == NAME:
         return item.key.casefold()
     if column == STATE:
-        return list(_LOOKS).index(item.state)
+        return list(SIGNS).index(item.state)
     if column == OBJECTS:
         return item.objects
     if column == CONFIDENCE:
@@ -347,20 +339,20 @@ def _tooltip(item: Item) -> str:
     lines = [item.key]
     if item.group:
         lines.append(f"Group: {item.group}")
-    lines.append(f"State: {item.state}")
+    lines.append(f"State: {SIGNS[item.state].text}")
     if item.confidence is not None:
         lines.append(f"Confidence of the proposal: {item.confidence:.2f}")
     if item.untouched is not None:
-        how = "accepted as it was" if item.untouched else "corrected"
+        how = "accepted unchanged" if item.untouched else "corrected"
         lines.append(f"The proposal was {how}")
     if item.when:
-        lines.append(f"{item.by or 'nobody'}, {item.when}")
+        lines.append(", ".join(filter(None, (item.by, item.when))))
     return "\n".join(lines)
 
 
 def _state_sign(state: str) -> QPixmap:
     """Draw a state's sign, at twice the pixels for screens that have them."""
-    shape, colour = _LOOKS[state]
+    _text, shape, colour = SIGNS[state]
     size = 2 * _SWATCH
     pixmap = QPixmap(size, size)
     pixmap.fill(Qt.GlobalColor.transparent)

@@ -1,4 +1,4 @@
-"""Buttons to go from image to image, and how far one is. Says what was wished for."""
+"""Buttons to go from image to image, and how far the folder is."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_promise.widgets.buttons import KeyButton
+from napari_promise.widgets.folder.states import IN_PROGRESS, SIGNS
 from napari_promise.widgets.keys import SHORTCUTS
 
 
@@ -50,29 +51,29 @@ class StepsPanel(QWidget):
         self.finish = KeyButton(
             "Done && next",
             SHORTCUTS["finish"].shown,
-            "Commit what is shown, save the image as done and open the next one that "
-            "waits. A proposal that is right needs this one key. An image without "
-            "objects is done as well.",
+            "Commit what is shown, save the image as done and open the next one to do. "
+            "A correct proposal needs only this key. An image without objects can be "
+            "done, too.",
         )
         self.skip = KeyButton(
             "Skip",
             SHORTCUTS["skip"].shown,
-            "Put the image aside with what was done on it, and open the next.",
+            "Set the image aside with the work on it, and open the next one to do.",
         )
         self.previous = KeyButton(
             "Previous",
             SHORTCUTS["previous"].shown,
-            "Open the image above in the table. What was done is saved.",
+            "Open the image above in the table. Your work is saved.",
         )
         self.next = KeyButton(
             "Next",
             SHORTCUTS["next"].shown,
-            "Open the image below in the table. What was done is saved.",
+            "Open the image below in the table. Your work is saved.",
         )
         self.weakest = KeyButton(
             "Weakest",
             SHORTCUTS["weakest"].shown,
-            "Open the image whose proposal can be trusted least, of those that wait.",
+            "Open the proposal with the lowest confidence among the images to do.",
         )
         self.bar = QProgressBar()
         self.bar.setTextVisible(False)
@@ -89,8 +90,8 @@ class StepsPanel(QWidget):
         )
         self.weakest_first = QCheckBox("weakest first")
         self.weakest_first.setToolTip(
-            "After “Done” and “Skip” go to the proposal that can be trusted least, "
-            "instead of to the next row that waits."
+            "After “Done” and “Skip” open the proposal with the lowest confidence "
+            "instead of the next row to do."
         )
         self.weakest_first.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         settings = QHBoxLayout()
@@ -140,8 +141,8 @@ class StepsPanel(QWidget):
         self.bar.setMaximum(max(total, 1))
         self.bar.setValue(over)
         parts = [
-            f"{counts[state]} {state}"
-            for state in ("done", "in progress", "proposed", "new", "skipped")
+            f"{counts[state]} {SIGNS[state].text}"
+            for state in ("done", IN_PROGRESS, "proposed", "new", "skipped")
             if counts.get(state)
         ]
         self.counts.setText(" · ".join(parts))

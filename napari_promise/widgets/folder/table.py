@@ -1,7 +1,4 @@
-"""The table of a folder's images, with its filter.
-
-Shows rows and says what was wished for; knows no project.
-"""
+"""The table of a folder's images, with its filter and the menu of its rows."""
 
 from __future__ import annotations
 
@@ -35,14 +32,15 @@ from napari_promise.widgets.folder.model import (
     THUMBNAIL,
     FolderModel,
 )
+from napari_promise.widgets.folder.states import IN_PROGRESS, SIGNS
 
 #: Text of each filter by state, and the states it shows; None for all.
 FILTERS: tuple[tuple[str, frozenset[State] | None], ...] = (
     ("all", None),
-    ("to do", frozenset({"new", "proposed", "in progress"})),
+    ("to do", frozenset({"new", "proposed", IN_PROGRESS})),
     ("new", frozenset({"new"})),
     ("proposed", frozenset({"proposed"})),
-    ("in progress", frozenset({"in progress"})),
+    (SIGNS[IN_PROGRESS].text, frozenset({IN_PROGRESS})),
     ("done", frozenset({"done"})),
     ("skipped", frozenset({"skipped"})),
 )
@@ -82,16 +80,12 @@ class FolderTable(QWidget):
 
     #: Entries of the menu of a row: name, text, and the states that have it.
     ACTIONS: Sequence[tuple[str, str, frozenset[str]]] = (
-        (
-            "open",
-            "Open",
-            frozenset({"new", "proposed", "in progress", "done", "skipped"}),
-        ),
-        ("accept", "Accept the proposal as it is", frozenset({"proposed"})),
-        ("done", "Mark as done: no further objects", frozenset({"new", "in progress"})),
-        ("skip", "Skip", frozenset({"new", "proposed", "in progress"})),
-        ("back", "Take back “done”", frozenset({"done"})),
-        ("back", "Take back “skipped”", frozenset({"skipped"})),
+        ("open", "Open", frozenset(SIGNS)),
+        ("accept", "Accept the proposal unchanged", frozenset({"proposed"})),
+        ("done", "Mark as done: no further objects", frozenset({"new", IN_PROGRESS})),
+        ("skip", "Skip", frozenset({"new", "proposed", IN_PROGRESS})),
+        ("back", "Reopen: not done", frozenset({"done"})),
+        ("back", "Reopen: not skipped", frozenset({"skipped"})),
     )
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -114,8 +108,8 @@ class FolderTable(QWidget):
         self.count.setToolTip("Images shown, and images in the folder.")
         self.view = QTableView()
         self.view.setToolTip(
-            "Click a row to open its image. The right button has more; with Ctrl or "
-            "Shift choose several rows for it."
+            "Click a row to open its image. Right-click for more; select several rows "
+            "with Ctrl or Shift."
         )
         self._dress(self.view)
 
@@ -168,7 +162,7 @@ class FolderTable(QWidget):
         horizontal.setMinimumSectionSize(36)
         horizontal.setStretchLastSection(True)
         # What decides what to do next is seen without scrolling in a narrow dock.
-        widths = {NAME: 150, STATE: 92, CONFIDENCE: 48, OBJECTS: 40, CLICKS: 50}
+        widths = {NAME: 154, STATE: 104, CONFIDENCE: 46, OBJECTS: 38, CLICKS: 50}
         for column in range(len(HEADERS)):
             horizontal.setSectionResizeMode(column, QHeaderView.ResizeMode.Interactive)
             view.setColumnWidth(column, widths.get(column, 130))
@@ -176,7 +170,7 @@ class FolderTable(QWidget):
     # -- showing ------------------------------------------------------------------
 
     def show_current(self, key: str | None) -> None:
-        """Select the row of the image in work and bring it into view."""
+        """Select the row of the open image and bring it into view."""
         self.model.show_current(key)
         row = self.model.row_of(key)
         if row < 0:

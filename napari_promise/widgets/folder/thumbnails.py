@@ -1,4 +1,4 @@
-"""Draws thumbnails in a thread of its own, the latest wish first. Knows no table."""
+"""Reads thumbnails in a thread of its own, the one asked for last first."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from qtpy.QtGui import QImage, QPixmap
 
-#: More wishes than rows fit on a screen were scrolled past.
-_WISHES_KEPT = 60
+#: More requests than rows fit on a screen were scrolled past.
+_REQUESTS_KEPT = 60
 
 
 class Thumbnails:
@@ -38,7 +38,7 @@ class Thumbnails:
     ) -> None:
         self._read, self._dispatch = read, dispatch
         self._show, self._forget = show, forget
-        self._wishes: deque[str] = deque()
+        self._requests: deque[str] = deque()
         self._wake = threading.Condition()
         self._open = True
         self._thread: threading.Thread | None = None
@@ -46,8 +46,8 @@ class Thumbnails:
     def want(self, key: str) -> None:
         """Ask for a picture; returns at once. In the window's thread."""
         with self._wake:
-            self._wishes.append(key)
-            dropped = self._wishes.popleft() if self._is_full() else None
+            self._requests.append(key)
+            dropped = self._requests.popleft() if self._is_full() else None
             if self._thread is None:
                 self._thread = threading.Thread(
                     target=self._work, name="napari-promise thumbnails", daemon=True
@@ -61,20 +61,20 @@ class Thumbnails:
         """Stop; does not wait."""
         with self._wake:
             self._open = False
-            self._wishes.clear()
+            self._requests.clear()
             self._wake.notify()
 
     def _is_full(self) -> bool:
-        return len(self._wishes) > _WISHES_KEPT
+        return len(self._requests) > _REQUESTS_KEPT
 
     def _work(self) -> None:
         while True:
             with self._wake:
-                while self._open and not self._wishes:
+                while self._open and not self._requests:
                     self._wake.wait()
                 if not self._open:
                     return
-                key = self._wishes.pop()
+                key = self._requests.pop()
             try:
                 picture = np.ascontiguousarray(self._read(key))
             except (OSError, ValueError):

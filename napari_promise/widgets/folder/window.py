@@ -1,22 +1,13 @@
-"""The folder dock's surroundings: its place, the ProMISe dock, a project's events.
-
-Knows the window; no panel, and not what anybody does with an event.
-"""
+"""The folder dock's surroundings: its place, the prompting dock, a project's events."""
 
 from __future__ import annotations
-
-import weakref
-from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QObject, Qt, QTimer, Signal
 from qtpy.QtWidgets import QDockWidget, QMainWindow, QWidget
 
 from napari_promise.project import Project
+from napari_promise.widgets.desk import Desk, window_of
 from napari_promise.widgets.prompting.dock import PromiseWidget
-
-if TYPE_CHECKING:
-    import napari
 
 WIDTH = 370
 #: Pixels of the window's height from which on all docks fit above each other.
@@ -67,86 +58,20 @@ class ProjectRelay(QObject):
         self.settings_changed.emit()
 
 
-class PromiseDock:
-    """The ProMISe dock of a viewer, found in its window; see `Neighbour`.
-
-    Parameters
-    ----------
-    viewer : napari.Viewer
-        Perhaps the proxy that napari gives to plugins: the window is found without it.
-    widget : QWidget
-        A widget inside the same window.
-    follow : callable
-        A method, given each ProMISe dock once.
-    """
-
-    def __init__(
-        self,
-        viewer: napari.Viewer,
-        widget: QWidget,
-        follow: Callable[[PromiseWidget], None],
-    ) -> None:
-        self._viewer = viewer
-        # Weakly: what is let go at the end holds this, and the widget must not be held.
-        self._widget = weakref.ref(widget)
-        self._window: Callable[[], QMainWindow | None] = _nothing
-        self._follow = weakref.WeakMethod(follow)
-        self._followed = 0
-
-    def find(self) -> PromiseWidget | None:
-        """Return it where it is open."""
-        # Asked of the window each time: a dock that is held here could not be closed.
-        widget = self._widget()
-        try:
-            window = None if widget is None else window_of(widget)
-            if window is not None:
-                self._window = weakref.ref(window)
-            else:  # taken out of it, to be closed
-                window = self._window()
-            found = [] if window is None else window.findChildren(PromiseWidget)
-        except RuntimeError:  # the window is going
-            return None
-        if not found:
-            return None
-        promise: PromiseWidget = found[0]
-        if self._followed != id(promise.session):
-            self._followed = id(promise.session)
-            follow = self._follow()
-            if follow is not None:
-                follow(promise)
-        return promise
-
-    def ensure(self) -> PromiseWidget:
-        """Return it, opened where it was not."""
-        known = self.find()
-        if known is not None:
-            return known
+def show_prompting_dock(desk: Desk) -> None:
+    """Open the dock to prompt on an image beside the folder's, where there is none."""
+    if not any(isinstance(dock, PromiseWidget) for dock in desk.docks):
         # Named as napari names it, so that the menu shows it as open.
-        self._viewer.window.add_dock_widget(
-            PromiseWidget(self._viewer), name="ProMISe (napari-promise)", area="right"
+        desk.viewer.window.add_dock_widget(
+            PromiseWidget(desk.viewer), name="ProMISe (napari-promise)", area="right"
         )
-        opened = self.find()
-        assert opened is not None
-        return opened
-
-
-def _nothing() -> None:
-    return None
-
-
-def window_of(widget: QWidget) -> QMainWindow | None:
-    """Return the main window a widget is in, also from within a floating dock."""
-    parent = widget.parentWidget()
-    while parent is not None and not isinstance(parent, QMainWindow):
-        parent = parent.parentWidget()
-    return parent
 
 
 def _docks_of_napari(window: QMainWindow) -> list[QDockWidget]:
     """Return layer controls and layer list; nothing where napari has others."""
-    docks = {dock.objectName(): dock for dock in window.findChildren(QDockWidget)}
-    found = [docks.get(name) for name in ("layer controls", "layer list")]
-    return [] if None in found else [dock for dock in found if dock is not None]
+    names = ("layer controls", "layer list")
+    found = [window.findChild(QDockWidget, name) for name in names]
+    return [] if None in found else found
 
 
 def place(widget: QWidget) -> None:

@@ -9,8 +9,6 @@ How an image is opened:
    read, or saved, changes nothing: one line says why.
 3. From then on every edit is saved a moment later (`Autosaver`), whatever becomes of
    the layers: document and labels are held here.
-
-Knows no buttons and no table.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 import numpy as np
 from napari.layers import Image
@@ -29,30 +27,21 @@ from psygnal import Signal
 from qtpy.QtCore import QTimer
 
 from napari_promise.document import Document
-from napari_promise.jobs.prefetching import ImageShelf
+from napari_promise.files import one_line
+from napari_promise.jobs.prefetching import (
+    ImageShelf,
+    contrast_limits,
+    first_plane,
+)
 from napari_promise.project import Autosaver, OpenedImage, Project, State
+from napari_promise.widgets.background import Dispatch
+from napari_promise.widgets.desk import Desk
 from napari_promise.widgets.layers.work import Work
-
-if TYPE_CHECKING:
-    import napari
-
-    from napari_promise.widgets.prompting.dock import PromiseWidget
-
 
 #: Pixels of layers that may lie about; with all that napari makes of them, 20 times it.
 _DROPPED_BYTES = 16 * 2**20
 #: However small they are: what a layer leaves on the graphics side is megabytes.
 _DROPPED_IMAGES = 16
-
-
-class Neighbour(Protocol):
-    """The ProMISe dock of the viewer, which may come and go."""
-
-    def find(self) -> PromiseWidget | None:
-        """Return it where it is open."""
-
-    def ensure(self) -> PromiseWidget:
-        """Return it, opened where it was not."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,11 +61,10 @@ class FolderWork:
 
     Parameters
     ----------
-    viewer : napari.Viewer
     project : Project
         Closed by `close`.
-    neighbour : Neighbour
-        The ProMISe dock of the viewer.
+    desk : Desk
+        Of the viewer.
     dispatch : callable
         Has a function called in the window's thread.
 
@@ -92,8 +80,6 @@ class FolderWork:
         Another image is open.
     opening : Signal(str)
         It is being read.
-    finished : Signal(str)
-        An image was confirmed.
     edited : Signal
         Something changed that is not saved yet.
     saved : Signal(str)
@@ -105,24 +91,16 @@ class FolderWork:
 
     opened = Signal(str)
     opening = Signal(str)
-    finished = Signal(str)
     edited = Signal()
     saved = Signal(str)
     failed = Signal(str)
     noticed = Signal(str)
 
-    def __init__(
-        self,
-        viewer: napari.Viewer,
-        project: Project,
-        neighbour: Neighbour,
-        dispatch: Callable[[Callable[[], Any]], None],
-    ) -> None:
-        self._viewer = viewer
+    def __init__(self, project: Project, desk: Desk, dispatch: Dispatch) -> None:
         self.project = project
-        self._neighbour = neighbour
+        self._desk = desk
         self._dispatch = dispatch
-        self.shelf = ImageShelf(project)
+        self.images = ImageShelf(project)
         self.key: str | None = None
         self.work: Work | None = None
         self.clicks = 0
@@ -167,18 +145,16 @@ class FolderWork:
         self._reader.submit(self._fetch, key)
 
     def is_on_display(self) -> bool:
-        """Whether the image of the project is the one worked on in the dock."""
-        promise = self._neighbour.find()
-        if promise is None or self.work is None:
-            return False
-        return promise.bridge.work is self.work and promise.bridge.has_image()
+        """Whether the image of the project is the one worked on in the viewer."""
+        bridge = self._desk.bridge
+        return self.work is not None and bridge.work is self.work and bridge.has_image()
 
     def _fetch(self, key: str) -> None:
         """Read an image and what is kept of it. In a thread."""
         if key != self._wanted:
             return
         try:
-            image = self.shelf.get(key)
+            image = self.images.get(key)
             document = Document()
             labels = self.project.restore(key, document, image.shape)
             note = ""
@@ -189,7 +165,7 @@ class FolderWork:
                 except ValueError as error:
                     note = str(error)
         except (OSError, ValueError) as error:
-            line = _line(error)
+            line = one_line(error)
             self._dispatch(lambda: self._on_unreadable(key, line))
             return
         fetched = _Fetched(key, image, document, labels, proposed, note)
@@ -215,29 +191,26 @@ class FolderWork:
             self.noticed.emit(fetched.note)
 
     def _show(self, fetched: _Fetched) -> None:
-        bridge = self._neighbour.ensure().bridge
+        bridge = self._desk.bridge
         before = self.work
         work = Work(self._layer_of(fetched), fetched.document, fetched.labels)
         same_size = before is not None and before.shape == work.shape
         active = self._first_to_look_at(fetched)
-        fetched.document.active_id = active
+        plane = first_plane(fetched.image)
+        if active is not None:
+            plane = fetched.document.get(active).plane
         self.key, self.work = fetched.key, work
         self.clicks = self.project.item(fetched.key).clicks
         self._watch(fetched.key, work)
         work.result.painted.connect(self._on_painted)
         if before is not None:
             self._garbage.will_drop(before)
-        with self._garbage.left_alone(), bridge.batched_update:
-            bridge.open_work(work)
+        with self._garbage.left_alone(), bridge.together:
+            bridge.open_work(work, plane, active)
             if before is not None:
                 bridge.drop_work(before)
         if not same_size:
-            self._viewer.reset_view()
-        plane = fetched.image.first_plane
-        if active is not None:
-            plane = fetched.document.get(active).plane
-        bridge.go_to(plane)
-        fetched.document.active_id = active
+            self._desk.viewer.reset_view()
         self.opened.emit(fetched.key)
 
     def _layer_of(self, fetched: _Fetched) -> Image:
@@ -260,16 +233,14 @@ class FolderWork:
         self._saver.touch()
 
     def _on_painted(self, _strokes: Any) -> None:
-        self.clicks += 1
-        # Without the ProMISe dock nobody tells the document.
-        self._saver.touch(labels=self._neighbour.find() is None)
+        self.count_click()
 
     def _on_edited(self) -> None:
         self.edited.emit()
 
     # -- saving and leaving -------------------------------------------------------
 
-    def take_up_proposal(self) -> bool:
+    def load_proposal(self) -> bool:
         """Show a proposal that came while its image was open and untouched."""
         work, key = self.work, self.key
         if work is None or key is None or len(work.document) or self._saver.is_dirty:
@@ -313,7 +284,7 @@ class FolderWork:
                 f"{self.key} is not on display: click its row to go on with it."
             )
             return
-        session = self._neighbour.ensure().session
+        session = self._desk.session
         waiting = [r.id for r in work.document.objects if not r.is_answered]
         if waiting:
             self._finishing = then
@@ -323,7 +294,6 @@ class FolderWork:
         self._finishing = None
         self._commit_all(work, session)
         if self._save("done"):
-            self.finished.emit(self.key)
             then()
 
     def go_on_finishing(self) -> None:
@@ -361,8 +331,8 @@ class FolderWork:
         """Save now; False, and one line, where it cannot be."""
         try:
             self._saver.flush(state)
-        except (OSError, ValueError) as error:
-            self.failed.emit(_line(error))
+        except OSError as error:
+            self.failed.emit(one_line(error))
             return False
         return True
 
@@ -380,7 +350,7 @@ class FolderWork:
                 self._saver.flush(state)
             self.project.ledger.set_states(keys, state)
         except (ValueError, OSError) as error:
-            self.failed.emit(_line(error))
+            self.failed.emit(one_line(error))
 
     def accept(self, key: str) -> None:
         """Confirm a proposal as it is, its image unopened, in the background."""
@@ -392,7 +362,7 @@ class FolderWork:
             try:
                 self.project.proposals.accept(key)
             except (ValueError, OSError) as error:
-                line = _line(error)
+                line = one_line(error)
                 self._dispatch(lambda: self.failed.emit(line))
 
         self._reader.submit(run)
@@ -404,8 +374,8 @@ class FolderWork:
     def _leave(self) -> bool:
         try:
             self._saver.leave()
-        except (OSError, ValueError) as error:
-            self.failed.emit(_line(error))
+        except OSError as error:
+            self.failed.emit(one_line(error))
             return False
         return True
 
@@ -426,12 +396,11 @@ class FolderWork:
         except (OSError, ValueError) as error:
             # Nothing more can be done for it; what was saved before is whole.
             self.failed.emit(
-                f"{_line(error)} The last edits of {self.key} are only in the window."
+                f"{one_line(error)} The last edits of {self.key} are not saved."
             )
         else:
-            promise = self._neighbour.find() if layers else None
-            if promise is not None and self.work is not None:
-                promise.bridge.drop_work(self.work)
+            if layers and self.work is not None:
+                self._desk.bridge.drop_work(self.work)
         self._reader.shutdown(wait=False, cancel_futures=True)
         self.work = self.key = None
         self.project.close()
@@ -462,8 +431,11 @@ class _Garbage:
 
     @contextmanager
     def left_alone(self) -> Iterator[None]:
-        """Look at new objects only, inside."""
-        if sys.platform == "win32":
+        """Look at new objects only, inside.
+
+        What somebody else froze stays so: to thaw ours would thaw that, too.
+        """
+        if sys.platform == "win32" or gc.get_freeze_count():
             yield
             return
         gc.freeze()
@@ -471,8 +443,3 @@ class _Garbage:
             yield
         finally:
             gc.unfreeze()
-
-
-def _line(error: Exception) -> str:
-    text = (error.strerror if isinstance(error, OSError) else "") or str(error)
-    return " ".join(text.split())

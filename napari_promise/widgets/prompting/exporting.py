@@ -1,46 +1,15 @@
-"""Writes what was asked for in the export dialog. Knows files, no widgets."""
+"""Writes what was asked for in the export dialog."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from napari_promise.data import export
-from napari_promise.document import ObjectRecord
+from napari_promise.widgets.actions import Snapshot
 from napari_promise.widgets.prompting.export_dialog import ExportRequest
 
 #: How an object without a class is called in a file.
 UNNAMED = "object"
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """Everything an export needs, taken at one moment, so that work can go on.
-
-    Parameters
-    ----------
-    labels : array, shape (…, H, W)
-        The labels layer's pixels, a copy.
-    placement : mapping
-        ``scale, translate, rotate, shear, affine`` of the layer.
-    unit : str or None
-        Unit of the scale.
-    objects : tuple of ObjectRecord
-    image_name : str
-    provenance : mapping
-        What made the masks.
-    """
-
-    labels: np.ndarray
-    placement: Mapping[str, Any]
-    unit: str | None
-    objects: tuple[ObjectRecord, ...]
-    image_name: str
-    provenance: Mapping[str, Any]
 
 
 def write(request: ExportRequest, snapshot: Snapshot) -> Path:

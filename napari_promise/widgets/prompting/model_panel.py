@@ -1,21 +1,16 @@
 """Which image, which model, which adapter, and how things stand.
 
-Shows choices and the status line and says what was wished for; knows neither models
-nor layers, only their names.
+Shows choices and the status line, and announces what a person chose.
 """
 
 from __future__ import annotations
 
 import html
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from qtpy.QtCore import Qt, QTimer, Signal
 from qtpy.QtWidgets import (
     QCheckBox,
-    QComboBox,
     QFormLayout,
     QHBoxLayout,
     QLabel,
@@ -26,6 +21,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_promise.widgets.buttons import show_checked
+from napari_promise.widgets.choices import ChoiceBox
 
 #: Colours of the status dot; the words beside it say the same.
 _DOTS = {
@@ -40,83 +36,6 @@ _BUSY = ("loading", "encoding", "downloading")
 
 #: Below this many milliseconds of work a running clock only flickers.
 _TICK_MS = 100
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One entry of a combo box.
-
-    Parameters
-    ----------
-    value : object
-        What is reported when it is chosen.
-    text : str
-        What is shown.
-    tooltip : str
-        What it is, in a sentence or two.
-    """
-
-    value: Any
-    text: str
-    tooltip: str = ""
-
-
-class ChoiceBox(QComboBox):
-    """A combo box of `Choice` that reports only what a person chose.
-
-    Parameters
-    ----------
-    tooltip : str
-    parent : QWidget, optional
-    """
-
-    chosen = Signal(object)
-
-    def __init__(self, tooltip: str, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._tooltip = tooltip
-        self._choices: tuple[Choice, ...] = ()
-        self.setToolTip(tooltip)
-        # Long names are cut short rather than widening the dock.
-        self.setSizeAdjustPolicy(
-            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-        )
-        self.setMinimumContentsLength(8)
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        # A wheel or a letter meant for the canvas must not choose another model.
-        self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-        self.activated.connect(self._on_activated)
-
-    def show_choices(self, choices: Sequence[Choice], current: Any) -> None:
-        """Show these entries with one of them chosen; None for no entry.
-
-        Parameters
-        ----------
-        choices : sequence of Choice
-        current : object
-            Value of the entry to show as chosen.
-        """
-        self._choices = tuple(choices)
-        self.blockSignals(True)
-        self.clear()
-        row_chosen = -1
-        for row, choice in enumerate(self._choices):
-            self.addItem(choice.text)
-            self.setItemData(row, choice.tooltip, Qt.ItemDataRole.ToolTipRole)
-            if choice.value is current or choice.value == current:
-                row_chosen = row
-        self.setCurrentIndex(row_chosen)
-        self.blockSignals(False)
-        detail = self._choices[row_chosen].tooltip if row_chosen >= 0 else ""
-        self.setToolTip(f"{self._tooltip}<br><br>{detail}" if detail else self._tooltip)
-
-    def value(self) -> Any:
-        """Value of the entry shown as chosen, or None."""
-        row = self.currentIndex()
-        return self._choices[row].value if 0 <= row < len(self._choices) else None
-
-    def _on_activated(self, row: int) -> None:
-        self.chosen.emit(self._choices[row].value)
 
 
 class ModelPanel(QWidget):
@@ -148,17 +67,17 @@ class ModelPanel(QWidget):
         )
         self.image.setPlaceholderText("open an image first")
         self.model = ChoiceBox(
-            "The Segment Anything model. It stays frozen; weights that are not there "
-            "yet are downloaded once."
+            "The Segment Anything model. It stays frozen; missing weights are "
+            "downloaded once."
         )
         self.adapter = ChoiceBox(
-            "A ProMISe adapter: it places points by itself and shifts the model's "
-            "patterns. “none” is stock Segment Anything."
+            "A ProMISe adapter: it places points automatically and adapts the mask "
+            "decoder. “none” is stock Segment Anything."
         )
         self.ips = QCheckBox("IPS")
         self.ips.setToolTip(
             "Incremental pattern shifting: let the adapter adjust the mask decoder to "
-            "its domain. Off, its points are answered by the stock decoder."
+            "its domain. Off: the stock decoder answers its points."
         )
         self.ips.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.status = QLabel()
@@ -169,7 +88,7 @@ class ModelPanel(QWidget):
         self.status.setSizePolicy(
             QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred
         )
-        self.cancel = QPushButton("cancel")
+        self.cancel = QPushButton("Cancel")
         self.cancel.setToolTip("Stop what is being computed or downloaded.")
         self.cancel.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.cancel.hide()

@@ -1,7 +1,4 @@
-"""The table of objects: look one up, name its class, open it again, delete it.
-
-Shows rows and says what was wished for; knows no document.
-"""
+"""The table of objects: look one up, name its class, open it again, delete it."""
 
 from __future__ import annotations
 
@@ -12,6 +9,7 @@ from qtpy.QtCore import (
     QEvent,
     QObject,
     QPoint,
+    QSignalBlocker,
     QSize,
     QStringListModel,
     Qt,
@@ -112,7 +110,7 @@ class ObjectRow:
         if self.committed:
             return "committed"
         if self.written:
-            return "changed since it was committed: Commit writes it anew"
+            return "changed since it was committed: commit it again"
         return "not committed yet"
 
 
@@ -212,16 +210,16 @@ class ObjectsPanel(QWidget):
         self.show_rows((), None)
 
     def show_rows(self, rows: Sequence[ObjectRow], active: int | None) -> None:
-        """Show these objects, one of them as the object in work.
+        """Show these objects, one of them as the active one.
 
         Parameters
         ----------
         rows : sequence of ObjectRow
         active : int or None
-            Id of the object in work.
+            Id of the active object.
         """
         table = self.table
-        table.blockSignals(True)
+        blocked = QSignalBlocker(table)
         rows = tuple(rows)
         if len(rows) != len(self._rows):
             table.setRowCount(len(rows))
@@ -241,7 +239,7 @@ class ObjectsPanel(QWidget):
             table.setCurrentCell(-1, -1)
         elif table.currentRow() != chosen or not table.selectedItems():
             table.selectRow(chosen)
-        table.blockSignals(False)
+        blocked.unblock()
         self._classes.setStringList(
             sorted({row.class_name for row in rows if row.class_name})
         )
@@ -276,7 +274,7 @@ class ObjectsPanel(QWidget):
                 item.setToolTip("" if row.class_name else unnamed)
             else:
                 item.setToolTip(f"Object {row.object_id}: {row.state_text}.")
-        if shown is None or _look(row) != _look(shown):
+        if shown is None or _icon_key(row) != _icon_key(shown):
             item = self.table.item(index, _ID)
             assert item is not None
             item.setIcon(_swatch(row.colour, filled=row.committed))
@@ -388,7 +386,7 @@ def _item(column: int) -> QTableWidgetItem:
     return item
 
 
-def _look(row: ObjectRow) -> tuple[object, ...]:
+def _icon_key(row: ObjectRow) -> tuple[object, ...]:
     return row.colour, row.committed
 
 

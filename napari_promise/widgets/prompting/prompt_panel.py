@@ -1,7 +1,4 @@
-"""The buttons a person works with: prompt, correct, commit, undo.
-
-Shows what can be done and says what was wished for; knows no layer and no document.
-"""
+"""The buttons to prompt, correct, commit and undo."""
 
 from __future__ import annotations
 
@@ -95,19 +92,19 @@ class PromptPanel(QWidget):
         self.clear = KeyButton(
             "Clear",
             "",
-            "Take away all prompts and the preview of this object. Undo brings them "
-            "back; what was committed stays.",
+            "Remove all prompts and the preview of this object. Undo brings them back; "
+            "what was committed stays.",
         )
         self.live = QCheckBox("live")
         self.live.setToolTip(
-            "Segment again after every edit. Off, edits wait for “Segment”."
+            "Segment again after every edit. Off: edits wait for “Segment”."
         )
         self.live.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.local = QCheckBox("local")
         self.local.setToolTip(
-            "With an adapter: a further click changes the mask only where it points, "
-            "the more, the farther from its edge, unless the answer is another mask "
-            "altogether. Off, every click redraws the whole mask."
+            "With an adapter, each click changes the mask locally; clicks far from its "
+            "edge change more. If the new mask is entirely different, it replaces the "
+            "old one. Off: every click redraws the whole mask."
         )
         self.local.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.segment = KeyButton(
@@ -121,12 +118,12 @@ class PromptPanel(QWidget):
             "Commit object",
             key["commit"].shown,
             "Write the object into the labels layer; pixels you painted there stay. "
-            "It can be opened again any time.",
+            "You can reopen it at any time.",
         )
         self.new = KeyButton(
             "New object",
             key["new"].shown,
-            "Begin the next object. One that is not committed stays in the table.",
+            "Start another object. One that is not committed stays in the table.",
         )
         self.hint = QLabel()
         self.hint.setWordWrap(True)
@@ -209,7 +206,7 @@ class PromptPanel(QWidget):
         adapter : bool
             Whether an adapter that places points is chosen.
         mask : bool
-            Whether the object in work has a mask to commit.
+            Whether the active object has a mask to commit.
         """
         self.auto.setEnabled(image and adapter)
         self.auto.explain(_AUTO if adapter else _NO_AUTO)

@@ -1,7 +1,4 @@
-"""The adapters on this computer: list, rename, delete, pass on, take in.
-
-Shows a table and says what was wished for; reads and writes nothing itself.
-"""
+"""The window with the adapters on this computer; reads and writes nothing itself."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-_COLUMNS = ("name", "base", "segments", "automatic", "GT-prompted", "whose")
+_COLUMNS = ("name", "base", "segments", "automatic", "GT-prompted", "origin")
 _FILES = "Adapters (*.promise-adapter)"
 
 
@@ -66,7 +63,7 @@ class AdaptersDialog(QDialog):
         After a confirmation.
     export_requested : Signal(str, Path)
     import_requested : Signal(Path)
-    compare_requested, tally_requested : Signal(str, str)
+    compare_requested, compare_all_requested : Signal(str, str)
         On the image on display, and on all labelled images.
     """
 
@@ -75,7 +72,7 @@ class AdaptersDialog(QDialog):
     export_requested = Signal(str, Path)
     import_requested = Signal(Path)
     compare_requested = Signal(str, str)
-    tally_requested = Signal(str, str)
+    compare_all_requested = Signal(str, str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -87,8 +84,8 @@ class AdaptersDialog(QDialog):
         self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.table.setToolTip(
-            "Scores are Dice as the adapter's record says: found by itself, and "
-            "prompted from the truth. Select two to compare them."
+            "Dice from the adapter's record: automatic, and with ground-truth prompts. "
+            "Select two adapters to compare them."
         )
         vertical, header = self.table.verticalHeader(), self.table.horizontalHeader()
         if vertical is not None and header is not None:
@@ -96,16 +93,18 @@ class AdaptersDialog(QDialog):
             header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         self.rename = _button("Rename…", "Give it another name.")
         self.delete = _button("Delete…", "Remove it from this computer, after asking.")
-        self.export = _button("Export…", "Write it as one file, to pass on.")
-        self.take = _button("Import…", "Take in a file; it is checked, never executed.")
-        self.compare = _button(
-            "Compare here", "Show what both find on the image on display."
+        self.export = _button("Export…", "Write it as one file, to share.")
+        self.take = _button(
+            "Import…", "Import an adapter file. It is validated; no code in it is run."
         )
-        self.tally = _button(
+        self.compare = _button(
+            "Compare here", "Show what both find on the displayed image."
+        )
+        self.compare_all = _button(
             "Compare on all",
-            "Measure both on the labelled images: those of the open folder that are "
-            "done, else what the training window has chosen. An adapter does better "
-            "on images that it learnt from.",
+            "Measure both on labelled images: the finished ones of the open folder, or "
+            "those chosen in the training window. An adapter scores higher on images "
+            "it was trained on.",
         )
         self.status = QLabel()
         self.status.setWordWrap(True)
@@ -114,7 +113,7 @@ class AdaptersDialog(QDialog):
             buttons.addWidget(button)
         buttons.addStretch(1)
         buttons.addWidget(self.compare)
-        buttons.addWidget(self.tally)
+        buttons.addWidget(self.compare_all)
         layout = QVBoxLayout(self)
         layout.addWidget(self.table, 1)
         layout.addLayout(buttons)
@@ -127,8 +126,8 @@ class AdaptersDialog(QDialog):
         self.compare.clicked.connect(
             lambda: self.compare_requested.emit(*[r.name for r in self.selected()])
         )
-        self.tally.clicked.connect(
-            lambda: self.tally_requested.emit(*[r.name for r in self.selected()])
+        self.compare_all.clicked.connect(
+            lambda: self.compare_all_requested.emit(*[r.name for r in self.selected()])
         )
         self._show_available()
 
@@ -164,7 +163,7 @@ class AdaptersDialog(QDialog):
         self.rename.setEnabled(own)
         self.delete.setEnabled(own)
         self.export.setEnabled(len(chosen) == 1)
-        for button in (self.compare, self.tally):
+        for button in (self.compare, self.compare_all):
             button.setEnabled(len(chosen) == 2)
 
     def _on_rename(self) -> None:

@@ -1,12 +1,12 @@
-"""Brings the window "Train my adapter", the layers and the training job together.
+"""Trains an adapter for "Train my adapter": sources, the run, keep or discard.
 
-Knows no torch and reads no pixel: the worker and other threads do.
+The session's worker trains; files are read and written in other threads.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,9 @@ from typing import Any
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QWidget
 
-from napari_promise.files import duration
-from napari_promise.jobs import training, training_sources
-from napari_promise.jobs.comparing import CompareJob, Tally, TallyJob
-from napari_promise.jobs.training import Outcome, TrainingJob, TrainingOrder, Update
-from napari_promise.jobs.training_sources import (
+from napari_promise.jobs import training
+from napari_promise.jobs.comparing import CompareJob
+from napari_promise.jobs.training import (
     FolderSource,
     LabelledImage,
     PairsSource,
@@ -27,12 +25,19 @@ from napari_promise.jobs.training_sources import (
 )
 from napari_promise.session import Session
 from napari_promise.training import recipe
+from napari_promise.widgets.background import Dispatch, later
+from napari_promise.widgets.choices import Choice
 from napari_promise.widgets.layers.bridge import LayerBridge
-from napari_promise.widgets.layers.sources import LabelsSource, LayerSource
-from napari_promise.widgets.prompting import catalogue
-from napari_promise.widgets.prompting.model_panel import Choice
-from napari_promise.widgets.training.adapters_dialog import AdapterRow, AdaptersDialog
-from napari_promise.widgets.training.panel import FOLDER, GIVEN, TrainPanel
+from napari_promise.widgets.layers.labelled import LabelsSource
+from napari_promise.widgets.layers.source import LayerSource
+from napari_promise.widgets.training.library import AdapterLibrary
+from napari_promise.widgets.training.panel import (
+    FOLDER,
+    GIVEN,
+    TrainPanel,
+    folder_of,
+)
+from napari_promise.widgets.words import duration, size
 
 #: Wait so long for further changes before counting again.
 _SETTLES_MS = 200
@@ -53,10 +58,12 @@ class Training(QObject):
         Brings a call into the window's thread.
     tell, complain : callable
         Show one line: news, or a failure.
-    parent : QWidget, optional
+    window : callable
+        Returns the window to open above, or None.
 
     Attributes
     ----------
+    library : AdapterLibrary
     adapters_changed : Signal(str)
         An adapter was written: its name.
     kept : Signal(str, str)
@@ -76,27 +83,36 @@ class Training(QObject):
         self,
         session: Session,
         bridge: LayerBridge,
-        dispatch: Callable[[Callable[[], None]], None],
+        dispatch: Dispatch,
         tell: Callable[[str], None],
         complain: Callable[[str], None],
-        parent: QWidget | None = None,
+        window: Callable[[], QWidget | None],
     ) -> None:
-        super().__init__(parent)
+        super().__init__()
         self._session, self._bridge = session, bridge
         self._dispatch, self._tell, self._complain = dispatch, tell, complain
-        self._window = parent
+        self._window = window
         self._panel: TrainPanel | None = None
         self._given: PairsSource | None = None
         self._adapters: Sequence[Any] = ()
         self._survey = 0
-        self._dialog: AdaptersDialog | None = None
         self.job: TrainingJob | None = None
         self.outcome: Outcome | None = None
         self._order: TrainingOrder | None = None
-        self._trained_on = self._learnt_from = ""
-        self._by_itself = self._tallying = False
+        self._base_model = self._trained_for = ""
+        self._by_itself = False
         self.folder: TrainingSource | None = None
         self.train_function: Callable[..., Iterator[Any]] | None = None
+        self.library = AdapterLibrary(
+            session,
+            bridge,
+            dispatch,
+            complain,
+            window,
+            lambda: self.folder or self.source(),
+            self.adapters_changed.emit,
+            self._show_comparison,
+        )
         self._settle = QTimer(self)
         self._settle.setSingleShot(True)
         self._settle.setInterval(_SETTLES_MS)
@@ -106,14 +122,14 @@ class Training(QObject):
     def panel(self) -> TrainPanel:
         """The window; made when first asked for."""
         if self._panel is None:
-            panel = TrainPanel(self._window)
+            panel = TrainPanel(self._window())
             panel.source_changed.connect(self._settle.start)
             panel.start_requested.connect(self.start)
             panel.stop_requested.connect(self.stop)
-            panel.look_requested.connect(self.compare)
+            panel.compare_requested.connect(self.compare)
             panel.keep_requested.connect(self.keep)
             panel.discard_requested.connect(self.discard)
-            panel.manage_requested.connect(self.manage)
+            panel.manage_requested.connect(self.library.show)
             self._panel = panel
         return self._panel
 
@@ -148,19 +164,21 @@ class Training(QObject):
             decide; the person is busy.
         """
         if start and (self.job is not None or self.outcome is not None):
-            waits = "is being trained" if self.outcome is None else "waits for a word"
-            self._tell(f"Not trained again yet: the adapter before {waits}.")
+            self._tell(
+                "Training not started: another adapter is being trained."
+                if self.outcome is None
+                else "Training not started: keep or discard the previous adapter first."
+            )
             return
         if class_name and self.job is None and self.outcome is None:
-            self.panel.class_name.setText(class_name)
-        given = training_sources.as_pairs(pairs)
-        self._given = PairsSource(given, name or "given images")
+            self.panel.class_name.value = class_name
+        self._given = PairsSource(training.as_pairs(pairs), name or "given images")
         self.panel.show_sources(f"{self._given.name} ({len(pairs)} images)")
         if not start:
             self.show()
             return
         self._by_itself = True
-        self.panel.name.setText(_name_for(self._given.name, len(pairs)))
+        self.panel.name.value = _name_for(self._given.name, len(pairs))
         self.refresh()
 
     def show_adapters(self, entries: Sequence[Any]) -> None:
@@ -201,7 +219,7 @@ class Training(QObject):
         if panel.source.value() == GIVEN:
             return self._given
         if panel.source.value() == FOLDER:
-            images, masks = panel.images_dir.path(), panel.masks_dir.path()
+            images, masks = folder_of(panel.images_dir), folder_of(panel.masks_dir)
             if images is None or masks is None:
                 return None
             return FolderSource(images, masks, panel.group.text().strip() or None)
@@ -227,10 +245,11 @@ class Training(QObject):
             self.panel.show_summary("Choose images with masks.", ready=False)
             return
         self.panel.show_summary("counting…", ready=False)
-        self._in_background(
-            lambda: training_sources.survey(source),
+        later(
+            lambda: training.survey(source),
             lambda found: self._show_survey(number, found),
             lambda line: self._show_no_survey(number, line),
+            dispatch=self._dispatch,
         )
 
     def _show_no_survey(self, number: int, line: str) -> None:
@@ -258,7 +277,7 @@ class Training(QObject):
         lines = [
             f"{found.images} images, {found.objects} objects on "
             f"{self._session.settings.model}; {held_out} held out ({by}). "
-            f"At most {duration(seconds)} and {catalogue.size(room)} of cache."
+            f"At most {duration(seconds)} and {size(room)} of cache."
         ]
         if found.unlabelled:
             shown = "; ".join(found.names[:6]) + ("…" if found.images > 6 else "")
@@ -284,9 +303,9 @@ class Training(QObject):
             naming.note,
             Path(start) if start else None,
         )
-        self._trained_on = self._session.settings.model
+        self._base_model = self._session.settings.model
         given = self._given if source is self._given else None
-        self._learnt_from = "" if given is None else given.name
+        self._trained_for = "" if given is None else given.name
         self.job = TrainingJob(
             source,
             self._order,
@@ -296,7 +315,7 @@ class Training(QObject):
             train=self.train_function,
         )
         self.panel.curves.show_rows(())
-        self.panel.look.show_comparison(None)
+        self.panel.comparison.show_comparison(None)
         self.panel.show_state("training")
         self._session.start_job(self.job)
 
@@ -320,7 +339,7 @@ class Training(QObject):
         self.progress.emit("")
         self.panel.show_state("idle" if outcome is None else "ended")
         if outcome is None:
-            self.panel.status.setText("Nothing was kept; all is as it was.")
+            self.panel.status.setText("Nothing was saved.")
             return
         scores = outcome.adapter.info.scores.get("held out in training", {})
         said = [
@@ -333,7 +352,7 @@ class Training(QObject):
         ]
         self.panel.curves.show_rows(outcome.rows)
         self.panel.progress.setValue(1000)
-        self.panel.summary.setText(f"Learnt from {source}.")
+        self.panel.summary.setText(f"Trained on {source}.")
         self.panel.status.setText(
             f"{'Stopped' if outcome.stopped else 'Done'} after "
             f"{duration(outcome.seconds)}. Held-out Dice: {', '.join(said) or '–'}. "
@@ -342,8 +361,8 @@ class Training(QObject):
         self.compare()
         if by_itself:
             self._tell(
-                f"An adapter was trained on {self._learnt_from}: open “Train my "
-                "adapter…” to look at it, and keep or discard it."
+                f"An adapter was trained on {self._trained_for}: open “Train my "
+                "adapter…” to compare it, and keep or discard it."
             )
         else:
             self.panel.show()
@@ -356,7 +375,7 @@ class Training(QObject):
             self._complain("There is no better adapter yet: wait for a pass to end.")
             return
         if source is None:
-            self.panel.look.show_comparison(None)
+            self.panel.comparison.show_comparison(None)
             return
         current = self._session.settings.adapter or None
         names = (f"now: {current}" if current else "now", "new")
@@ -366,7 +385,7 @@ class Training(QObject):
                 self._bridge.plane,
                 (current, best),
                 names,
-                self.panel.look.show_comparison,
+                self.panel.comparison.show_comparison,
                 self._complain,
             ),
             first=True,
@@ -387,19 +406,21 @@ class Training(QObject):
         ):
             return
         self.panel.keep.setEnabled(False)
-        self._in_background(
+        later(
             lambda: training.keep(outcome, order, force=force),
             lambda _folder: self._on_kept(naming.name),
             self._on_not_kept,
+            dispatch=self._dispatch,
+            finish=True,
         )
 
     def _on_kept(self, name: str) -> None:
         self.outcome = None
         self.panel.show_state("idle")
         settings = self._session.settings
-        if settings.model != self._trained_on:
+        if settings.model != self._base_model:
             self._tell(
-                f"{name} is saved. It belongs to {self._trained_on}: choose that model "
+                f"{name} is saved. It belongs to {self._base_model}: choose that model "
                 "to use it."
             )
         elif settings.adapter == name:
@@ -408,22 +429,44 @@ class Training(QObject):
             settings.adapter = name
         self.panel.status.setText(f"Saved and in use: {name}.")
         self.adapters_changed.emit(name)
-        self.kept.emit(name, self._learnt_from)
+        self.kept.emit(name, self._trained_for)
 
     def _on_not_kept(self, line: str) -> None:
         self.panel.keep.setEnabled(True)
-        self.panel.status.setText(f"Not saved, and still here: {line}")
+        self.panel.status.setText(f"Not saved yet: {line}")
         self._complain(line)
 
     def discard(self) -> None:
         """Forget the new adapter."""
         self.outcome = None
-        self.panel.look.show_comparison(None)
+        self.panel.comparison.show_comparison(None)
         self.panel.show_state("idle")
-        self.panel.status.setText("Discarded; all is as it was.")
+        self.panel.status.setText("Discarded.")
 
-    def rescue(self) -> str:
-        """Keep what nobody decided about, because the dock closes; returns its name."""
+    def _show_comparison(self, comparison: Any) -> None:
+        """Show two adapters of the library on the image on display."""
+        self.panel.comparison.show_comparison(comparison)
+        self.panel.show()
+        self.panel.raise_()
+
+    def close(self) -> str:
+        """Close the windows, and keep what nobody decided about.
+
+        Returns
+        -------
+        str
+            Name of the adapter that was kept; empty for none.
+        """
+        with contextlib.suppress(RuntimeError):  # gone with Qt, at the program's end
+            self._settle.stop()
+            self.library.close()
+            if self._panel is not None:
+                self._panel.close()
+                self._panel.deleteLater()
+        self._panel = None
+        return self._rescue()
+
+    def _rescue(self) -> str:
         if self.outcome is None or self._order is None:
             return "" if self.job is None else self.job.rescued
         outcome, self.outcome = self.outcome, None
@@ -432,170 +475,8 @@ class Training(QObject):
         except (OSError, ValueError):
             return ""
 
-    # -- adapters -----------------------------------------------------------------
-
-    @property
-    def dialog(self) -> AdaptersDialog:
-        """The list of adapters; made when first asked for."""
-        if self._dialog is None:
-            dialog = AdaptersDialog(self._window)
-            dialog.rename_requested.connect(self._rename)
-            dialog.delete_requested.connect(
-                lambda name: self._change_files("remove", name)
-            )
-            dialog.export_requested.connect(
-                lambda name, path: self._change_files(
-                    "export_file", name, path, force=True
-                )
-            )
-            dialog.import_requested.connect(
-                lambda path: self._change_files("import_file", path)
-            )
-            dialog.compare_requested.connect(self._compare_two)
-            dialog.tally_requested.connect(self._tally)
-            self._dialog = dialog
-        return self._dialog
-
-    def manage(self) -> None:
-        """Open the list of adapters."""
-        self._read_rows()
-        self.dialog.show()
-        self.dialog.raise_()
-
-    def _read_rows(self) -> None:
-        self._in_background(_adapter_rows, self.dialog.show_rows, self._complain)
-
-    def _rename(self, name: str, new: str) -> None:
-        self._change_files("rename", name, new)
-
-    def _change_files(self, what: str, *arguments: Any, **options: Any) -> None:
-        def work() -> Path:
-            from napari_promise.model import adapter_files
-
-            path: Path = getattr(adapter_files, what)(*arguments, **options)
-            return path
-
-        self._in_background(
-            work,
-            lambda path: self._on_files_changed(what, arguments, path),
-            lambda line: self.dialog.status.setText(line),
-        )
-
-    def _on_files_changed(self, what: str, arguments: Any, path: Path) -> None:
-        settings = self._session.settings
-        if what in ("rename", "remove") and settings.adapter == arguments[0]:
-            settings.adapter = path.name if what == "rename" else ""
-        said = {"rename": "Renamed", "remove": "Removed", "export_file": "Written"}
-        self.dialog.status.setText(f"{said.get(what, 'Imported')}: {path}")
-        self._read_rows()
-        self.adapters_changed.emit(path.name)
-
-    def _compare_two(self, old: str, new: str) -> None:
-        source = self._bridge.source()
-        if source is None:
-            self.dialog.status.setText("Open an image to compare them on.")
-            return
-        self.panel.show()
-        self._session.start_job(
-            CompareJob(
-                source,
-                self._bridge.plane,
-                (old, new),
-                (old, new),
-                self.panel.look.show_comparison,
-                self._complain,
-            ),
-            first=True,
-        )
-
-    def _tally(self, first: str, second: str) -> None:
-        """Measure two adapters on the labelled images."""
-        source = self.folder or self.source()
-        if source is None:
-            self.dialog.status.setText(
-                "Nothing is labelled: finish images of a folder, or choose images "
-                "with masks in the training window."
-            )
-            return
-        if self._tallying:
-            self.dialog.status.setText("Two adapters are being measured: wait.")
-            return
-        self._tallying = True
-        self.dialog.status.setText("Measuring…")
-        names = (first, second)
-        self._session.start_job(
-            TallyJob(source, names, names, self._on_tally, self._on_no_tally)
-        )
-
-    def _on_tally(self, tally: Tally) -> None:
-        self._tallying = not tally.finished
-        self.dialog.status.setText(tally.told())
-
-    def _on_no_tally(self, line: str) -> None:
-        self._tallying = False
-        self.dialog.status.setText(line)
-
-    def _in_background(
-        self,
-        work: Callable[[], Any],
-        then: Callable[[Any], Any],
-        failed: Callable[[str], Any],
-    ) -> None:
-        """Do something that reads or writes files, outside the window's thread."""
-
-        def run() -> None:
-            try:
-                result = work()
-            except (ValueError, OSError) as error:
-                line = str(error).splitlines()[0]
-                self._dispatch(lambda: failed(line))
-            else:
-                self._dispatch(lambda: then(result))
-
-        threading.Thread(target=run, name="napari-promise files", daemon=True).start()
-
 
 def _name_for(source: str, images: int) -> str:
     """Return an adapter's name from that of its images and their number."""
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", source).strip("-._") or "folder"
     return f"{plain[:40]}-{images}"
-
-
-def _adapter_rows() -> list[AdapterRow]:
-    """Read the records of all adapters; not in the window's thread."""
-    from napari_promise.model.adapters import list_adapters
-
-    rows = []
-    for item in list_adapters():
-        scores = item.info.scores
-        rows.append(
-            AdapterRow(
-                item.info.name,
-                item.info.base_model,
-                item.info.class_name,
-                _mean(scores, "automatic"),
-                _mean(scores, "gt_prompted"),
-                item.bundled,
-                item.info.trained_on,
-            )
-        )
-    return rows
-
-
-def _mean(scores: Any, kind: str) -> float | None:
-    """Mean Dice of a kind over the sets that a record tells of, however deep."""
-    found: list[float] = []
-
-    def look(value: Any) -> None:
-        if not isinstance(value, dict):
-            return
-        for key, inner in value.items():
-            if key == kind:
-                dice = inner.get("dice") if isinstance(inner, dict) else inner
-                if isinstance(dice, int | float):
-                    found.append(float(dice))
-            else:
-                look(inner)
-
-    look(scores)
-    return sum(found) / len(found) if found else None

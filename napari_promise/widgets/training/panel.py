@@ -1,7 +1,4 @@
-"""The window "Train my adapter": what to learn from, how it goes, keep or discard.
-
-Shows what it is told and says what was wished for; knows no job, layer or file.
-"""
+"""The window "Train my adapter": sources, progress, comparison, keep or discard."""
 
 from __future__ import annotations
 
@@ -9,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtCore import Signal
+from magicgui.widgets import FileEdit, LineEdit
+from qtpy.QtCore import QTimer, Signal
 from qtpy.QtWidgets import (
     QCheckBox,
     QDialog,
-    QFileDialog,
     QFormLayout,
     QHBoxLayout,
     QLabel,
@@ -27,8 +24,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_promise.widgets.prompting.model_panel import Choice, ChoiceBox
-from napari_promise.widgets.training.views import CurvesView, LookView
+from napari_promise.widgets.choices import Choice, ChoiceBox
+from napari_promise.widgets.section import Section
+from napari_promise.widgets.training.views import ComparisonView, CurvesView
 
 VIEWER, FOLDER, GIVEN = "viewer", "folder", "given"
 DEFAULT_NAME = "my-adapter"
@@ -66,14 +64,14 @@ class TrainPanel(QDialog):
     start_requested : Signal
     stop_requested : Signal(bool)
         Whether to keep the best so far.
-    look_requested : Signal
+    compare_requested : Signal
     keep_requested, discard_requested, manage_requested : Signal
     """
 
     source_changed = Signal()
     start_requested = Signal()
     stop_requested = Signal(bool)
-    look_requested = Signal()
+    compare_requested = Signal()
     keep_requested = Signal()
     manage_requested = Signal()
     discard_requested = Signal()
@@ -81,54 +79,57 @@ class TrainPanel(QDialog):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setWindowTitle("Train my adapter")
-        self.resize(640, 620)
+        self.setMinimumWidth(620)
+        # Once the layout knows what was shown or hidden.
+        self._fit = QTimer(self)
+        self._fit.setSingleShot(True)
+        self._fit.timeout.connect(self.adjustSize)
         self.source = ChoiceBox("Where the images with masks come from.")
         self._boxes: list[tuple[Any, QCheckBox]] = []
         self.group = QLineEdit()
         self.group.setPlaceholderText("optional, e.g. ^(patient\\d+)")
         self.group.setToolTip(
-            "A regular expression: images whose names match alike are of one patient "
-            "or sequence, and are never divided between learning and held out."
+            "A regular expression. Images whose names match the same text are of one "
+            "patient or sequence, and never split between training and held out."
         )
-        self.images_dir = _FolderRow("Folder of images.")
-        self.masks_dir = _FolderRow("Folder of masks with the same names.")
-        self.wanted = ChoiceBox(
-            "Which labels are the object: all, or those of one class."
-        )
-        self.summary = _label("What would be learnt from.")
+        self.images_dir = _folder_edit("Folder of images.")
+        self.masks_dir = _folder_edit("Folder of masks with the same names.")
+        self.wanted = ChoiceBox("Which labels to train on: all, or those of one class.")
+        self.summary = _label("What the adapter would be trained on.")
         self.start_from = ChoiceBox(
-            "Begin anew, or teach an adapter that is there already the new images."
+            "Start from scratch, or continue training an existing adapter."
         )
-        self.name = QLineEdit(DEFAULT_NAME)
-        self.name.setToolTip(
-            "Name of the adapter: letters, digits, “-”, “_” and “.”. One that is there "
-            "is never replaced without asking."
+        self.name = LineEdit(
+            value=DEFAULT_NAME,
+            tooltip="Name of the adapter: letters, digits, “-”, “_” and “.”. You are "
+            "asked before an adapter of the same name is replaced.",
         )
-        self.class_name = QLineEdit("object")
-        self.class_name.setToolTip("What it segments; written into its record.")
-        self.licence = QLineEdit()
-        self.licence.setPlaceholderText("terms of the images, e.g. CC BY 4.0")
-        self.licence.setToolTip("The adapter inherits the terms of its images.")
-        self.note = QLineEdit()
-        self.note.setPlaceholderText("anything a user should know")
-        self.note.setToolTip("Written into the adapter's record.")
-        self.start = _button("Train", "Train on these images. Clicks go on meanwhile.")
+        self.class_name = LineEdit(
+            value="object",
+            tooltip="What the adapter segments; written into its record.",
+        )
+        self.licence = LineEdit(tooltip="The adapter inherits the terms of its images.")
+        self.licence.native.setPlaceholderText("terms of the images, e.g. CC BY 4.0")
+        self.note = LineEdit(tooltip="Written into the adapter's record.")
+        self.note.native.setPlaceholderText("anything a user should know")
+        self.start = _button("Train", "Train on these images. You can keep working.")
         self.stop = _button(
             "Stop…", "Stop training; you are asked whether to keep the best so far."
         )
         self.progress = QProgressBar()
         self.progress.setRange(0, 1000)
         self.progress.setTextVisible(False)
-        self.progress.setToolTip("How much of this phase is done.")
-        self.status = _label("What training is at.")
+        self.progress.setToolTip("Progress of this phase.")
+        self.status = _label("Training status.")
         self.curves = CurvesView()
-        self.look = LookView()
+        self.comparison = ComparisonView()
+        self.comparison.hide()
         self.compare = _button(
             "Compare on this image",
             "Show what the adapter in use and the new one find on this image.",
         )
         self.keep = _button("Keep", "Save the new adapter and use it from now on.")
-        self.discard = _button("Discard", "Forget it; all stays exactly as it was.")
+        self.discard = _button("Discard", "Discard the new adapter; nothing changes.")
 
         self.manage = _button(
             "Adapters…", "List, rename, delete, export, import and compare adapters."
@@ -140,8 +141,8 @@ class TrainPanel(QDialog):
         folders = QWidget()
         form = QFormLayout(folders)
         form.setContentsMargins(0, 0, 0, 0)
-        form.addRow("Images", self.images_dir)
-        form.addRow("Masks", self.masks_dir)
+        form.addRow("Images", self.images_dir.native)
+        form.addRow("Masks", self.masks_dir.native)
         form.addRow("Group by", self.group)
         self._pages = QStackedWidget()
         scroll = QScrollArea()
@@ -152,17 +153,23 @@ class TrainPanel(QDialog):
         self._pages.addWidget(QWidget())
         self._pages.setMaximumHeight(110)
         upper = QFormLayout()
-        upper.addRow("Learn from", self.source)
+        upper.addRow("Train on", self.source)
         upper.addRow(self._pages)
         upper.addRow("Object", self.wanted)
-        upper.addRow("Begin with", self.start_from)
+        upper.addRow("Start from", self.start_from)
         names = QHBoxLayout()
-        names.addWidget(self.name, 1)
+        names.addWidget(self.name.native, 1)
         names.addWidget(QLabel("segments"))
-        names.addWidget(self.class_name, 1)
+        names.addWidget(self.class_name.native, 1)
         upper.addRow("Name", names)
-        upper.addRow("Licence", self.licence)
-        upper.addRow("Note", self.note)
+        record = QWidget()
+        rows = QFormLayout(record)
+        rows.setContentsMargins(0, 0, 0, 0)
+        rows.addRow("Licence", self.licence.native)
+        rows.addRow("Note", self.note.native)
+        self.details = Section("Licence and note")
+        self.details.addWidget(record)
+        upper.addRow(self.details)
         self._choices = QWidget()
         self._choices.setLayout(upper)
         going = QHBoxLayout()
@@ -181,18 +188,19 @@ class TrainPanel(QDialog):
         layout.addLayout(going)
         layout.addWidget(self.status)
         layout.addWidget(self.curves)
-        layout.addWidget(self.look, 1)
+        layout.addWidget(self.comparison, 1)
         layout.addLayout(ending)
 
+        self.details.toggled.connect(lambda _open: self._fit.start())
         self.source.chosen.connect(lambda _value: self._on_source())
         self.wanted.chosen.connect(lambda _value: self.source_changed.emit())
         self.start_from.chosen.connect(self._on_start_chosen)
         for row in (self.images_dir, self.masks_dir):
-            row.changed.connect(self.source_changed)
+            row.changed.connect(lambda _path: self.source_changed.emit())
         self.group.editingFinished.connect(self.source_changed)
         self.start.clicked.connect(self.start_requested)
         self.stop.clicked.connect(self._on_stop)
-        self.compare.clicked.connect(self.look_requested)
+        self.compare.clicked.connect(self.compare_requested)
         self.manage.clicked.connect(self.manage_requested)
         self.keep.clicked.connect(self.keep_requested)
         self.discard.clicked.connect(self.discard_requested)
@@ -204,10 +212,10 @@ class TrainPanel(QDialog):
     def naming(self) -> Naming:
         """Return what was written into the fields."""
         return Naming(
-            self.name.text().strip(),
-            self.class_name.text().strip(),
-            self.licence.text().strip(),
-            self.note.text().strip(),
+            self.name.value.strip(),
+            self.class_name.value.strip(),
+            self.licence.value.strip(),
+            self.note.value.strip(),
         )
 
     def chosen_images(self) -> list[Any]:
@@ -243,7 +251,7 @@ class TrainPanel(QDialog):
         self._boxes = []
         for value, text in images:
             box = QCheckBox(text)
-            box.setToolTip("Learn from this image.")
+            box.setToolTip("Train on this image.")
             box.setChecked(not any(value is other for other in unticked))
             box.toggled.connect(lambda _on: self.source_changed.emit())
             self._viewer_rows.addWidget(box)
@@ -255,7 +263,7 @@ class TrainPanel(QDialog):
         self._viewer_rows.addStretch(1)
 
     def show_summary(self, text: str, *, ready: bool) -> None:
-        """Say what would be learnt from; `ready` allows to start."""
+        """Say what the adapter would be trained on; `ready` allows to start."""
         self.summary.setText(text)
         self._ready = ready
         self.start.setEnabled(ready and self._state == "idle")
@@ -274,6 +282,8 @@ class TrainPanel(QDialog):
         self.keep.setEnabled(state == "ended")
         self.discard.setEnabled(state == "ended")
         self.compare.setEnabled(state == "ended")
+        self.curves.setVisible(state != "idle")
+        self._fit.start()
 
     def show_update(self, update: Any, eta: str) -> None:
         """Show a `jobs.training.Update`."""
@@ -304,14 +314,15 @@ class TrainPanel(QDialog):
         self.source_changed.emit()
 
     def _on_start_chosen(self, value: Any) -> None:
-        """Keep the name of an adapter that is taught more, unless one was written."""
-        if value and self.name.text().strip() in ("", DEFAULT_NAME):
-            self.name.setText(Path(str(value)).name)
+        """Keep the name of an adapter that is trained further, unless one was typed."""
+        if value and self.name.value.strip() in ("", DEFAULT_NAME):
+            self.name.value = Path(str(value)).name
         self.source_changed.emit()
 
     def _show_page(self, page: int) -> None:
         self._pages.setCurrentIndex(page)
         self._pages.setVisible(page != 2)  # what was given needs no further choice
+        self._fit.start()
 
     def _on_stop(self) -> None:
         box = QMessageBox(self)
@@ -319,40 +330,22 @@ class TrainPanel(QDialog):
         box.setText("Stop training?")
         keep = box.addButton("Keep the best so far", QMessageBox.ButtonRole.AcceptRole)
         drop = box.addButton("Discard it", QMessageBox.ButtonRole.DestructiveRole)
-        box.addButton("Go on training", QMessageBox.ButtonRole.RejectRole)
+        box.addButton("Continue training", QMessageBox.ButtonRole.RejectRole)
         box.exec()
         if box.clickedButton() in (keep, drop):
             self.stop_requested.emit(box.clickedButton() is keep)
 
 
-class _FolderRow(QWidget):
-    """A line for a folder's path and a button that asks for it."""
+def folder_of(edit: FileEdit) -> Path | None:
+    """Return the folder that is written there; None for nothing."""
+    text = edit.line_edit.value.strip()
+    return Path(text).expanduser() if text else None
 
-    changed = Signal()
 
-    def __init__(self, tooltip: str) -> None:
-        super().__init__()
-        self.line = QLineEdit()
-        self.line.setToolTip(tooltip)
-        browse = _button("…", tooltip)
-        browse.setFixedWidth(30)
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(self.line, 1)
-        row.addWidget(browse)
-        self.line.editingFinished.connect(self.changed)
-        browse.clicked.connect(self._on_browse)
-
-    def path(self) -> Path | None:
-        """Return what is written there; None for nothing."""
-        text = self.line.text().strip()
-        return Path(text).expanduser() if text else None
-
-    def _on_browse(self) -> None:
-        name = QFileDialog.getExistingDirectory(self, self.line.toolTip())
-        if name:
-            self.line.setText(name)
-            self.changed.emit()
+def _folder_edit(tooltip: str) -> FileEdit:
+    edit = FileEdit(mode="d", tooltip=tooltip)
+    edit.choose_btn.text = "…"
+    return edit
 
 
 def _label(tooltip: str) -> QLabel:

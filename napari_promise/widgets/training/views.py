@@ -1,7 +1,4 @@
-"""Pictures for training: curves as they grow, and two masks side by side.
-
-They paint what they are given; they know no training, layers or files.
-"""
+"""Pictures for training: curves as they grow, and two masks side by side."""
 
 from __future__ import annotations
 
@@ -33,8 +30,8 @@ class CurvesView(QWidget):
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
         self.setToolTip(
             "Left: the loss of each pass. Right: Dice on the held-out images, "
-            "automatic and prompted from the truth apart; dashed, what frozen SAM "
-            "draws from the same prompts."
+            "automatic and with ground-truth prompts apart. Dashed: frozen SAM with "
+            "the same prompts."
         )
 
     def sizeHint(self) -> QSize:
@@ -121,7 +118,7 @@ class CurvesView(QWidget):
         painter.setBrush(Qt.BrushStyle.NoBrush)
 
 
-class LookView(QWidget):
+class ComparisonView(QWidget):
     """The current image twice: the old mask with its points, and the new one."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -131,17 +128,22 @@ class LookView(QWidget):
         self.setMinimumHeight(180)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.setToolTip(
-            "What the adapter in use finds by itself on the image on display, and what "
-            "the new one finds. Discs are points to include, crosses to exclude."
+            "What the adapter in use finds on the displayed image, and what the new "
+            "one finds. Discs are points to include, crosses to exclude."
         )
 
+    def sizeHint(self) -> QSize:
+        """Room for two pictures side by side."""
+        return QSize(560, 250)
+
     def show_comparison(self, comparison: Any) -> None:
-        """Show a `jobs.comparing.Comparison`; None for nothing."""
+        """Show a `jobs.comparing.Comparison`; hide without one."""
         self.comparison = comparison
         self._pictures = []
         if comparison is not None:
-            for look in (comparison.old, comparison.new):
-                self._pictures.append(_picture(comparison.picture, look.mask))
+            for side in (comparison.old, comparison.new):
+                self._pictures.append(_picture(comparison.picture, side.mask))
+        self.setVisible(comparison is not None)
         self.update()
 
     def paintEvent(self, event: QPaintEvent | None) -> None:
@@ -152,26 +154,26 @@ class LookView(QWidget):
         text = QColor(self.palette().color(QPalette.ColorRole.WindowText))
         half = self.width() / 2
         if self.comparison is not None:
-            looks = (self.comparison.old, self.comparison.new)
-            for side, look in enumerate(looks):
-                picture = self._pictures[side]
-                room = QRectF(side * half + 3, 20, half - 6, self.height() - 22)
+            sides = (self.comparison.old, self.comparison.new)
+            for number, side in enumerate(sides):
+                picture = self._pictures[number]
+                room = QRectF(number * half + 3, 20, half - 6, self.height() - 22)
                 scale = min(
                     room.width() / picture.width(), room.height() / picture.height()
                 )
                 size = (picture.width() * scale, picture.height() * scale)
                 left = room.left() + (room.width() - size[0]) / 2
                 painter.drawImage(QRectF(left, room.top(), *size), picture)
-                note = f": {look.note}" if look.note else f" · {look.area} px"
-                if side and not look.note and not self.comparison.old.note:
-                    note += f" · Dice with the other {self.comparison.dice:.2f}"
+                note = f": {side.note}" if side.note else f" · {side.area} px"
+                if number and not side.note and not self.comparison.old.note:
+                    note += f" · Dice between them {self.comparison.dice:.2f}"
                 painter.setPen(text)
                 flags = Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignVCenter
                 words = painter.fontMetrics().elidedText(
-                    look.name + note, Qt.TextElideMode.ElideRight, int(half - 8)
+                    side.name + note, Qt.TextElideMode.ElideRight, int(half - 8)
                 )
-                painter.drawText(QRectF(side * half, 0, half, 18), flags, words)
-                for (row, column), label in zip(look.points, look.labels, strict=True):
+                painter.drawText(QRectF(number * half, 0, half, 18), flags, words)
+                for (row, column), label in zip(side.points, side.labels, strict=True):
                     x = left + (column + 0.5) * scale
                     y = room.top() + (row + 0.5) * scale
                     _point(painter, x, y, bool(label))

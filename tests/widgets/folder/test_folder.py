@@ -247,10 +247,10 @@ def test_what_is_done_or_in_work_is_not_proposed_over(folder: Folder) -> None:
 def test_proposing_without_an_adapter_says_what_to_do(
     make_folder: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from napari_promise.widgets.folder import dock as folder_dock
+    from napari_promise.widgets.folder import runs
 
     told: list[str] = []
-    monkeypatch.setattr(folder_dock, "show_warning", told.append)
+    monkeypatch.setattr(runs, "show_warning", told.append)
     folder = make_folder(adapter="")
     folder.open()
     folder.widget.propose_all()
@@ -461,41 +461,6 @@ def test_closing_the_dock_in_the_middle_saves_and_lets_go(
     assert again.project.item("p1.png").clicks == 1
 
 
-def test_the_prompts_dock_goes_on_when_the_folder_dock_is_gone(
-    folder: Folder, picture: np.ndarray, qtbot: Any
-) -> None:
-    desk = folder.desk
-    desk.viewer.window.remove_dock_widget(folder.widget)
-    folder.widget.deleteLater()
-    desk.qtbot.wait(10)
-    encoded = desk.model.encoded
-    with qtbot.captureExceptions() as raised:
-        desk.open(255 - picture)
-        desk.until(lambda: desk.model.encoded > encoded)
-        desk.click(30, 40)
-        desk.widget.training.kept.emit("another", "pictures")
-    assert raised == []
-    assert desk.preview[30, 40]
-
-
-def test_the_prompts_dock_may_be_closed_and_comes_back_with_the_next_image(
-    folder: Folder,
-) -> None:
-    desk, viewer = folder.desk, folder.desk.viewer
-    desk.click(30, 40)
-    desk.widget.close_down()
-    viewer.window.remove_dock_widget(desk.widget)
-    desk.qtbot.wait(10)
-    assert folder.widget._neighbour.find() is None
-    folder.widget.next()
-    folder.until(lambda: folder.key == "p2.png")
-    promise = folder.widget._neighbour.find()
-    assert promise is not None
-    assert promise.bridge.work is folder.work.work
-    promise.close_down()
-    assert folder.project.item("p1.png").clicks == 1
-
-
 def test_the_folder_dock_opens_the_prompts_dock_where_it_is_missing(
     make_napari_viewer: Any, qtbot: Any, images: Path, has_screen: None
 ) -> None:
@@ -505,37 +470,30 @@ def test_the_folder_dock_opens_the_prompts_dock_where_it_is_missing(
     viewer = make_napari_viewer()
     widget = FolderWidget(viewer)
     viewer.window.add_dock_widget(widget, name="folder", area="left")
+    assert widget.desk.docks == (widget,)
     widget.open_project(images)
-    qtbot.waitUntil(
-        lambda: widget.work is not None and widget.work.key is not None,
-        timeout=120_000,
-    )
-    (promise,) = viewer.window._qt_window.findChildren(PromiseWidget)
+    qtbot.waitUntil(lambda: widget.work is not None and widget.work.key is not None)
+    promise = widget.desk.docks[1]
+    assert isinstance(promise, PromiseWidget)
     assert promise.bridge.work is widget.work.work
     widget.close_down()
     promise.close_down()
 
 
-def test_retraining_hands_over_what_is_done(folder: Folder) -> None:
-    got: list[Any] = []
-    folder.widget.retrain_requested.connect(got.append)
-    folder.desk.click(30, 40)
-    folder.press("G", opens="p2.png")
-    folder.widget.jobs.retrain.click()
-    folder.until(lambda: bool(got))
-    ((pair,),) = got
-    assert pair.image.name == "p1.png"
-    assert pair.mask.exists()
+def test_retraining_comes_by_itself_every_so_many_images(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    got: list[tuple[int, bool]] = []
 
+    def train_on(pairs: Any, _name: str, _class: str, *, start: bool) -> None:
+        got.append((len(pairs), start))
 
-def test_retraining_comes_by_itself_every_so_many_images(folder: Folder) -> None:
-    got: list[Any] = []
-    folder.widget.retrain_requested.connect(got.append)
+    monkeypatch.setattr(folder.desk.widget.training, "train_on", train_on)
     folder.widget.jobs.every.setValue(2)
     for number in (2, 3, 4, 5):
         folder.press("G", opens=f"p{number}.png")
     folder.until(lambda: len(got) == 2)
-    assert [len(pairs) for pairs in got] == [2, 4]
+    assert got == [(2, True), (4, True)]
     assert folder.project.settings.retrain_every == 2
 
 
@@ -579,10 +537,10 @@ def test_retraining_by_itself_leaves_the_window_closed_until_it_is_done(
     folder.until(lambda: training.job is None)
     assert not training.panel.isVisible()
     assert training.panel.naming().name == "pictures-2"
-    # one that waits for a word is not trained over
+    # one that nobody decided about is not trained over
     training.outcome = object()
     training.train_on((), start=True)
-    assert "waits for a word" in said[-1]
+    assert "keep or discard" in said[-1]
     training.outcome = None
 
 
@@ -590,11 +548,11 @@ def test_what_is_done_is_offered_to_compare_adapters_on(folder: Folder) -> None:
     training = folder.desk.widget.training
     folder.desk.click(30, 40)
     folder.press("G", opens="p2.png")
-    training._tally("discs", "others")
+    training.library.compare_on_all("discs", "others")
     folder.until(
-        lambda: "1 labelled image of pictures" in training.dialog.status.text()
+        lambda: "1 labelled image of pictures" in training.library.dialog.status.text()
     )
-    folder.until(lambda: not training._tallying)
+    folder.until(lambda: not training.library._comparing)
     folder.widget.close_project()
     assert training.folder is None
 
@@ -610,9 +568,9 @@ def test_the_folder_is_exported_in_the_background(
     dialog.accept()
     assert dialog.request is not None
     assert not dialog.request.overwrite
-    thread = folder.widget.write(dialog.request)
+    thread = folder.widget.runs.write(dialog.request)
     thread.join()
-    folder.until(lambda: folder.widget._exporting is None)
+    folder.until(lambda: not folder.widget.runs.is_exporting)
     (mask,) = (tmp_path / "out" / "masks").glob("p1*")
     assert mask.exists()
     assert (tmp_path / "out" / "annotations.json").exists()
@@ -653,7 +611,7 @@ def test_the_menu_of_a_row_accepts_takes_back_and_skips(folder: Folder) -> None:
     choose("p4.png", "Accept")
     choose("p5.png", "Skip")
     assert folder.states()[3:5] == ["done", "skipped"]
-    choose("p5.png", "Take back")
+    choose("p5.png", "Reopen")
     choose("p6.png", "Mark as done")
     assert folder.states()[4:6] == ["new", "done"]
 

@@ -11,7 +11,7 @@ import pytest
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QAbstractButton, QComboBox, QTableWidget
 
-from napari_promise.widgets.prompting.catalogue import AdapterEntry
+from napari_promise.widgets.catalogue import AdapterEntry
 
 
 def _workers() -> list[threading.Thread]:
@@ -123,10 +123,9 @@ def test_settings_are_kept_for_the_next_session(
     widget = PromiseWidget(make_napari_viewer())
     qtbot.addWidget(widget)
     widget.prompt_panel.live.click()
-    widget._open_settings()
-    widget._settings.changed.emit("overlap", "overwrite")
-    widget._settings.quota.setValue(900)
-    widget._settings.quota.editingFinished.emit()
+    widget.models.open_settings()
+    widget.models.settings.changed.emit("overlap", "overwrite")
+    widget.models.settings.form.cache_quota_mb.value = 900
     widget.close_down()
     kept = json.loads(path.read_text())
     assert kept["live"] is False
@@ -138,12 +137,12 @@ def test_settings_show_what_the_cache_holds_until_it_is_cleared(desk, tmp_path) 
     cache = desk.widget.session._embeddings.cache
     cache.folder = tmp_path
     cache.put(("pixels", "model"), {"image": np.ones((1, 256, 64, 64))})
-    desk.widget._open_settings()
-    dialog = desk.widget._settings
+    desk.widget.models.open_settings()
+    dialog = desk.widget.models.settings
     desk.until(lambda: dialog.cache_size.text() == "2.0 MB on disk, 2.0 MB in memory")
     dialog.clear_cache.click()
     desk.until(lambda: dialog.cache_size.text() == "0.0 MB on disk, 0.0 MB in memory")
-    dialog.disk_cache.click()
+    dialog.form.disk_cache.native.click()
     desk.until(lambda: dialog.cache_size.text() == "0.0 MB in memory")
 
 
@@ -202,12 +201,12 @@ def test_what_the_adapter_lacks_is_not_offered(desk) -> None:
     widget = desk.widget
     lacking = AdapterEntry("plain", "promise-tiny", "", True, False, "")
     shifting = AdapterEntry("shifting", "promise-tiny", "", False, True, "")
-    desk.until(lambda: widget._adapters is not None)
-    widget._on_adapters_read([lacking, shifting])
+    desk.until(lambda: widget.desk.adapters is not None)
+    widget.desk._on_adapters_read([lacking, shifting])
     offered = {}
     for name in ("plain", "shifting"):
         widget.session.settings.adapter = name
-        widget._show_settings()
+        widget.models.show_settings()
         auto, ips = widget.prompt_panel.auto, widget.model_panel.ips
         offered[name] = (auto.isEnabled(), ips.isEnabled())
     assert offered == {"plain": (True, False), "shifting": (False, True)}

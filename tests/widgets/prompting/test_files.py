@@ -22,7 +22,7 @@ def _write(desk, key: str, path: Path, **options) -> None:
     snapshot = desk.widget.actions.snapshot()
     classes = {record.id: record.class_name for record in snapshot.objects}
     request = ExportRequest(BY_KEY[key], path, options.get("overwrite", False), classes)
-    desk.widget.write(request, snapshot).join(30)
+    desk.widget.files.write(request, snapshot).join(30)
 
 
 def test_exported_prompts_replay_to_identical_masks(desk, tmp_path) -> None:

@@ -308,10 +308,10 @@ def test_a_failure_reaches_the_user_with_its_remedy(make_desk, picture, capsys) 
 def test_without_an_image_every_key_says_what_is_missing(
     make_desk, monkeypatch
 ) -> None:
-    from napari_promise.widgets.prompting import dock
+    from napari_promise.widgets import desk as desk_module
 
     said: list[str] = []
-    monkeypatch.setattr(dock, "show_warning", said.append)
+    monkeypatch.setattr(desk_module, "show_warning", said.append)
     desk = make_desk()
     wishes = ["A", "B", "M", "C", "N", "T", "Shift+S", "Ctrl+Z", "Ctrl+Shift+Z"]
     for wish in wishes:

@@ -206,8 +206,8 @@ def test_adapters_are_listed_exported_renamed_deleted_and_taken_in(
 ) -> None:
     adapter_files.install(_adapter(type("Config", (), {"name": "mine"})))
     training = desk.widget.training
-    training.manage()
-    dialog = training.dialog
+    training.library.show()
+    dialog = training.library.dialog
 
     def names() -> list[str]:
         return [row.name for row in dialog._rows]
@@ -231,17 +231,17 @@ def test_a_wrong_file_is_refused_in_one_line(desk, tmp_path) -> None:
     path = tmp_path / "x.promise-adapter"
     path.write_bytes(b"not a zip")
     training = desk.widget.training
-    training.manage()
-    training.dialog.import_requested.emit(path)
-    desk.until(lambda: "get it again" in training.dialog.status.text())
+    training.library.show()
+    training.library.dialog.import_requested.emit(path)
+    desk.until(lambda: "get it again" in training.library.dialog.status.text())
     assert _own() == []
 
 
 def test_two_adapters_are_measured_on_what_is_labelled(labelled) -> None:
     training = labelled.widget.training
-    training._tally("discs", "others")
-    labelled.until(lambda: not training._tallying)
-    said = training.dialog.status.text()
+    training.library.compare_on_all("discs", "others")
+    labelled.until(lambda: not training.library._comparing)
+    said = training.library.dialog.status.text()
     assert said.startswith("5 labelled images of image 4, image 3")
     assert "discs 0." in said
     assert said.endswith("others is better on 0, worse on 0.")
@@ -250,15 +250,15 @@ def test_two_adapters_are_measured_on_what_is_labelled(labelled) -> None:
 def test_measuring_without_labelled_images_says_what_to_do(desk) -> None:
     training = desk.widget.training
     training.refresh()
-    training._tally("discs", "others")
-    assert "Nothing is labelled" in training.dialog.status.text()
+    training.library.compare_on_all("discs", "others")
+    assert "no labelled images" in training.library.dialog.status.text()
 
 
 def test_an_adapter_that_is_taught_more_keeps_its_name(labelled) -> None:
     panel = labelled.widget.training.panel
     panel.start_from.chosen.emit("/somewhere/mine")
     assert panel.naming().name == "mine"
-    panel.name.setText("another")
+    panel.name.value = "another"
     panel.start_from.chosen.emit("/somewhere/mine")
     assert panel.naming().name == "another"
 
@@ -283,4 +283,4 @@ def test_the_summary_uses_what_encoding_took_here(labelled) -> None:
     labelled.widget.session._embeddings.embedding_bytes = 10**9
     training.refresh()
     labelled.until(lambda: "GB of cache" in training.panel.summary.text())
-    assert " h and " in training.panel.summary.text()
+    assert " h " in training.panel.summary.text()

@@ -1,19 +1,18 @@
-"""Which models and adapters there are, as choices; read off the window's thread.
+"""Which models and adapters there are, as choices for a combo box.
 
-Reading the adapters imports torch, which takes seconds the first time. Knows names and
-files; loads nothing.
+Reading the adapters imports torch, which takes seconds the first time: see
+`installed_adapters`.
 """
 
 from __future__ import annotations
 
 import html
-import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from napari_promise.model import weights
-from napari_promise.widgets.prompting.model_panel import Choice
+from napari_promise.widgets.choices import Choice
+from napari_promise.widgets.words import size
 
 #: Values of the entries that ask for a file or a folder.
 FROM_FILE = object()
@@ -114,49 +113,32 @@ def adapter_choices(
     return choices
 
 
-def read_adapters(then: Callable[[list[AdapterEntry]], None]) -> threading.Thread:
-    """Read the installed adapters in the background.
-
-    Parameters
-    ----------
-    then : callable
-        Called with them, in the thread that read them.
+def installed_adapters() -> list[AdapterEntry]:
+    """Read the installed adapters; not in the window's thread.
 
     Returns
     -------
-    threading.Thread
-        Running already.
+    list of AdapterEntry
     """
+    from napari_promise.model.adapters import list_adapters
 
-    def read() -> None:
-        from napari_promise.model.adapters import list_adapters
-
-        entries = []
-        for found in list_adapters():
-            info = found.info
-            lines = [
-                f"{info.class_name or info.name} · for {info.base_model}",
-                f"Trained on: {info.trained_on}",
-                f"Licence: {info.licence}",
-                info.note,
-            ]
-            entries.append(
-                AdapterEntry(
-                    info.name,
-                    info.base_model,
-                    str(found.path),
-                    info.apm != "none",
-                    bool(info.ips),
-                    "<br>".join(html.escape(line) for line in lines if line),
-                )
+    entries = []
+    for found in list_adapters():
+        info = found.info
+        lines = [
+            f"{info.class_name or info.name} · for {info.base_model}",
+            f"Trained on: {info.trained_on}",
+            f"Licence: {info.licence}",
+            info.note,
+        ]
+        entries.append(
+            AdapterEntry(
+                info.name,
+                info.base_model,
+                str(found.path),
+                info.apm != "none",
+                bool(info.ips),
+                "<br>".join(html.escape(line) for line in lines if line),
             )
-        then(entries)
-
-    thread = threading.Thread(target=read, name="napari-promise adapters", daemon=True)
-    thread.start()
-    return thread
-
-
-def size(count: float) -> str:
-    """Return a number of bytes in words."""
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+        )
+    return entries

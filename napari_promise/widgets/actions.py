@@ -1,24 +1,24 @@
 """What the buttons and keys do, in terms of the document, the session and the layers.
 
-Knows no button: the dock connects each wish of a panel, and each key, to one method
-here. A wish that cannot be granted is answered with one line and a remedy.
+Each button of a panel and each key is connected to one method here. What cannot be
+done is answered with one line and a remedy.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
 
 import numpy as np
 
 from napari_promise.data.export import load_prompts
-from napari_promise.document import Document
+from napari_promise.document import Document, ObjectRecord
 from napari_promise.session import Session
 from napari_promise.widgets.layers.bridge import LayerBridge
 from napari_promise.widgets.layers.geometry import placement
-from napari_promise.widgets.prompting.exporting import Snapshot
 
 _P = ParamSpec("_P")
 
@@ -26,6 +26,32 @@ _NO_IMAGE = (
     "There is no image to work on: open one, or take one from File → Open Sample → "
     "ProMISe."
 )
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything an export needs, taken at one moment, so that work can go on.
+
+    Parameters
+    ----------
+    labels : array, shape (…, H, W)
+        The labels layer's pixels, a copy.
+    placement : mapping
+        ``scale, translate, rotate, shear, affine`` of the layer.
+    unit : str or None
+        Unit of the scale.
+    objects : tuple of ObjectRecord
+    image_name : str
+    provenance : mapping
+        What made the masks.
+    """
+
+    labels: np.ndarray
+    placement: Mapping[str, Any]
+    unit: str | None
+    objects: tuple[ObjectRecord, ...]
+    image_name: str
+    provenance: Mapping[str, Any]
 
 
 def _answering(
@@ -65,6 +91,10 @@ class Actions:
         self._tell = tell
         self._commit_awaited: int | None = None
         session.segmented.connect(self._on_segmented)
+
+    def close(self) -> None:
+        """Hear nothing more of the session."""
+        self._session.segmented.disconnect(self._on_segmented)
 
     @property
     def _document(self) -> Document:
@@ -114,9 +144,9 @@ class Actions:
 
     @_answering
     def clear(self) -> None:
-        """Take away the prompts and the mask of the object in work."""
+        """Take away the prompts and the mask of the active object."""
         if self._document.active_id is None:
-            raise ValueError("No object is in work: click a row to open one.")
+            raise ValueError("No object is active: click a row to open one.")
         self._document.clear(self._document.active_id)
 
     @_answering
@@ -143,12 +173,12 @@ class Actions:
 
     @_answering
     def commit(self) -> None:
-        """Write the object in work into the labels; after its mask, if one is due."""
+        """Write the active object into the labels; after its mask, if one is due."""
         document = self._document
         record = document.active
         if record is None:
             raise ValueError(
-                "No object is in work: add a point or a box, or click a row."
+                "No object is active: add a point or a box, or click a row."
             )
         if not record.is_answered:
             self._commit_awaited = record.id
