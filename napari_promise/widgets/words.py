@@ -1,22 +1,6 @@
-"""Numbers as a person reads them: durations and sizes."""
+"""Sizes of files as a person reads them."""
 
 from __future__ import annotations
-
-
-def duration(seconds: float) -> str:
-    """Return a time in words.
-
-    Examples
-    --------
-    >>> duration(5), duration(130), duration(8000)
-    ('5 s', '2 min', '2 h 13 min')
-    """
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    minutes = round(seconds / 60)
-    if minutes < 90:
-        return f"{minutes} min"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def size(count: float) -> str:

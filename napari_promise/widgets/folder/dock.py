@@ -345,7 +345,7 @@ class FolderWidget(QWidget):
         if self._opened is None:
             return
         project, work = self._opened.project, self._opened.work
-        key = order.weakest(project, work.wanted, self._weakest_shown)
+        key = order.weakest(project.ledger, work.wanted, self._weakest_shown)
         if key is None:
             self._say_all_done()
         else:
@@ -387,11 +387,11 @@ class FolderWidget(QWidget):
         else:
             self.open_image(key)
 
-    def _weakest_first(self) -> Project | None:
+    def _weakest_first(self) -> order.ByConfidence | None:
         """Return what decides the order where the weakest comes first."""
         project = self.project
         by_confidence = project and project.settings.order == "confidence"
-        return project if by_confidence else None
+        return project.ledger if project and by_confidence else None
 
     def _state_of(self, key: str) -> State:
         return self.table.model.state_of(key)
@@ -532,7 +532,7 @@ class FolderWidget(QWidget):
         """Show how well the confidence of proposals predicts their quality."""
         if self.project is None:
             return
-        calibration = self.project.calibration
+        calibration = self.project.ledger.calibration
         if calibration is None:
             show_info(
                 "Calibration needs at least 8 finished images that had a proposal."

@@ -16,8 +16,6 @@ from qtpy.QtWidgets import (
 )
 from superqt import QElidingLabel
 
-from napari_promise.widgets.words import duration
-
 from napari_promise.files import duration
 
 

@@ -13,7 +13,7 @@ from psygnal import Signal
 from napari_promise.files import one_line
 from napari_promise.jobs.prefetching import ImageShelf, Prefetch
 from napari_promise.jobs.proposing import Propose, ProposeProgress
-from napari_promise.jobs.training import LaterSource
+from napari_promise.jobs.training_sources import LaterSource
 from napari_promise.project import Effort, Project, export_project
 from napari_promise.widgets.background import Dispatch, later
 from napari_promise.widgets.connections import Connections
@@ -61,7 +61,7 @@ class FolderRuns:
         self._closed = False
         self._connections = Connections()
         self._connections.add(desk.training.kept, self._on_adapter_kept)
-        desk.training.folder = LaterSource(self._name, project.training_pairs)
+        desk.training.folder = LaterSource(self._name, project.learning.training_pairs)
 
     @property
     def _name(self) -> str:
@@ -197,7 +197,7 @@ class FolderRuns:
             project.item(key).state == "done" for key in project.keys
         )
         later(
-            project.training_pairs,
+            project.learning.training_pairs,
             lambda pairs: self._on_pairs(pairs, by_itself),
             show_error,
             dispatch=self._dispatch,
@@ -217,7 +217,7 @@ class FolderRuns:
         if trained_on != self._name:
             return
         try:
-            self._project.log_trained(adapter)
+            self._project.learning.log_trained(adapter)
         except (ValueError, OSError) as error:
             show_warning(one_line(error))
         self.read_effort()
@@ -225,7 +225,10 @@ class FolderRuns:
     def read_effort(self) -> None:
         """Read the course of the work in the background; see `effort_read`."""
         later(
-            self._project.effort, self._on_effort, show_error, dispatch=self._dispatch
+            self._project.learning.effort,
+            self._on_effort,
+            show_error,
+            dispatch=self._dispatch,
         )
 
     def _on_effort(self, effort: Effort) -> None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from napari_promise.project import State
 
 #: Somebody began, and it is saved.
-IN_PROGRESS: State = "in work"
+IN_PROGRESS: State = "in progress"
 
 
 class Sign(NamedTuple):

@@ -28,11 +28,7 @@ from qtpy.QtCore import QTimer
 
 from napari_promise.document import Document
 from napari_promise.files import one_line
-from napari_promise.jobs.prefetching import (
-    ImageShelf,
-    contrast_limits,
-    first_plane,
-)
+from napari_promise.jobs.prefetching import ImageShelf
 from napari_promise.project import Autosaver, OpenedImage, Project, State
 from napari_promise.widgets.background import Dispatch
 from napari_promise.widgets.desk import Desk
@@ -196,7 +192,7 @@ class FolderWork:
         work = Work(self._layer_of(fetched), fetched.document, fetched.labels)
         same_size = before is not None and before.shape == work.shape
         active = self._first_to_look_at(fetched)
-        plane = first_plane(fetched.image)
+        plane = fetched.image.first_plane
         if active is not None:
             plane = fetched.document.get(active).plane
         self.key, self.work = fetched.key, work
@@ -205,7 +201,7 @@ class FolderWork:
         work.result.painted.connect(self._on_painted)
         if before is not None:
             self._garbage.will_drop(before)
-        with self._garbage.left_alone(), bridge.together:
+        with self._garbage.left_alone(), bridge.batched_update:
             bridge.open_work(work, plane, active)
             if before is not None:
                 bridge.drop_work(before)

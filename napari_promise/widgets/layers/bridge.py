@@ -186,30 +186,34 @@ class LayerBridge:
                 self._enter(work)
         self.work_changed.emit()
 
-    def open_work(self, work: Work, plane: Plane, active: int | None) -> None:
+    def open_work(
+        self, work: Work, plane: Plane | None = None, active: int | None = None
+    ) -> None:
         """Put the image of a work into the viewer and go on with it.
-
-        Nobody hears of the image before the plane and the active object are set.
 
         Parameters
         ----------
         work : Work
             Made elsewhere, with its objects and labels; its image need not be in the
             viewer yet.
-        plane : tuple of int
-            The plane to display.
-        active : int or None
-            Id of the object to make active.
+        plane : tuple of int, optional
+            Plane to put on display; left out, the one that the sliders point at, with
+            the object in work as it is.
+        active : int, optional
+            Object to work on there, where a plane is given; None for none.
         """
-        self._leave()
         if not self._holds(work.image):
             self._viewer.layers.append(work.image)
-        if not any(known is work for known in self._works):
-            if work not in self._listening:
-                self._connect_work(work)
-            self._works.append(work)
-        point_dims_at(work.image, self._viewer.dims, plane)
-        work.document.active_id = active
+        self._works.add(work)
+        if work is self.work:
+            if plane is not None:
+                self.go_to(plane)
+                work.document.active_id = active
+            return
+        self._leave()
+        if plane is not None:
+            point_dims_at(work.image, self._viewer.dims, plane)
+            work.document.active_id = active
         self._enter(work)
         self.work_changed.emit()
 

@@ -14,9 +14,11 @@ from typing import Any
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QWidget
 
-from napari_promise.jobs import training
+from napari_promise.files import duration
+from napari_promise.jobs import training, training_sources
 from napari_promise.jobs.comparing import CompareJob
-from napari_promise.jobs.training import (
+from napari_promise.jobs.training import Outcome, TrainingJob, TrainingOrder, Update
+from napari_promise.jobs.training_sources import (
     FolderSource,
     LabelledImage,
     PairsSource,
@@ -28,8 +30,7 @@ from napari_promise.training import recipe
 from napari_promise.widgets.background import Dispatch, later
 from napari_promise.widgets.choices import Choice
 from napari_promise.widgets.layers.bridge import LayerBridge
-from napari_promise.widgets.layers.labelled import LabelsSource
-from napari_promise.widgets.layers.source import LayerSource
+from napari_promise.widgets.layers.sources import LabelsSource, LayerSource
 from napari_promise.widgets.training.library import AdapterLibrary
 from napari_promise.widgets.training.panel import (
     FOLDER,
@@ -37,7 +38,7 @@ from napari_promise.widgets.training.panel import (
     TrainPanel,
     folder_of,
 )
-from napari_promise.widgets.words import duration, size
+from napari_promise.widgets.words import size
 
 #: Wait so long for further changes before counting again.
 _SETTLES_MS = 200
@@ -172,7 +173,9 @@ class Training(QObject):
             return
         if class_name and self.job is None and self.outcome is None:
             self.panel.class_name.value = class_name
-        self._given = PairsSource(training.as_pairs(pairs), name or "given images")
+        self._given = PairsSource(
+            training_sources.as_pairs(pairs), name or "given images"
+        )
         self.panel.show_sources(f"{self._given.name} ({len(pairs)} images)")
         if not start:
             self.show()
@@ -246,7 +249,7 @@ class Training(QObject):
             return
         self.panel.show_summary("counting…", ready=False)
         later(
-            lambda: training.survey(source),
+            lambda: training_sources.survey(source),
             lambda found: self._show_survey(number, found),
             lambda line: self._show_no_survey(number, line),
             dispatch=self._dispatch,

@@ -9,7 +9,7 @@ from typing import Any
 from qtpy.QtWidgets import QWidget
 
 from napari_promise.jobs.comparing import CompareJob, Tally, TallyJob
-from napari_promise.jobs.training import TrainingSource
+from napari_promise.jobs.training_sources import TrainingSource
 from napari_promise.session import Session
 from napari_promise.widgets.background import Dispatch, later
 from napari_promise.widgets.layers.bridge import LayerBridge
