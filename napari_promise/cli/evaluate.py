@@ -65,10 +65,11 @@ def evaluate(
 
     Each way of prompting has a column of its own: automatic scores and scores prompted
     from the truth never share one; frozen SAM with the same prompts stands beside an
-    adapter's. Means come with 95 % bootstrap intervals.
+    adapter's. Means come with 95 % bootstrap intervals. Of stacks every plane that
+    holds an object is measured; intervals are then by stack.
     """
     from napari_promise.data.export import save_json
-    from napari_promise.data.pairs import find_pairs
+    from napari_promise.data.pairs import find_pairs, planes_of
     from napari_promise.training import metrics, report
     from napari_promise.training.evaluate import evaluate_all
     from napari_promise.training.simulated_prompts import PromptPlan
@@ -98,7 +99,7 @@ def evaluate(
         if overlays is not None and overlays.is_dir():
             _check_free("--overlays", page, force)
         pairs = find_pairs(images, masks, group=group, skip_unpaired=skip_unpaired)
-        pairs = pairs[:limit]
+        pairs = list(planes_of(pairs[:limit]))
     automatic = any(plan.automatic for plan in plans)
     segmenter = load_segmenter(model, adapter, device, not automatic)
     if not metrics.has_monai() and not all(plan.noc for plan in plans):
@@ -126,7 +127,8 @@ def evaluate(
         print(json.dumps(report.to_json(found), indent=1))
     else:
         print_table(*report.table(found))
-        by = "groups" if group is not None else "images"
+        grouped = any(score.group for each in found for score in each.scores)
+        by = "groups" if grouped else "images"
         say(
             f"in brackets 95 % intervals: {metrics.RESAMPLES} bootstrap resamples of "
             f"the {by}."

@@ -20,7 +20,7 @@ class Job:
     @property
     def prompts(self) -> Path:
         """The file of the prompts, beside the labels."""
-        from napari_promise.data.pairs import stem_of
+        from napari_promise.data.images import stem_of
 
         return self.labels.with_name(stem_of(self.labels) + ".prompts.json")
 
@@ -28,7 +28,8 @@ class Job:
 def find_jobs(images: list[Path], output: Path, format_: str | None) -> list[Job]:
     """Say which file every image becomes; two may not become the same."""
     from napari_promise.data.export import LABEL_SUFFIXES
-    from napari_promise.data.pairs import find_images, stem_of
+    from napari_promise.data.images import stem_of
+    from napari_promise.data.pairs import find_images
 
     if format_ is not None and format_.lstrip(".") not in _PLANE_FORMATS:
         raise ValueError(
@@ -65,28 +66,12 @@ def find_jobs(images: list[Path], output: Path, format_: str | None) -> list[Job
 
 def _format_for(image: Path) -> str:
     """Choose a format by what the file holds, reading no more than its header."""
-    if is_nifti(image):
+    from napari_promise.data.formats import nifti
+    from napari_promise.data.images import shape_of
+
+    if image.name.lower().endswith(nifti.SUFFIXES):
         return "nii.gz"
-    name = image.name.lower()
     planes = 1
-    with contextlib.suppress(Exception):  # said when the file is read
-        if name.endswith((".tif", ".tiff")):
-            import tifffile
-
-            with tifffile.TiffFile(image) as file:
-                series = file.series[0]
-                axes = zip(series.axes, series.shape, strict=True)
-                # S are the samples of a colour, wherever they are stored.
-                shape = tuple(length for axis, length in axes if axis != "S")
-                planes = math.prod(shape[:-2])
-        elif name.endswith(".npy"):
-            import numpy as np
-
-            shape = np.load(image, mmap_mode="r").shape
-            planes = math.prod(shape[: -3 if shape[-1] in (3, 4) else -2])
+    with contextlib.suppress(OSError, ValueError):  # said when the file is read
+        planes = math.prod(shape_of(image)[:-2])
     return "png" if planes == 1 else "tif"
-
-
-def is_nifti(path: Path) -> bool:
-    """Tell from its name whether a file is NIfTI."""
-    return path.name.lower().endswith((".nii", ".nii.gz"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from napari_promise.cli.segment_files import Job, is_nifti
+from napari_promise.cli.segment_files import Job
 from napari_promise.cli.segment_request import Request, are_other_pixels, objects_on
 
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from napari_promise.data.embeddings import EmbeddingCache
     from napari_promise.data.export import SavedObject
+    from napari_promise.data.images import Place
     from napari_promise.document import Plane, Region
     from napari_promise.model.sam import Embedding
     from napari_promise.prompts import Prompts
@@ -31,19 +32,18 @@ def segment_image(
     import numpy as np
 
     from napari_promise.data import export, planes
-    from napari_promise.data.pairs import read_image
+    from napari_promise.data.images import read_image
 
-    pixels = read_image(job.image)
-    rgb = pixels.ndim > 2 and pixels.shape[-1] in (3, 4) and not is_nifti(job.image)
-    shape = pixels.shape[:-1] if rgb else pixels.shape
+    opened = read_image(job.image)
+    shape = opened.shape
     labels = np.zeros(shape, np.int64)
     done: list[SavedObject] = []
     digests: dict[str, str] = {}
-    for index, plane in planes.iter_planes(pixels, rgb=rgb):
+    for index in opened.planes:
         wanted = objects_on(index, request, len(shape) > 2)
         if request.objects and not wanted:
             continue
-        rgb8 = planes.to_rgb8(plane, request.contrast_limits, rgb=rgb)
+        rgb8 = opened.rgb8(index, request.contrast_limits)
         digests[",".join(map(str, index))] = planes.digest(rgb8)
         embedding = _embed(segmenter, rgb8, embeddings, job.image.name)
         if not request.objects:
@@ -52,7 +52,7 @@ def segment_image(
             for record, region in zip(found, regions, strict=True):
                 _write(labels[index], region, record.id)
         for record in wanted:
-            _check_inside(record.prompts, plane.shape[:2])
+            _check_inside(record.prompts, (shape[-2], shape[-1]))
             if not _has_target(record.prompts):
                 done.append(record)
                 continue
@@ -82,11 +82,11 @@ def segment_image(
         job.prompts, done, image=image, metadata=record_of_making, overwrite=True
     )
     # The label file comes last: where it is, the image is done.
-    values, placed = _as_saved(labels, job)
+    values, placement = _as_saved(labels, job, opened.place)
     export.save_labels(
         job.labels,
         values,
-        affine=placed,
+        **placement,
         metadata=record_of_making,
         image=image,
         overwrite=force,
@@ -160,11 +160,12 @@ def _embed(
     name: str,
 ) -> Embedding:
     """Return the embedding, encoding only what no session has encoded before."""
+    from napari_promise.data.embeddings import key_of
     from napari_promise.data.planes import digest
 
     if embeddings is None:
         return segmenter.encode(rgb8)
-    key = (digest(rgb8), f"{segmenter.model_id}-{segmenter.sha256[:12]}")
+    key = key_of(digest(rgb8), segmenter)
     arrays = embeddings.get(key)
     if arrays is not None:
         return segmenter.restore(arrays)
@@ -174,23 +175,9 @@ def _embed(
 
 
 def _as_saved(
-    labels: npt.NDArray[Any], job: Job
-) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64] | None]:
-    """Return the values as the file shall hold them, and their place in the world."""
-    import numpy as np
-
+    labels: npt.NDArray[Any], job: Job, place: Place
+) -> tuple[npt.NDArray[Any], dict[str, Any]]:
+    """Return the values as the file shall hold them, and where they lie."""
     if job.labels.suffix.lower() == ".png" and labels.max() == 1:
-        return labels * 255, None
-    if not is_nifti(job.image):
-        return labels, None
-    import nibabel
-
-    source: Any = nibabel.load(job.image)
-    labels = labels.reshape(source.shape[::-1])
-    matrix = np.eye(labels.ndim + 1)
-    spatial = min(labels.ndim, 3)
-    first = labels.ndim - spatial
-    affine = source.affine[:spatial, :spatial], source.affine[:spatial, 3]
-    matrix[first:-1, first:-1] = affine[0][::-1, ::-1]
-    matrix[first:-1, -1] = affine[1][::-1]
-    return labels, matrix
+        return labels * 255, {}
+    return place.labels_as_in_file(labels)

@@ -101,6 +101,9 @@ def train(
 ) -> None:
     """Train an adapter on images with masks; SAM itself stays frozen.
 
+    Of stacks (NIfTI, TIFF, NumPy, multi-frame DICOM) each plane that holds an object
+    is a sample; planes of one stack are never divided between training and held out.
+
     Stopping with Ctrl+C keeps the best adapter so far; --resume goes on from there,
     or from where the run was killed.
     """
@@ -156,7 +159,28 @@ def _pairs(
     group: str | None,
     skip_unpaired: bool,
 ) -> list[Any]:
-    """Pairs from two folders, or from a table."""
+    """Find samples in two folders or a table; planes of stacks are samples."""
+    from napari_promise.data.pairs import planes_of
+
+    found = _pairs_of_files(images, masks, table, group, skip_unpaired)
+    samples = list(planes_of(found))
+    planes = [sample for sample in samples if sample.plane]
+    if planes:
+        stacks = len({sample.image for sample in planes})
+        say(
+            f"{len(planes)} planes of {stacks} stack{'s' * (stacks > 1)} are samples: "
+            "those that hold an object."
+        )
+    return samples
+
+
+def _pairs_of_files(
+    images: Path | None,
+    masks: Path | None,
+    table: Path | None,
+    group: str | None,
+    skip_unpaired: bool,
+) -> list[Any]:
     from napari_promise.data.pairs import find_pairs, read_pairs, unpaired_images
 
     if table is not None:

@@ -1,4 +1,4 @@
-"""Pixels and files: what SAM sees, cached embeddings, image/mask pairs, export.
+"""Pixels and files: reading images and masks, what SAM sees, embeddings, export.
 
-Knows neither torch, nor Qt, nor a model: arrays and paths in, arrays and files out.
+Arrays and paths in, arrays and files out; no torch, no Qt, no model.
 """

@@ -1,6 +1,6 @@
 """Write labels as COCO instance annotations that give exactly the same masks back.
 
-Knows arrays only; the format is that of ``pycocotools``.
+The format is that of ``pycocotools``.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -42,7 +42,7 @@ from napari_promise.data.disk_cache import (
 )
 from napari_promise.files import user_folder
 
-__all__ = ["EmbeddingCache", "Key", "default_folder"]
+__all__ = ["EmbeddingCache", "Key", "default_folder", "key_of"]
 
 Key = tuple[str, str]
 Arrays = dict[str, npt.NDArray[Any]]
@@ -62,6 +62,31 @@ def default_folder() -> Path:
     override = os.environ.get("NAPARI_PROMISE_CACHE")
     base = Path(override).expanduser() if override else user_folder("cache")
     return base / "embeddings"
+
+
+class HasWeights(Protocol):
+    """What makes embeddings, as far as their name is concerned."""
+
+    @property
+    def model_id(self) -> str:
+        """The model's name."""
+
+    @property
+    def sha256(self) -> str:
+        """The hash of the model's file."""
+
+
+def key_of(digest: str, segmenter: HasWeights) -> Key:
+    """Return the key of an embedding.
+
+    Parameters
+    ----------
+    digest : str
+        Of the pixels, see `planes.digest`.
+    segmenter : Segmenter
+        Or anything that knows its model's name and hash.
+    """
+    return digest, f"{segmenter.model_id}-{segmenter.sha256[:12]}"
 
 
 class EmbeddingCache:
@@ -135,7 +160,7 @@ class EmbeddingCache:
         Parameters
         ----------
         key : (str, str)
-            The digest of the pixels, and the model's id with the hash of its weights.
+            See `key_of`.
 
         Returns
         -------

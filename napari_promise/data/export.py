@@ -1,8 +1,8 @@
 """The one door to everything that is written out, and to reading prompts back.
 
 `labels` writes label images, `coco` annotations, `prompts_file` prompts, `provenance`
-says what made them, and `files` puts all of them in place whole or not at all: what was
-there before survives a failure.
+says what made them. All of them are written whole or not at all: what was there before
+survives a failure.
 """
 
 from __future__ import annotations

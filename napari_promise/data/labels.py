@@ -1,7 +1,7 @@
 """Write label images as TIFF, PNG, NPY and NIfTI, with their place in the world.
 
-Knows arrays and transforms only. Positions and shapes are (plane, row, column) here as
-everywhere; only NIfTI files turn them into their own (x, y, z).
+Positions and shapes are (plane, row, column) here as everywhere; what NIfTI makes of
+them is `formats.nifti`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_promise.data.formats import nifti
 from napari_promise.files import PathLike, save_json, whole_file
 
 __all__ = ["LABEL_SUFFIXES", "as_labels", "save_labels", "sidecar", "world_matrix"]
@@ -36,7 +37,6 @@ _UNITS = {
     "meter": "m",
 }
 _OME_UNITS = {"um": "µm"}
-_NIFTI_UNITS = {"um": "micron", "mm": "mm", "m": "meter"}
 
 
 def sidecar(path: PathLike) -> Path:
@@ -302,59 +302,13 @@ def _write_npy(
         np.save(file, labels, allow_pickle=False)
 
 
-def _write_nifti(
-    path: Path,
-    labels: npt.NDArray[Any],
-    matrix: npt.NDArray[np.float64],
-    unit: str,
-) -> None:
-    """Write (plane, row, column) as (x, y, z), the world's axes reversed likewise.
-
-    NIfTI's world is (x, y, z) too, so reversing the axes on both sides of the matrix
-    is all: nothing is mirrored, and a NIfTI image that was opened with its axes
-    reversed comes back into its own space. One plane gets a third axis of length 1.
-    """
-    import nibabel
-    from nibabel.spatialimages import HeaderDataError
-
-    if labels.ndim > 4 or max(labels.shape) > 32767:
-        raise ValueError(
-            f"A NIfTI file holds up to 4 axes of up to 32767 pixels, not "
-            f"{labels.shape}: export these labels as .tif or .npy."
-        )
-    if labels.dtype == np.int8:
-        labels = labels.astype(np.int16)
-    if labels.dtype == np.uint32 and labels.max() < 2**31:
-        labels = labels.astype(np.int32)  # more readers know it than uint32
-    spatial = min(labels.ndim, 3)
-    first = labels.ndim - spatial
-    affine = np.eye(4)
-    affine[:spatial, :spatial] = matrix[first:-1, first:-1][::-1, ::-1]
-    affine[:spatial, 3] = matrix[first:-1, -1][::-1]
-    data = labels.T
-    if labels.ndim == 2:
-        data = data[..., None]
-    file = nibabel.Nifti1Image(data, affine, dtype=labels.dtype)
-    if labels.ndim == 4:
-        zooms = (*file.header.get_zooms()[:3], np.linalg.norm(matrix[:-1, 0]))
-        file.header.set_zooms(zooms)
-    try:
-        # Only a rotation with scales fits there; readers that ignore the sform need it.
-        file.set_qform(affine, code=2, strip_shears=False)
-    except HeaderDataError:
-        file.set_qform(None)
-    file.set_sform(affine, code=2)
-    file.header.set_xyzt_units(_NIFTI_UNITS.get(unit, "unknown"))
-    nibabel.save(file, path)
-
-
 _WRITERS: dict[str, LabelWriter] = {
     ".tif": _write_tiff,
     ".tiff": _write_tiff,
     ".png": _write_png,
     ".npy": _write_npy,
-    ".nii": _write_nifti,
-    ".nii.gz": _write_nifti,
+    ".nii": nifti.write,
+    ".nii.gz": nifti.write,
 }
 
 

@@ -1,7 +1,6 @@
-"""Find and read image files and the masks that belong to them.
+"""Find images and the masks that belong to them; take and read their planes as samples.
 
-Knows no model and no window: folders and paths in, arrays out. Every error names the
-file. NIfTI axes (x, y, z) are reversed to (plane, row, column), as `export` does.
+Folders, tables and paths in, pairs and arrays out. Every error names the file.
 """
 
 from __future__ import annotations
@@ -10,45 +9,40 @@ import csv
 import glob
 import os
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from napari_promise.files import one_line
+from napari_promise.data.images import (
+    IMAGE_SUFFIXES,
+    LatestRead,
+    OpenedImage,
+    plane_name,
+    read_mask,
+    shape_of,
+    stem_of,
+)
+from napari_promise.document import Plane
 
 __all__ = [
-    "IMAGE_SUFFIXES",
     "MASK_ENDINGS",
+    "ImagePair",
     "Pair",
+    "Sample",
+    "SampleReader",
     "find_images",
     "find_pairs",
-    "read_image",
-    "read_mask",
+    "planes_of",
     "read_pairs",
-    "stem_of",
     "unpaired_images",
 ]
 
 PathLike = str | os.PathLike[str]
-
-#: What is taken for an image in a folder; a file named outright may be anything.
-IMAGE_SUFFIXES = (
-    ".png",
-    ".jpg",
-    ".jpeg",
-    ".tif",
-    ".tiff",
-    ".bmp",
-    ".gif",
-    ".webp",
-    ".npy",
-    ".nii",
-    ".nii.gz",
-)
 
 #: What data sets append to an image's stem to name its mask.
 MASK_ENDINGS = ("_mask", "_masks", "_label", "_labels", "_segmentation", "_gt")
@@ -64,27 +58,40 @@ class Pair:
     ----------
     image, mask : pathlib.Path
     group : str or None
-        Patient, sequence or the like; ``None`` for an image on its own.
+        Patient, sequence, stack or the like; ``None`` for an image on its own.
+    plane : tuple of int
+        The plane of both that is meant; ``()`` for all there is, see `planes_of`.
     """
 
     image: Path
     mask: Path
     group: str | None = None
+    plane: Plane = ()
+
+    @property
+    def name(self) -> str:
+        """The image in words: ``a.nii.gz, plane 3``."""
+        return plane_name(self.image.name, self.plane)
 
 
-def stem_of(path: PathLike) -> str:
-    """Return a file's name without its suffix, ``.nii.gz`` counting as one.
+class ImagePair(Protocol):
+    """What training and evaluating need to know of a pair; a `Pair` is one."""
 
-    Examples
-    --------
-    >>> stem_of("scans/brain.01.nii.gz")
-    'brain.01'
-    """
-    name = Path(path).name
-    for suffix in (".nii.gz", ".ome.tif", ".ome.tiff"):
-        if name.lower().endswith(suffix):
-            return name[: -len(suffix)]
-    return Path(name).stem
+    @property
+    def image(self) -> Path:
+        """Image file."""
+
+    @property
+    def mask(self) -> Path:
+        """Mask or label file."""
+
+    @property
+    def group(self) -> str | None:
+        """Patient, sequence or the like; None for an image on its own."""
+
+    @property
+    def plane(self) -> Plane:
+        """Which plane of both files; () for all there is, see `planes_of`."""
 
 
 def find_images(sources: Iterable[PathLike]) -> list[Path]:
@@ -243,181 +250,134 @@ def read_pairs(table: PathLike, *, group: str | None = None) -> list[Pair]:
     return list(pairs.values())
 
 
-def read_image(path: PathLike) -> npt.NDArray[Any]:
-    """Read an image file as it is: no stretching, no change of type.
+# Planes
+
+
+def planes_of(pairs: Iterable[ImagePair]) -> Iterator[Pair]:
+    """Take the planes of stacks as samples; pairs of one plane come as they are.
+
+    Of a stack the planes that hold an object are taken. Its other planes are not:
+    nobody knows whether they were looked at, and they would outnumber the rest. A stack
+    whose whole mask is empty says by that that there is nothing: its middle plane is
+    taken.
 
     Parameters
     ----------
-    path : path
-        PNG, JPEG, TIFF, BMP, GIF (first frame), WebP, NPY or NIfTI.
+    pairs : iterable of ImagePair
 
-    Returns
-    -------
-    array, (row, column), (row, column, 3 | 4) or (plane, ..., row, column)
-        Palettes become RGB(A), grey with alpha RGBA; NIfTI axes are reversed, and
-        axes of length 1 left out of them. Pixels lie as napari shows them: the
-        orientation that a camera wrote beside them is not applied.
-
-    Raises
+    Yields
     ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it cannot be read; one line naming the file.
+    Pair
+        Planes of one stack come one after the other and share a group, so that no
+        part is held out of a stack that is trained on. Only where one stack is all
+        there is each plane stands for itself. Pairs whose files cannot be read, or
+        whose shapes differ, come as they are: who reads them says what is wrong.
     """
-    path = Path(path)
-    array = _read(path, palette=False)
-    if array.ndim < 2 or array.size == 0:
-        raise ValueError(
-            f"{path} holds no image: its shape is {array.shape}, rows and columns are "
-            "needed."
-        )
-    return array
+    pairs = list(pairs)
+    names = _file_names([pair.image for pair in pairs])
+    for pair, name in zip(pairs, names, strict=True):
+        planes = None if pair.plane else _planes_with_objects(pair)
+        if planes is None:
+            yield Pair(pair.image, pair.mask, pair.group, pair.plane)
+            continue
+        for plane in planes:
+            group = pair.group or name
+            if len(pairs) == 1 and pair.group is None:
+                group = plane_name(name, plane)
+            yield Pair(pair.image, pair.mask, group, plane)
 
 
-def read_mask(path: PathLike) -> npt.NDArray[Any]:
-    """Read a mask or label file as integer ids, 0 the background.
-
-    Parameters
-    ----------
-    path : path
-        What `read_image` reads.
-
-    Returns
-    -------
-    array of integers, (row, column) or (plane, ..., row, column)
-        8- and 16-bit ids as they are; a palette image's indices; a colour image's
-        distinct colours numbered from 1 (black is background), a grey one saved as
-        RGB its grey values; whole numbers in float as they are, fractions in 0..1 cut
-        at one half. JPEG, and 8-bit masks that are mostly 0 and 255 with soft edges
-        between, are cut above 127, so that an edge is no crowd of objects.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it cannot be read as ids; one line naming the file.
-    """
-    path = Path(path)
-    array = _read(path, palette=True)
-    if array.ndim >= 3 and array.shape[-1] in (3, 4) and _has_channels(path):
-        array = _ids_of_colours(array[..., :3], lossy=_is_jpeg(path))
-    if array.ndim < 2 or array.size == 0:
-        raise ValueError(f"{path} holds no mask: its shape is {array.shape}.")
-    if array.dtype.kind == "b":
-        return array.astype(np.uint8)
-    if array.dtype.kind == "f":
-        return _ids_of_floats(array, path)
-    if array.dtype.kind not in "ui":
-        raise ValueError(f"{path} holds no mask: its type is {array.dtype}.")
-    if array.dtype == np.uint8 and (_is_jpeg(path) or _has_soft_edges(array)):
-        return (array > 127).astype(np.uint8)
-    return array
-
-
-# Reading
-
-
-def _read(path: Path, palette: bool) -> npt.NDArray[Any]:
-    if not path.is_file():
-        what = "is a folder, not a file" if path.is_dir() else "does not exist"
-        raise FileNotFoundError(f"{path} {what}: check the name.")
-    name = path.name.lower()
+def _planes_with_objects(pair: ImagePair) -> list[Plane] | None:
+    """Return the planes to take; None for a pair of one plane or a broken one."""
     try:
-        if name.endswith((".nii", ".nii.gz")):
-            return _read_nifti(path)
-        if name.endswith(".npy"):
-            return np.asarray(np.load(path, allow_pickle=False))
-        if name.endswith((".tif", ".tiff")):
-            return _read_tiff(path)
-        return _read_picture(path, palette)
-    except MemoryError:
-        raise
-    except Exception as error:
-        # Each library has its own errors for damaged bytes, some of many lines.
-        reason = one_line(error)
-        raise ValueError(
-            f"{path} cannot be read ({reason}): check that it is a whole image file "
-            "of the kind its name says."
-        ) from error
+        shape = shape_of(pair.mask)
+        if len(shape) < 3 or shape_of(pair.image) != shape:
+            return None
+        mask = read_mask(pair.mask)
+    except (OSError, ValueError):
+        return None
+    planes = [plane for plane in np.ndindex(mask.shape[:-2]) if mask[plane].any()]
+    return planes or [tuple(n // 2 for n in mask.shape[:-2])]
 
 
-def _read_nifti(path: Path) -> npt.NDArray[Any]:
-    import nibabel
+def _file_names(paths: list[Path]) -> list[str]:
+    """Return names that differ where files do, without a slash.
 
-    volume = np.asarray(nibabel.load(path).dataobj).T
-    while volume.ndim > 2 and 1 in volume.shape[:-2]:
-        volume = volume.squeeze(volume.shape.index(1))
-    return volume
-
-
-def _read_tiff(path: Path) -> npt.NDArray[Any]:
-    import tifffile
-
-    with tifffile.TiffFile(path) as file:
-        series = file.series[0]
-        array = np.asarray(series.asarray())
-        if "S" in series.axes:  # samples of RGB that are stored plane after plane
-            array = np.moveaxis(array, series.axes.index("S"), -1)
-    return array
+    A slash would make the first part the name of a data set, see `read_pairs`.
+    """
+    alike = Counter(path.name for path in paths)
+    folders = [str(path.parent) for path in paths]
+    base = os.path.commonpath(folders) if len(set(folders)) > 1 else ""
+    return [
+        path.name
+        if alike[path.name] == 1 or not base
+        else ": ".join(Path(os.path.relpath(path, base)).parts)
+        for path in paths
+    ]
 
 
-def _read_picture(path: Path, palette: bool) -> npt.NDArray[Any]:
-    from PIL import Image
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One plane with its mask, as training, evaluating and comparing take it.
 
-    with Image.open(path) as picture:
-        mode = picture.mode
-        if mode == "P" and not palette:
-            mode = "RGBA" if "transparency" in picture.info else "RGB"
-        elif mode in ("LA", "La", "PA"):
-            mode = "RGBA"
-        elif mode not in ("1", "L", "P", "I", "F", "RGB", "RGBA") and not (
-            mode.startswith("I;16")
-        ):
-            mode = "RGB"  # CMYK, YCbCr, LAB, HSV
-        return np.array(picture if mode == picture.mode else picture.convert(mode))
+    Attributes
+    ----------
+    image : OpenedImage
+        The whole image, which decides the contrast.
+    plane : tuple of int
+    mask : (row, column) integer
+        Ids, 0 the background.
+    """
 
+    image: OpenedImage
+    plane: Plane
+    mask: npt.NDArray[Any]
 
-# Masks
-
-
-def _has_channels(path: Path) -> bool:
-    return not path.name.lower().endswith((".nii", ".nii.gz"))
-
-
-def _is_jpeg(path: Path) -> bool:
-    return path.suffix.lower() in (".jpg", ".jpeg")
+    @property
+    def rgb8(self) -> npt.NDArray[np.uint8]:
+        """The plane as SAM sees it, (row, column, 3)."""
+        return self.image.rgb8(self.plane)
 
 
-def _ids_of_colours(array: npt.NDArray[Any], lossy: bool) -> npt.NDArray[Any]:
-    if (array[..., :1] == array).all():
-        return array[..., 0]
-    if lossy:  # no two pixels have the same colour there
-        return np.asarray(array.max(axis=-1))
-    flat = array.reshape(-1, 3)
-    colours, ids = np.unique(flat, axis=0, return_inverse=True)
-    ids = ids.reshape(array.shape[:-1]).astype(np.int32)
-    # unique sorts, so black comes first where there is any.
-    return ids if not colours[0].any() else ids + 1
+class SampleReader:
+    """Reads pairs, a stack once for all of its planes that follow each other."""
 
+    def __init__(self) -> None:
+        self._files = LatestRead()
 
-def _ids_of_floats(array: npt.NDArray[Any], path: Path) -> npt.NDArray[Any]:
-    array = np.nan_to_num(array, nan=0.0, posinf=np.nan, neginf=np.nan)
-    if np.isfinite(array).all():
-        if np.array_equal(array, np.rint(array)) and np.abs(array).max() < 2**53:
-            return array.astype(np.int64)
-        if array.min() >= 0 and array.max() <= 1:
-            return (array > 0.5).astype(np.uint8)
-    raise ValueError(
-        f"{path} holds no mask: its numbers are neither whole nor within 0..1, save "
-        "it as integers."
-    )
+    def read(self, pair: ImagePair) -> Sample:
+        """Read one plane and its mask.
 
+        Parameters
+        ----------
+        pair : Pair
+            Of one plane, or with its plane named (see `planes_of`).
 
-def _has_soft_edges(array: npt.NDArray[np.uint8]) -> bool:
-    counts = np.bincount(array.reshape(-1), minlength=256)
-    return bool(counts[1:255].any() and 2 * counts[255] >= counts[1:].sum())
+        Returns
+        -------
+        Sample
+
+        Raises
+        ------
+        FileNotFoundError
+            If a file is gone.
+        ValueError
+            If one cannot be read, or they do not fit together; names them.
+        """
+        image = self._files.image(pair.image)
+        mask = self._files.mask(pair.mask)
+        if image.shape != mask.shape:
+            sizes = [" x ".join(map(str, shape)) for shape in (image.shape, mask.shape)]
+            raise ValueError(
+                f"{pair.image} has {sizes[0]} pixels, its mask {pair.mask} {sizes[1]}: "
+                "they must be equal"
+            )
+        if len(pair.plane) != mask.ndim - 2:
+            raise ValueError(
+                f"{pair.image} is a stack of {' x '.join(map(str, mask.shape))}: name "
+                "the planes (data.pairs.planes_of)"
+            )
+        return Sample(image, pair.plane, mask[pair.plane] if pair.plane else mask)
 
 
 # Folders

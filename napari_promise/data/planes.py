@@ -1,21 +1,18 @@
 """Turn any real image plane into the uint8 RGB that SAM sees, and name its pixels.
 
-Knows nothing of models, windows or files: arrays in, arrays out. Everything that is
-segmented, cached or exported passes through `to_rgb8`, so that a click in the window,
-the command line and a replay see the same pixels.
+Everything that is segmented, cached or exported passes through `to_rgb8`, so that a
+click in the window, the command line and a replay see the same pixels.
 """
 
 from __future__ import annotations
 
 import hashlib
-import itertools
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["digest", "iter_planes", "robust_limits", "to_rgb8"]
+__all__ = ["digest", "robust_limits", "to_rgb8"]
 
 #: Percentiles of the finite values that become black and white where no limits are set.
 PERCENTILES = (0.1, 99.9)
@@ -36,7 +33,7 @@ def to_rgb8(
     image : array-like, (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)
         One plane of any real type: bool, integer or float, NaN and infinities
         allowed. Lazy arrays (dask, zarr) are computed here, so pass the plane, not
-        the stack (see `iter_planes`).
+        the stack.
     contrast_limits : (float, float), optional
         The values that become 0 and 255, as in a napari layer; everything between is
         mapped linearly, everything outside clipped. Without limits:
@@ -102,46 +99,6 @@ def digest(rgb8: npt.NDArray[np.uint8]) -> str:
     state = hashlib.blake2b(f"{array.dtype.str}{array.shape}".encode(), digest_size=16)
     state.update(array.reshape(-1).view(np.uint8).data)
     return state.hexdigest()
-
-
-def iter_planes(
-    array: Any, ndim_plane: int = 2, rgb: bool = False
-) -> Iterator[tuple[tuple[int, ...], npt.NDArray[Any]]]:
-    """Yield every plane of a stack with its leading indices, one at a time.
-
-    Parameters
-    ----------
-    array : array-like, (..., row, column) or (..., row, column, channel)
-        numpy, dask, zarr or anything with ``shape`` and indexing. Only the plane
-        being yielded is read.
-    ndim_plane : int
-        How many trailing axes make a plane, channels not counted.
-    rgb : bool
-        Whether a channel axis follows the plane's axes.
-
-    Yields
-    ------
-    index : tuple of int
-        The plane's leading indices, ``()`` for an array that is one plane.
-    plane : numpy.ndarray
-
-    Raises
-    ------
-    ValueError
-        If the array has fewer axes than one plane.
-    """
-    if not hasattr(array, "shape"):
-        array = np.asarray(array)
-    shape = tuple(int(length) for length in array.shape)
-    trailing = ndim_plane + bool(rgb)
-    if len(shape) < trailing:
-        raise ValueError(
-            f"An array of shape {shape} holds no plane of {ndim_plane} axes"
-            f"{' and channels' if rgb else ''}: pass (..., row, column"
-            f"{', channel' if rgb else ''})."
-        )
-    for index in itertools.product(*map(range, shape[: len(shape) - trailing])):
-        yield index, np.asarray(array[index] if index else array)
 
 
 def robust_limits(values: npt.NDArray[Any]) -> tuple[float, float] | None:

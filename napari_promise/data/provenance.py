@@ -1,6 +1,6 @@
 """Say what made a result: model, adapter, settings, versions, date.
 
-Knows names and hashes, not the model itself, and nothing about the machine.
+Nothing is said about the machine.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from napari_promise.files import as_plain, utc_now
 __all__ = ["provenance"]
 
 _RECORDED_PACKAGES = (
+    "napari-promise",
     "napari",
     "numpy",
     "scikit-image",
@@ -58,9 +59,7 @@ def provenance(
         Plain data with the keys ``model``, ``adapter``, ``software``, ``created``
         (UTC), and ``image`` and ``settings`` where given.
     """
-    from napari_promise import __version__
-
-    software = {"napari-promise": __version__}
+    software: dict[str, str] = {}
     for name in _RECORDED_PACKAGES:
         with contextlib.suppress(distributions.PackageNotFoundError):
             software[name] = distributions.version(name)

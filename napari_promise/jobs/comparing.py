@@ -1,7 +1,7 @@
 """What two adapters find by themselves: on one image side by side, on many in figures.
 
-Knows no window. Runs on the session's worker; `CompareJob` uses the embedding that is
-there.
+Runs on the session's worker and takes embeddings from its cache, so that what was
+opened before is not encoded again.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_promise.data.pairs import SampleReader
 from napari_promise.document import Plane, Tile
 from napari_promise.files import one_line
-from napari_promise.jobs.training import Found, TrainingSource
+from napari_promise.jobs.training_sources import Found, TrainingSource
 from napari_promise.prompts import Prompts
 from napari_promise.segmentation import EmbeddingLike
 from napari_promise.session import ImageSource, JobContext
@@ -213,6 +214,7 @@ class TallyJob:
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._images: Iterator[Found | None] | None = None
         self._waiting: Found | None = None
+        self._files = SampleReader()
         self._dices: list[tuple[float, float]] = []
         self._left_out = 0
 
@@ -231,7 +233,10 @@ class TallyJob:
             if context.must_give_way():
                 return True
             try:
-                emb, truth = _read(context, self._waiting)
+                assert self._waiting.pair is not None  # it was asked to be written
+                sample = self._files.read(self._waiting.pair)
+                truth = sample.mask > 0
+                emb, _digest = context.embedding(sample.image, Tile(sample.plane))
             except (ValueError, OSError):
                 if context.must_give_way():
                     return True  # it was stopped, not refused: it comes again
@@ -262,18 +267,6 @@ class TallyJob:
         """See `session.Job`."""
         if self._folder is not None:
             self._folder.cleanup()
-
-
-def _read(context: JobContext, found: Found) -> tuple[EmbeddingLike, NDArray[np.bool_]]:
-    """Return an image's embedding, and its labels taken as one object."""
-    from napari_promise.data import pairs as files
-
-    assert found.pair is not None  # it was asked to be written
-    rgb = files.read_image(found.pair.image)
-    truth = files.read_mask(found.pair.mask) > 0
-    if truth.shape != rgb.shape[:2]:
-        raise ValueError(f"{found.pair.mask}: not of the image's rows and columns")
-    return context.segmenter.encode(rgb, cancel=context.must_give_way), truth
 
 
 def _found_dice(

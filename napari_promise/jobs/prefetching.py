@@ -7,61 +7,14 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Iterable
 
-import numpy as np
-
-from napari_promise.data.planes import robust_limits
-from napari_promise.document import Plane, Tile
+from napari_promise.document import Tile
 from napari_promise.project import OpenedImage, Project
-from napari_promise.session import ArraySource, JobContext
+from napari_promise.session import JobContext
 
-__all__ = ["ImageShelf", "Prefetch", "contrast_limits", "first_plane", "source_of"]
+__all__ = ["ImageShelf", "Prefetch"]
 
 #: Bytes of pixels kept beside the image in work; the latest is kept in any case.
 _SHELF_BYTES = 256 * 2**20
-
-
-def contrast_limits(image: OpenedImage) -> tuple[float, float] | None:
-    """Return the values of a grey image to show black and white; None for colours.
-
-    The same for all planes of a stack. One hot pixel does not move them.
-
-    Parameters
-    ----------
-    image : OpenedImage
-
-    Returns
-    -------
-    (float, float) or None
-    """
-    if image.rgb:
-        return None
-    if image.array.dtype == np.uint8:
-        return 0.0, 255.0
-    if image.array.dtype == bool:
-        return 0.0, 1.0
-    low, high = robust_limits(image.array) or (0.0, 1.0)
-    return (low, high) if low < high else (low, low + 1.0)
-
-
-def source_of(image: OpenedImage) -> ArraySource:
-    """Return an image as the model will see it when it is opened in the window.
-
-    Parameters
-    ----------
-    image : OpenedImage
-
-    Returns
-    -------
-    ArraySource
-        Its planes have the digests that they have in the window, so that what is
-        encoded ahead is found again.
-    """
-    return ArraySource(image.array, image.rgb, image.name, contrast_limits(image))
-
-
-def first_plane(image: OpenedImage) -> Plane:
-    """Return the plane that is shown first: of a stack the one in the middle."""
-    return tuple(n // 2 for n in image.shape[:-2])
 
 
 class ImageShelf:
@@ -138,7 +91,7 @@ class Prefetch:
             # It will be said when the image is really wanted.
             self._keys.popleft()
             return bool(self._keys)
-        context.embedding(source_of(image), Tile(first_plane(image)))
+        context.embedding(image, Tile(image.first_plane))
         self._keys.popleft()
         return bool(self._keys)
 

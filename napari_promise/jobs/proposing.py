@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from napari_promise.document import ObjectRecord, Plane, Region, Tile
-from napari_promise.jobs.prefetching import source_of
 from napari_promise.project import OpenedImage, Project
 from napari_promise.proposing import ProposedObject, propose, region_iou
 from napari_promise.segmentation import NoPrompterError
@@ -146,7 +145,7 @@ class Propose:
         self._found = []
 
     def _propose(self, context: JobContext, image: OpenedImage, plane: Plane) -> None:
-        embedding, _ = context.embedding(source_of(image), Tile(plane))
+        embedding, _ = context.embedding(image, Tile(plane))
         found = propose(
             context.segmenter,
             embedding,

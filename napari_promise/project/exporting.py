@@ -23,11 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_promise.data.coco import UNNAMED, CocoFile
+from napari_promise.data.images import Place, place_of, stem_of
 from napari_promise.data.labels import save_labels
-from napari_promise.data.pairs import stem_of
 from napari_promise.document import ObjectRecord
 from napari_promise.files import save_json, utc_now, whole_file, written_by
-from napari_promise.project import images
 from napari_promise.project.items import Item, State
 from napari_promise.project.project import Project
 
@@ -193,25 +192,19 @@ class _Export:
         labels = None if stored is None else stored.labels
         self.item = item
         self.objects = () if stored is None else stored.objects
-        self._placement: dict[str, Any] = {}
-        self._world: NDArray[np.float64] | None = None
-        self._unit: str | None = None
-        name = item.path.name.lower()
-        if labels is None or name.endswith(images.DICOM_SUFFIXES):
+        self._place = Place()
+        if labels is None:
             image = project.read_image(item.key)
-            self._placement, self._unit = image.placement, image.unit
-            self._world = image.world
-            if labels is None:
-                labels = np.zeros(image.shape, np.uint16)
-        elif name.endswith(images.NIFTI_SUFFIXES) and item.path.exists():
-            self._placement, self._unit, self._world = images.nifti_place(item.path)
+            labels, self._place = np.zeros(image.shape, np.uint16), image.place
+        elif item.path.exists():
+            self._place = place_of(item.path)
         self.labels = labels
         default = project.settings.class_name or UNNAMED
         self.classes = {
             **{int(i): default for i in _ids(labels)},
             **{r.id: r.class_name or default for r in self.objects},
         }
-        self.is_stack = labels.ndim > 2 or name.endswith(images.NIFTI_SUFFIXES)
+        self.is_stack = labels.ndim > 2 or self._place.world is not None
 
     def write_mask(self, path: Path, overwrite: bool) -> Path:
         """Write a PNG, or a TIFF of a stack or of too many ids."""
@@ -221,8 +214,8 @@ class _Export:
         return save_labels(
             path,
             self.labels,
-            **self._placement,
-            unit=self._unit,
+            scale=self._place.scale,
+            unit=self._place.unit,
             overwrite=overwrite,
         )
 
@@ -230,12 +223,8 @@ class _Export:
         """Write where the scan lies, as its own file says."""
         path = path.with_name(path.name + ".nii.gz")
         path.parent.mkdir(parents=True, exist_ok=True)
-        place: dict[str, Any] = self._placement
-        if self._world is not None:
-            place = {"affine": self._world}
-        return save_labels(
-            path, self.labels, **place, unit=self._unit, overwrite=overwrite
-        )
+        labels, placement = self._place.labels_as_in_file(self.labels)
+        return save_labels(path, labels, **placement, overwrite=overwrite)
 
     def add_to(self, coco: CocoFile) -> None:
         """Add the annotations, under the image's name in the project."""

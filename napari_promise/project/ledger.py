@@ -17,7 +17,7 @@ from napari_promise.files import utc_now
 from napari_promise.project import effort
 from napari_promise.project.calibration import CalibrationStore
 from napari_promise.project.confidence import Calibration
-from napari_promise.project.images import Found, Listing
+from napari_promise.project.finding import Found, Listing
 from napari_promise.project.index import Index
 from napari_promise.project.items import Entry, Item, State, check_state
 from napari_promise.project.settings import ProjectSettings

@@ -119,7 +119,7 @@ def compare(
 
 
 def write_exactly(labels: NDArray[Any], stem: Path) -> Path:
-    """Write labels as a file that `data.pairs.read_mask` reads exactly.
+    """Write labels as a file that `data.images.read_mask` reads exactly.
 
     Parameters
     ----------

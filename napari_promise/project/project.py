@@ -29,16 +29,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from napari_promise.data.pairs import read_mask
+from napari_promise.data.images import OpenedImage, read_image, read_mask, thumbnail
 from napari_promise.document import Document, Snapshot
 from napari_promise.files import NewerFileError, utc_now, whole_file
-from napari_promise.project import codec, images
-from napari_promise.project.images import (
-    Listing,
-    OpenedImage,
-    finder,
-    refuse_empty,
-)
+from napari_promise.project import codec
+from napari_promise.project.finding import Listing, finder, refuse_empty
 from napari_promise.project.items import Entry, Item, State, Stored, check_state
 from napari_promise.project.learning import Learning
 from napari_promise.project.ledger import Ledger, ProjectEvents
@@ -267,7 +262,7 @@ class Project:
         ValueError
             If it cannot be read; one line naming the file.
         """
-        return images.read(self.ledger.found(key).path)
+        return read_image(self.ledger.found(key).path)
 
     def thumbnail(self, key: str, size: int = 48) -> NDArray[np.uint8]:
         """Return an image drawn small, from the disk where it was drawn before.
@@ -295,7 +290,7 @@ class Project:
         with contextlib.suppress(OSError, SyntaxError, ValueError):
             with Image.open(cached) as picture:
                 return np.asarray(picture.convert("RGB"))
-        drawn = images.thumbnail(path, size)
+        drawn = thumbnail(path, size)
         # A cache: where there is no room for it the picture is drawn again.
         with contextlib.suppress(OSError):
             cached.parent.mkdir(parents=True, exist_ok=True)

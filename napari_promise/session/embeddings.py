@@ -16,6 +16,7 @@ from napari_promise.data.embeddings import (
     EmbeddingCache,
     Key,
     default_folder,
+    key_of,
 )
 from napari_promise.document import Tile
 from napari_promise.segmentation import EmbeddingLike, SegmenterLike
@@ -124,7 +125,7 @@ class Embeddings:
             embedding, digest, cached = self.embed(
                 image.source, tile, progress=progress, cancel=cancel
             )
-            key = _key(digest, self._segmenter)
+            key = key_of(digest, self._segmenter)
         self._tensors[key] = embedding
         self._tensors.move_to_end(key)
         while len(self._tensors) > _TENSORS_KEPT:
@@ -160,7 +161,7 @@ class Embeddings:
             Whether it was there already.
         """
         rgb, digest = _read(source, tile)
-        key = _key(digest, self._segmenter)
+        key = key_of(digest, self._segmenter)
         known = self._known(key)
         if known is not None:
             return known, digest, True
@@ -214,7 +215,7 @@ class Embeddings:
         digest, segmenter = self.digest(image, tile), self._model.segmenter
         if digest is None or segmenter is None:
             return None
-        return _key(digest, segmenter)
+        return key_of(digest, segmenter)
 
     def _known(self, key: Key) -> EmbeddingLike | None:
         if key in self._tensors:
@@ -242,10 +243,6 @@ class Embeddings:
         seconds = time.monotonic() - began
         self.encode_seconds = min(seconds, self.encode_seconds or seconds)
         return embedding
-
-
-def _key(digest: str, segmenter: SegmenterLike) -> Key:
-    return digest, f"{segmenter.model_id}-{segmenter.sha256[:12]}"
 
 
 def _read(source: ImageSource, tile: Tile) -> tuple[NDArray[np.uint8], str]:

@@ -1,32 +1,14 @@
-"""What a training run is asked to do; checked before anything is loaded.
-
-The module knows no torch, files or models.
-"""
+"""What a training run is asked to do; checked before anything is loaded."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+
+from napari_promise.data.pairs import ImagePair as ImagePair
 
 #: Kinds of auto-prompting modules that can be trained, and none at all.
 APMS = ("heatmap", "resnet", "cross", "none")
-
-
-class ImagePair(Protocol):
-    """An image file, its mask file, and the group that must not be divided."""
-
-    @property
-    def image(self) -> Path:
-        """Image file."""
-
-    @property
-    def mask(self) -> Path:
-        """Mask or label file."""
-
-    @property
-    def group(self) -> str | None:
-        """Patient, sequence or the like; None for an image on its own."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +18,8 @@ class TrainConfig:
     Attributes
     ----------
     pairs : tuple of ImagePair
-        Images with masks; anything above zero is foreground.
+        Images with masks; anything above zero is foreground. Of stacks the planes are
+        samples, see `pairs.planes_of`.
     name : str
         Of the adapter.
     output : pathlib.Path, optional

@@ -21,8 +21,8 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from napari_promise.data import pairs as files
-from napari_promise.data.planes import to_rgb8
+from napari_promise.data.images import plane_name
+from napari_promise.data.pairs import SampleReader, planes_of
 from napari_promise.files import duration
 from napari_promise.model.sam import Embedding, encode_image
 from napari_promise.model.weights import Cancelled
@@ -41,6 +41,11 @@ if TYPE_CHECKING:
 #: From this many views on the first is encoded twice, because a first run is slower.
 _WORTH_TIMING = 20
 _NAMED = 5
+#: A mask with more foreground than that is likely to be turned round.
+_ALMOST_ALL = 0.8
+
+#: What tells a pair from every other: (image, mask, plane).
+PairName = tuple[Path, Path, tuple[int, ...]]
 
 
 class Views:
@@ -64,6 +69,10 @@ class Views:
         self._targets: list[bytes] = []
         self._sizes: list[tuple[int, int]] = []
         self._with_object: list[bool] = []
+        #: Whether something is foreground, but fills no cell of the grid by half.
+        self.too_small: list[bool] = []
+        #: Share of the image that is foreground.
+        self.shares: list[float] = []
 
     def add(self, pair: ImagePair, key: str, target: Target) -> None:
         """Append a view that the cache holds."""
@@ -71,7 +80,10 @@ class Views:
         self._keys.append(key)
         self._targets.append(target.to_bytes())  # a few kilobytes instead of 64
         self._sizes.append(target.size)
-        self._with_object.append(bool((target.share >= 128).any()))
+        found = bool((target.share >= 128).any())
+        self._with_object.append(found)
+        self.too_small.append(bool(target.share.any()) and not found)
+        self.shares.append(float(target.truth.mean()))
 
     @property
     def count(self) -> int:
@@ -167,7 +179,7 @@ class Embedder:
     ----------
     training, held_out : Views
     left_out : dict
-        (image, mask) -> why.
+        (image, mask, plane) -> why.
     digests : list of str
         Of everything that was used, in order: equal lists, equal data.
     """
@@ -195,7 +207,8 @@ class Embedder:
         model_id = str(getattr(sam, "model_id", "unnamed"))
         self.training = Views(cache, model_id, training_parts)
         self.held_out = Views(cache, model_id, held_out_parts)
-        self.left_out: dict[tuple[Path, Path], str] = {}
+        self.left_out: dict[PairName, str] = {}
+        self._files = SampleReader()
         self.digests: list[str] = []
 
     def run(
@@ -214,6 +227,8 @@ class Embedder:
             If more than half of the pairs cannot be used, none is left, every mask is
             empty, or there is no room.
         """
+        # Stacks that nobody took apart before; divided they are already.
+        training, held_out = list(planes_of(training)), list(planes_of(held_out))
         pairs = len(training) + len(held_out)
         jobs = []
         for job in self._jobs(training, held_out, pairs):
@@ -270,7 +285,19 @@ class Embedder:
             )
         # the first views of the training pairs are the images themselves
         plain = self.training.count // self.views_each
-        empty = plain - int((self.training.with_object < plain).sum())
+        small = sum(self.training.too_small[:plain])
+        full = sum(share > _ALMOST_ALL for share in self.training.shares[:plain])
+        empty = plain - int((self.training.with_object < plain).sum()) - small
+        if full:
+            said.append(
+                f"{full} of {plain} training masks are foreground for more than "
+                f"{_ALMOST_ALL:.0%}: check that their background is 0"
+            )
+        if small:
+            said.append(
+                f"on {small} of {plain} training images every object is too small for "
+                "the model's grid, so that they teach next to nothing: crop them"
+            )
         if empty:
             said.append(
                 f"{empty} of {plain} training masks are empty: they teach that nothing "
@@ -286,10 +313,14 @@ class Embedder:
     ) -> Iterator[_Job | Step]:
         """Every view in order; a step for every pair whose files cannot be read."""
         base = str(getattr(self.sam, "sha256", "")) or self.training.model_id
-        digests: dict[tuple[Path, Path], tuple[str, str]] = {}
+        digests: dict[PairName, tuple[str, str]] = {}
+        of_file: dict[Path, str] = {}  # of a stack once, not for every plane
         for pair in (*held_out, *training):
             try:
-                found = file_digest(pair.image), file_digest(pair.mask)
+                for path in (pair.image, pair.mask):
+                    if path not in of_file:
+                        of_file[path] = file_digest(path)
+                found = of_file[pair.image], of_file[pair.mask]
             except OSError as error:
                 path = error.filename or pair.image
                 reason = f"{path} cannot be read ({error.strerror})"
@@ -306,7 +337,7 @@ class Embedder:
             image, mask = digests[self._name(pair)]
             # what is measured is embedded exactly, as the user's images are
             precision = "float32" if view < 0 else self.precision
-            name = f"{max(view, 0)}-{precision}"
+            name = plane_name(f"{max(view, 0)}-{precision}", pair.plane)
             key = view_key(image, name, base, self.frame, views.RECIPE)
             of = self.held_out if view < 0 else self.training
             yield _Job(pair, image, mask, view, key, of.parts)
@@ -327,23 +358,17 @@ class Embedder:
     def _look(self, job: _Job, *, encode: bool) -> tuple[Embedding | None, Target]:
         """Read a pair, make its view, and encode that if asked for."""
         try:
-            rgb = to_rgb8(files.read_image(job.pair.image))
-            mask = files.read_mask(job.pair.mask) != 0
+            sample = self._files.read(job.pair)
+            rgb, mask = sample.rgb8, sample.mask != 0
         except (OSError, ValueError) as error:
             raise _Unusable(str(error)) from error
-        if mask.shape != rgb.shape[:2]:
-            sizes = [" x ".join(map(str, s)) for s in (rgb.shape[:2], mask.shape)]
-            raise _Unusable(
-                f"{job.pair.image} has {sizes[0]} pixels, its mask {job.pair.mask} "
-                f"{sizes[1]}: they must be equal"
-            )
         scale = self.frame / max(mask.shape)
         height, width = (int(side * scale + 0.5) for side in mask.shape)
         if not height or not width:
             raise _Unusable(f"{job.pair.image} is too thin for SAM: crop it")
         rgb, share = views.fit(rgb, mask, (height, width))
         if job.view > 0:
-            seed = [int(job.image_digest[:16], 16), job.view]
+            seed = [int(job.image_digest[:16], 16), job.view, *job.pair.plane]
             rgb, share = views.augment(rgb, share, np.random.default_rng(seed))
         emb = self._encode(job, rgb) if encode else None
         padded = np.zeros((self.frame, self.frame), np.float32)
@@ -397,8 +422,8 @@ class Embedder:
         return f"left out: {reason}"
 
     @staticmethod
-    def _name(pair: ImagePair) -> tuple[Path, Path]:
-        return pair.image, pair.mask
+    def _name(pair: ImagePair) -> PairName:
+        return pair.image, pair.mask, pair.plane
 
     def _check(self) -> None:
         if not self.training.count or not self.held_out.count:
@@ -406,6 +431,11 @@ class Embedder:
             first = next(iter(self.left_out.values()), "no pairs")
             raise ValueError(f"no image left to {which}: {first}")
         if not len(self.training.with_object):
+            if any(self.training.too_small):
+                raise ValueError(
+                    "every object is too small for the model's grid: crop the images "
+                    "around the objects"
+                )
             raise ValueError("every mask is empty: check that foreground is above zero")
 
 

@@ -14,7 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_promise.data import pairs as files
+from napari_promise.data.images import plane_name
+from napari_promise.data.pairs import SampleReader, planes_of
 from napari_promise.document import Document, Region, Source
 from napari_promise.prompts import Prompts
 from napari_promise.training import metrics as measuring
@@ -98,6 +99,7 @@ def evaluate(
     Parameters
     ----------
     pairs : iterable of ImagePair
+        Stacks are measured plane by plane, see `pairs.planes_of`.
     segmenter : Segmenter
     prompts : str
         See `PromptPlan.parse`. Automatic prompts are scored against the whole
@@ -139,6 +141,7 @@ def evaluate_all(
     Parameters
     ----------
     pairs : iterable of ImagePair
+        Stacks are measured plane by plane, see `pairs.planes_of`.
     segmenter : Segmenter
     prompts : sequence of str
         Each as `evaluate` takes it, none twice.
@@ -167,25 +170,26 @@ def evaluate_all(
         raise ValueError(f"prompts {', '.join(prompts)}: give each of them once")
     scores: dict[str, list[Score]] = {text: [] for text in plans}
     skipped: dict[str, list[str]] = {text: [] for text in plans}
-    for done, pair in enumerate(pairs, start=1):
+    files = SampleReader()
+    for done, pair in enumerate(planes_of(pairs), start=1):
+        name = plane_name(str(pair.image), pair.plane)
         try:
-            image, truth = files.read_image(pair.image), files.read_mask(pair.mask)
-            if image.shape[:2] != truth.shape:
-                raise ValueError(f"{image.shape[:2]} pixels, its mask {truth.shape}")
+            sample = files.read(pair)
+            truth = sample.mask
         except (OSError, ValueError) as error:
             for text in plans:
-                skipped[text].append(f"{pair.image}: {error}")
+                skipped[text].append(f"{name}: {error}")
         else:
             emb = None
             for text, plan in plans.items():
                 if not truth.any() and (plan.noc or not plan.automatic):
                     skipped[text].append(
-                        f"{pair.image}: nothing to prompt, its mask is empty"
+                        f"{name}: nothing to prompt, its mask is empty"
                     )
                     continue
-                emb = segmenter.encode(image) if emb is None else emb
+                emb = segmenter.encode(sample.rgb8) if emb is None else emb
                 scores[text] += measure(
-                    str(pair.image),
+                    name,
                     emb,
                     truth,
                     segmenter,

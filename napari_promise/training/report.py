@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage.measure import approximate_polygon, find_contours
 
-from napari_promise.data import pairs as files
-from napari_promise.data.planes import to_rgb8
+from napari_promise.data.images import plane_name
+from napari_promise.data.pairs import SampleReader
 from napari_promise.files import PathLike, whole_file
 from napari_promise.training.config import ImagePair
 from napari_promise.training.metrics import Mask
@@ -195,7 +195,7 @@ def save_overlays(
     pathlib.Path
         The page.
     """
-    by_image = {str(pair.image): pair for pair in pairs}
+    by_image = {plane_name(str(pair.image), pair.plane): pair for pair in pairs}
     parts = []
     for report in reports:
         title = f"{report.prompts} ({_KINDS[report.plan.column]})"
@@ -245,8 +245,9 @@ def chosen(report: EvaluationReport, each: int = EACH) -> dict[str, list[Score]]
 
 
 def _figure(score: Score, report: EvaluationReport, pair: ImagePair) -> str:
-    rgb = to_rgb8(files.read_image(pair.image))
-    truths = dict(objects(files.read_mask(pair.mask), together=report.plan.automatic))
+    sample = SampleReader().read(pair)
+    rgb = sample.rgb8
+    truths = dict(objects(sample.mask, together=report.plan.automatic))
     shown = score.shown
     assert shown is not None
     height, width = rgb.shape[:2]

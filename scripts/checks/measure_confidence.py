@@ -19,8 +19,7 @@ from typing import Any
 import numpy as np
 
 from napari_promise import proposing
-from napari_promise.data.pairs import read_image, read_mask
-from napari_promise.data.planes import to_rgb8
+from napari_promise.data.images import read_image, read_mask
 from napari_promise.project.confidence import (
     SIGNALS,
     Calibration,
@@ -56,7 +55,7 @@ def propose(name: str, adapter: str, count: int) -> list[dict[str, Any]]:
         truth = read_mask(pair.target) > 0
         found = proposing.propose(
             segmenter,
-            segmenter.encode(to_rgb8(read_image(pair.image))),
+            segmenter.encode(read_image(pair.image).rgb8()),
             signals=True,
         )
         for proposed in found:

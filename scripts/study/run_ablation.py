@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from napari_promise.data.pairs import read_mask
+from napari_promise.data.images import read_mask
 from napari_promise.document import Region
 from napari_promise.model import promise
 from napari_promise.model.adapters import Adapter, load_adapter

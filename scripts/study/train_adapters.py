@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_promise.data.pairs import read_mask
+from napari_promise.data.images import read_mask
 from napari_promise.model.adapters import (
     BUNDLED,
     check_base,

@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from napari_promise.data import pairs as files
+from napari_promise.data import images as files
 from napari_promise.data.pairs import Pair
 from napari_promise.data.planes import to_rgb8
 from napari_promise.training import views
@@ -77,7 +77,7 @@ def load(pairs: Sequence[Pair], side: int) -> list[Sample]:
     """Read images and masks, scaled to the network's input."""
     samples = []
     for pair in pairs:
-        rgb = to_rgb8(files.read_image(pair.image))
+        rgb = files.read_image(pair.image).rgb8()
         mask = files.read_mask(pair.mask) != 0
         scale = side / max(rgb.shape[:2])
         height, width = (max(1, round(n * scale)) for n in rgb.shape[:2])
@@ -238,7 +238,7 @@ def measured(net: nn.Module, pairs: Sequence[Pair], side: int) -> EvaluationRepo
     """Measure as `evaluate` measures automatic prompts."""
     scores = []
     for pair in pairs:
-        probability = predict(net, files.read_image(pair.image), side)
+        probability = predict(net, files.read_image(pair.image).rgb8(), side)
         truth, mask = files.read_mask(pair.mask) != 0, probability > 0.5
         scores.append(
             Score(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_promise.data.pairs import read_mask
+from napari_promise.data.images import read_mask
 from napari_promise.model.weights import model_file
 from tests.cli.running import draw, one_line, run
 

@@ -10,7 +10,7 @@ import tifffile
 from PIL import Image
 
 from napari_promise.data.export import load_prompts, save_prompts
-from napari_promise.data.pairs import read_mask
+from napari_promise.data.images import read_mask
 from napari_promise.prompts import Prompts
 from napari_promise.segmenter import Segmenter
 from tests.cli.running import one_line, run

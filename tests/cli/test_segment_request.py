@@ -6,7 +6,7 @@ import numpy as np
 import tifffile
 
 from napari_promise.data.export import load_prompts, save_prompts
-from napari_promise.data.pairs import read_mask
+from napari_promise.data.images import read_mask
 from napari_promise.prompts import Prompts
 from tests.cli.running import draw, one_line, run
 

@@ -1,34 +1,25 @@
 """Images find their masks, and both are read whatever they were saved as."""
 
+from dataclasses import replace
 from pathlib import Path
 
-import nibabel
 import numpy as np
 import pytest
-import tifffile
 from PIL import Image
 
+from napari_promise.data import images
+from napari_promise.data.images import read_image
 from napari_promise.data.pairs import (
     Pair,
+    SampleReader,
     find_images,
     find_pairs,
-    read_image,
-    read_mask,
+    planes_of,
     read_pairs,
-    stem_of,
     unpaired_images,
 )
-
-
-@pytest.fixture
-def rng() -> np.random.Generator:
-    return np.random.default_rng(0)
-
-
-@pytest.fixture
-def disc() -> np.ndarray:
-    rows, columns = np.indices((60, 80))
-    return (rows - 30) ** 2 + (columns - 40) ** 2 < 20**2
+from tests.data.stacks import SHAPE as STACK
+from tests.data.stacks import save_nifti, scan
 
 
 def touch(folder, *names):
@@ -145,14 +136,6 @@ def test_groups_come_from_a_pattern_in_the_name(tmp_path):
         find_pairs(folder, masks, group="(")
 
 
-@pytest.mark.parametrize(
-    ("name", "stem"),
-    [("a.png", "a"), ("a.b.jpg", "a.b"), ("x/a.nii.gz", "a"), ("a.OME.TIF", "a")],
-)
-def test_the_stem_is_the_name_without_its_whole_suffix(name, stem):
-    assert stem_of(name) == stem
-
-
 def test_files_folders_and_patterns_are_expanded_once_each(tmp_path):
     folder = touch(tmp_path / "i", "b.png", "a.jpg", "c.txt")
     found = find_images([folder / "b.png", folder, f"{folder}/*.jpg", "missing.png"])
@@ -171,194 +154,82 @@ def test_a_file_whose_name_looks_like_a_pattern_is_that_file(tmp_path):
     assert find_images([folder / "a[1].png"]) == [folder / "a[1].png"]
 
 
-# Reading images
+# Planes
 
 
-@pytest.mark.parametrize(
-    ("name", "shape", "dtype"),
-    [
-        ("grey.png", (6, 8), np.uint8),
-        ("rgb.png", (6, 8, 3), np.uint8),
-        ("rgba.png", (6, 8, 4), np.uint8),
-        ("deep.png", (6, 8), np.uint16),
-        ("rgb.bmp", (6, 8, 3), np.uint8),
-        ("deep.tif", (6, 8), np.uint16),
-        ("real.tif", (6, 8), np.float32),
-        ("stack.tif", (5, 6, 8), np.uint16),
-        ("rgb.tif", (6, 8, 3), np.uint8),
-        ("real.npy", (6, 8), np.float64),
-    ],
-)
-def test_images_are_read_as_they_were_saved(tmp_path, rng, name, shape, dtype):
-    image = (rng.random(shape) * 250).astype(dtype)
-    path = tmp_path / name
-    if name.endswith("npy"):
-        np.save(path, image)
-    elif name.endswith("tif"):
-        kind = "rgb" if shape[-1] == 3 else "minisblack"
-        tifffile.imwrite(path, image, photometric=kind)
-    else:
-        Image.fromarray(image).save(path)
-    back = read_image(path)
-    assert back.dtype == dtype
-    assert np.array_equal(back, image)
+def _stacks(folder: Path, count: int) -> list[Pair]:
+    pairs = []
+    for number in range(count):
+        pixels, labels = scan(number)
+        image = save_nifti(folder / str(number) / "scan.nii.gz", pixels)
+        pairs.append(Pair(image, save_nifti(image.with_name("mask.nii.gz"), labels)))
+    return pairs
 
 
-def test_rgb_stored_plane_after_plane_gets_its_channels_last(tmp_path, rng):
-    image = rng.integers(0, 255, (3, 6, 8), np.uint8)
-    tifffile.imwrite(
-        tmp_path / "i.tif", image, photometric="rgb", planarconfig="separate"
+def test_the_planes_of_a_stack_that_hold_an_object_are_samples(tmp_path):
+    taken = list(planes_of(_stacks(tmp_path, 2)))
+    assert [pair.plane for pair in taken] == [(1,), (2,), (3,)] * 2
+    assert taken[0].name == "scan.nii.gz, plane 1"
+
+
+def test_planes_of_one_stack_share_a_group_that_no_other_stack_has(tmp_path):
+    groups = [pair.group for pair in planes_of(_stacks(tmp_path, 2))]
+    assert len(set(groups)) == 2
+    assert groups[:3] == groups[:1] * 3
+    assert not any("/" in group for group in groups)  # that would name a data set
+
+
+def test_a_group_that_was_given_stays_for_every_plane(tmp_path):
+    pairs = [replace(pair, group="set/patient") for pair in _stacks(tmp_path, 2)]
+    assert {pair.group for pair in planes_of(pairs)} == {"set/patient"}
+
+
+def test_where_one_stack_is_all_there_is_its_planes_can_be_divided(tmp_path):
+    groups = [pair.group for pair in planes_of(_stacks(tmp_path, 1))]
+    assert len(set(groups)) == 3
+
+
+def test_of_a_stack_without_any_object_the_middle_plane_says_so(tmp_path):
+    (pair,) = _stacks(tmp_path, 1)
+    save_nifti(pair.mask, np.zeros(STACK, np.uint8))
+    assert [taken.plane for taken in planes_of([pair])] == [(2,)]
+
+
+def test_images_of_one_plane_and_planes_already_taken_come_as_they_are(tmp_path):
+    touch(tmp_path, "broken.png")
+    Image.fromarray(np.zeros((4, 5), np.uint8)).save(tmp_path / "a.png")
+    pairs = [
+        Pair(tmp_path / "a.png", tmp_path / "a.png"),
+        Pair(tmp_path / "broken.png", tmp_path / "gone.png"),
+        Pair(tmp_path / "s.nii", tmp_path / "m.nii", "g", (3,)),
+    ]
+    assert list(planes_of(pairs)) == pairs
+
+
+def test_a_plane_is_read_with_the_contrast_of_its_stack(tmp_path):
+    (pair,) = _stacks(tmp_path, 1)
+    first = SampleReader().read(replace(pair, plane=(0,)))
+    # Nothing but noise lies in plane 0: alone it would be stretched to 0..255.
+    assert first.rgb8.std() < 15
+    assert first.rgb8.shape == (*STACK[1:], 3)
+    assert not first.mask.any()
+
+
+def test_a_stack_is_read_once_for_planes_that_follow_each_other(tmp_path, monkeypatch):
+    reads = []
+    monkeypatch.setattr(
+        images, "read_image", lambda path: reads.append(path) or read_image(path)
     )
-    assert np.array_equal(read_image(tmp_path / "i.tif"), np.moveaxis(image, 0, -1))
+    reader = SampleReader()
+    for pair in planes_of(_stacks(tmp_path, 2)):
+        reader.read(pair)
+    assert len(reads) == 2
 
 
-@pytest.mark.parametrize("mode", ["P", "LA", "CMYK", "YCbCr"])
-def test_odd_colour_modes_become_rgb(tmp_path, rng, mode):
-    picture = Image.fromarray(rng.integers(0, 255, (6, 8, 3), np.uint8)).convert(mode)
-    path = tmp_path / ("i.png" if mode in ("P", "LA") else "i.jpg")
-    picture.save(path)
-    assert read_image(path).shape in ((6, 8, 3), (6, 8, 4))
-
-
-def test_nifti_volumes_are_read_plane_row_column(tmp_path, rng):
-    volume = rng.random((7, 6, 5)).astype(np.float32)
-    nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), tmp_path / "v.nii.gz")
-    assert np.array_equal(read_image(tmp_path / "v.nii.gz"), volume.T)
-    slab = volume[..., :1]
-    nibabel.save(nibabel.Nifti1Image(slab, np.eye(4)), tmp_path / "s.nii")
-    assert np.array_equal(read_image(tmp_path / "s.nii"), slab[..., 0].T)
-
-
-@pytest.mark.parametrize("read", [read_image, read_mask])
-@pytest.mark.parametrize(
-    "name", ["i.png", "i.jpg", "i.tif", "i.npy", "i.nii", "i.nii.gz", "i.xyz"]
-)
-def test_broken_files_are_named_in_one_line(tmp_path, read, name):
-    path = tmp_path / name
-    path.write_bytes(b"\x89PNG nothing of the kind")
-    with pytest.raises(ValueError, match="cannot be read") as error:
-        read(path)
-    assert str(path) in str(error.value)
-    assert "\n" not in str(error.value)
-
-
-def test_a_truncated_picture_is_refused_not_half_read(tmp_path, rng):
-    path = tmp_path / "i.png"
-    Image.fromarray(rng.integers(0, 255, (99, 99, 3), np.uint8)).save(path)
-    path.write_bytes(path.read_bytes()[:-5000])
-    with pytest.raises(ValueError, match="cannot be read"):
-        read_image(path)
-
-
-def test_pickles_are_never_opened(tmp_path):
-    np.save(tmp_path / "i.npy", np.array([{}], dtype=object), allow_pickle=True)
-    with pytest.raises(ValueError, match="cannot be read"):
-        read_image(tmp_path / "i.npy")
-
-
-def test_missing_files_folders_and_lists_of_numbers_are_no_images(tmp_path):
-    with pytest.raises(FileNotFoundError, match="does not exist"):
-        read_image(tmp_path / "i.png")
-    with pytest.raises(FileNotFoundError, match="is a folder"):
-        read_mask(tmp_path)
-    np.save(tmp_path / "i.npy", np.zeros(5))
-    with pytest.raises(ValueError, match="rows and columns"):
-        read_image(tmp_path / "i.npy")
-
-
-# Reading masks
-
-
-@pytest.mark.parametrize(
-    "values",
-    [
-        pytest.param(lambda m: m, id="one bit"),
-        pytest.param(lambda m: m.astype(np.uint8) * 255, id="0 and 255"),
-        pytest.param(lambda m: m.astype(np.uint8), id="0 and 1"),
-        pytest.param(lambda m: m.astype(np.uint16) * 65535, id="16 bit"),
-        pytest.param(
-            lambda m: np.repeat(m[..., None], 3, 2).astype("u1") * 255, id="rgb"
-        ),
-        pytest.param(
-            lambda m: np.dstack(
-                [m.astype("u1") * 255] * 3 + [np.full(m.shape, 255, "u1")]
-            ),
-            id="rgba",
-        ),
-        pytest.param(
-            lambda m: np.where(m[..., None], np.uint8([255, 0, 0]), np.uint8(0)),
-            id="red",
-        ),
-    ],
-)
-def test_one_object_is_one_object_however_it_is_saved(tmp_path, disc, values):
-    Image.fromarray(values(disc)).save(tmp_path / "m.png")
-    mask = read_mask(tmp_path / "m.png")
-    assert mask.dtype.kind in "ui"
-    assert len(np.unique(mask)) == 2
-    assert np.array_equal(mask != 0, disc)
-
-
-def test_jpeg_artefacts_are_no_objects(tmp_path, disc):
-    Image.fromarray(disc.astype(np.uint8) * 255).save(tmp_path / "m.jpg", quality=70)
-    mask = read_mask(tmp_path / "m.jpg")
-    assert np.unique(mask).tolist() == [0, 1]
-    assert (mask.astype(bool) != disc).mean() < 0.005
-
-
-def test_soft_edges_are_no_objects(tmp_path, disc):
-    picture = Image.fromarray(disc.astype(np.uint8) * 255).resize((160, 120))
-    assert len(np.unique(np.asarray(picture))) > 2
-    picture.save(tmp_path / "m.png")
-    assert np.unique(read_mask(tmp_path / "m.png")).tolist() == [0, 1]
-
-
-@pytest.mark.parametrize(("dtype", "count"), [(np.uint8, 255), (np.uint16, 3000)])
-def test_instance_ids_are_kept(tmp_path, rng, dtype, count):
-    ids = rng.permutation(np.arange(count + 1)).astype(dtype)
-    labels = np.repeat(ids[:, None], 4, axis=1)
-    Image.fromarray(labels).save(tmp_path / "m.png")
-    tifffile.imwrite(tmp_path / "m.tif", labels)
-    assert np.array_equal(read_mask(tmp_path / "m.png"), labels)
-    assert np.array_equal(read_mask(tmp_path / "m.tif"), labels)
-
-
-def test_every_colour_is_an_object_and_black_is_background(tmp_path):
-    colours = np.uint8([[0, 0, 0], [255, 0, 0], [0, 255, 0], [255, 0, 0]])
-    Image.fromarray(np.tile(colours, (5, 1, 1))).save(tmp_path / "m.png")
-    mask = read_mask(tmp_path / "m.png")
-    assert mask[0, 0] == 0
-    assert mask[0, 1] == mask[0, 3] != mask[0, 2]
-    assert sorted(np.unique(mask)) == [0, 1, 2]
-
-
-def test_a_palettes_indices_are_the_ids(tmp_path):
-    picture = Image.fromarray(np.uint8([[0, 1, 2], [2, 15, 0]])).convert("P")
-    picture.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0] + [9] * 759)
-    picture.putdata([0, 1, 2, 2, 15, 0])
-    picture.save(tmp_path / "m.png")
-    assert read_mask(tmp_path / "m.png").tolist() == [[0, 1, 2], [2, 15, 0]]
-
-
-def test_nifti_labels_are_ids_even_in_float(tmp_path):
-    labels = np.zeros((7, 6, 5))
-    labels[2:4, 1:3, 2], labels[5, 5, 4] = 1, 2
-    nibabel.save(nibabel.Nifti1Image(labels, np.eye(4)), tmp_path / "m.nii.gz")
-    mask = read_mask(tmp_path / "m.nii.gz")
-    assert mask.dtype.kind == "i"
-    assert np.array_equal(mask, labels.T)
-
-
-def test_a_nifti_of_three_columns_is_not_taken_for_colours(tmp_path):
-    labels = np.arange(3 * 4 * 5, dtype=np.int16).reshape(3, 4, 5)
-    nibabel.save(nibabel.Nifti1Image(labels, np.eye(4)), tmp_path / "m.nii")
-    assert np.array_equal(read_mask(tmp_path / "m.nii"), labels.T)
-
-
-def test_probabilities_are_cut_at_one_half_and_other_fractions_refused(tmp_path):
-    np.save(tmp_path / "p.npy", np.array([[0.0, 0.4, 0.6, 1.0, np.nan]]))
-    assert read_mask(tmp_path / "p.npy").tolist() == [[0, 0, 1, 1, 0]]
-    np.save(tmp_path / "f.npy", np.array([[0.0, 1.5, 3.7]]))
-    with pytest.raises(ValueError, match="neither whole nor within") as error:
-        read_mask(tmp_path / "f.npy")
-    assert "f.npy" in str(error.value)
+def test_shapes_that_differ_and_planes_that_are_not_named_are_refused(tmp_path):
+    (pair,) = _stacks(tmp_path, 1)
+    with pytest.raises(ValueError, match="name the planes"):
+        SampleReader().read(pair)
+    save_nifti(pair.mask, np.zeros((2, 3, 4), np.uint8))
+    with pytest.raises(ValueError, match="5 x 40 x 48 pixels, its mask .* 2 x 3 x 4"):
+        SampleReader().read(pair)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from napari_promise.data.planes import digest, iter_planes, robust_limits, to_rgb8
+from napari_promise.data.planes import digest, robust_limits, to_rgb8
 
 
 @pytest.fixture
@@ -178,30 +178,7 @@ def test_lists_are_images_too():
     assert grey([[0, 1], [2, 3]], (0, 3)).tolist() == [[0, 85], [170, 255]]
 
 
-class CountingStack:
-    """A lazy stack that counts the planes it was asked for."""
-
-    def __init__(self, data: np.ndarray) -> None:
-        self.data = data
-        self.shape = data.shape
-        self.reads = 0
-
-    def __getitem__(self, index):
-        self.reads += 1
-        return self.data[index]
-
-
-def test_only_the_plane_being_yielded_is_read(rng):
-    stack = CountingStack(rng.integers(0, 9, (2, 3, 4, 5)))
-    planes = iter_planes(stack)
-    index, plane = next(planes)
-    assert index == (0, 0)
-    assert plane.shape == (4, 5)
-    assert stack.reads == 1
-    assert [index for index, _ in planes][-1] == (1, 2)
-
-
-def test_a_dask_stack_computes_one_plane_at_a_time():
+def test_of_a_dask_stack_the_plane_that_is_asked_for_is_computed():
     dask_array = pytest.importorskip("dask.array")
     computed = []
 
@@ -211,39 +188,8 @@ def test_a_dask_stack_computes_one_plane_at_a_time():
 
     stack = dask_array.zeros((5, 8, 9), chunks=(1, 8, 9)).map_blocks(load, dtype=float)
     computed.clear()
-    index, plane = next(iter_planes(stack))
-    assert index == (0,)
-    assert to_rgb8(plane).shape == (8, 9, 3)
-    assert computed == [(0, 0, 0)]
-
-
-def test_a_zarr_stack_reads_no_chunk_of_another_plane(tmp_path, rng):
-    zarr = pytest.importorskip("zarr")
-    stack = zarr.open_array(
-        str(tmp_path / "s.zarr"),
-        mode="w",
-        shape=(2, 8, 9),
-        chunks=(1, 8, 9),
-        dtype="u2",
-    )
-    stack[...] = rng.integers(0, 4000, (2, 8, 9))
-    for path in (tmp_path / "s.zarr").rglob("*"):
-        if path.as_posix().replace("/", ".").endswith(".1.0.0"):
-            path.write_bytes(b"spoilt")
-    planes = iter_planes(stack)
-    assert next(planes)[1].shape == (8, 9)
-    with pytest.raises(Exception, match=r"."):  # what zarr makes of a spoilt chunk
-        next(planes)
-
-
-def test_a_plane_is_its_own_only_plane():
-    image = np.zeros((4, 5, 3), np.uint8)
-    assert [(i, p.shape) for i, p in iter_planes(image, rgb=True)] == [((), (4, 5, 3))]
-
-
-def test_too_few_axes_for_a_plane_are_refused():
-    with pytest.raises(ValueError, match="holds no plane"):
-        next(iter_planes(np.zeros(4)))
+    assert to_rgb8(stack[3]).shape == (8, 9, 3)
+    assert computed == [(3, 0, 0)]
 
 
 def test_the_digest_follows_pixels_and_shape(rng):

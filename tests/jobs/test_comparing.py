@@ -13,7 +13,7 @@ from PIL import Image
 from napari_promise.data.pairs import Pair
 from napari_promise.document import Region
 from napari_promise.jobs.comparing import Tally, TallyJob
-from napari_promise.jobs.training import PairsSource
+from napari_promise.jobs.training_sources import PairsSource
 from napari_promise.prompts import Prompts
 
 
@@ -27,9 +27,6 @@ class Segmenter:
         other.adapter = adapter
         return other
 
-    def encode(self, image: Any, **_: Any) -> Any:
-        return image
-
     def propose(self, emb: Any) -> Prompts:
         return Prompts(points=[(1, 1)], labels=[1])
 
@@ -41,6 +38,11 @@ class Segmenter:
 class Bench:
     def __init__(self) -> None:
         self.segmenter = Segmenter()
+        self.asked: list[tuple[str, Any]] = []
+
+    def embedding(self, source: Any, tile: Any) -> tuple[Any, str]:
+        self.asked.append((source.name, tile.plane))
+        return source.plane_pixels(tile.plane), "digest"
 
     def must_give_way(self) -> bool:
         return False

@@ -13,14 +13,9 @@ from PIL import Image
 
 from napari_promise.data import planes
 from napari_promise.document import Document, Region, Tile
-from napari_promise.jobs.prefetching import (
-    ImageShelf,
-    Prefetch,
-    contrast_limits,
-    source_of,
-)
+from napari_promise.jobs.prefetching import ImageShelf, Prefetch
 from napari_promise.jobs.proposing import Propose, ProposeProgress
-from napari_promise.project import OpenedImage, Project
+from napari_promise.project import Project
 from napari_promise.prompts import Prompts
 from napari_promise.segmentation import NoPrompterError, Segmentation
 
@@ -262,18 +257,3 @@ def test_a_file_that_changed_is_read_again(project: Project) -> None:
     Image.fromarray(np.zeros((7, 9), np.uint8)).save(project.item("p0.png").path)
     assert shelf.get("p0.png").array.shape == (7, 9)
     assert before.array.shape == SHAPE
-
-
-def test_one_hot_pixel_does_not_darken_a_grey_image() -> None:
-    pixels = np.random.default_rng(0).integers(0, 1000, (100, 100)).astype(np.uint16)
-    pixels[0, 0] = 65535
-    image = OpenedImage(pixels, False, "hot")
-    limits = contrast_limits(image)
-    assert limits is not None
-    assert limits[1] < 1001
-    assert source_of(image).contrast_limits == limits
-
-
-def test_an_even_image_has_limits_that_a_layer_can_show() -> None:
-    image = OpenedImage(np.full((5, 5), 7, np.uint16), False, "even")
-    assert contrast_limits(image) == (7.0, 8.0)

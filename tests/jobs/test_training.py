@@ -6,14 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_promise.jobs.training import (
-    LabelledImage,
-    TrainingJob,
-    TrainingOrder,
-    ViewerSource,
-    keep,
-    survey,
-)
+from napari_promise.jobs.training import TrainingJob, TrainingOrder, keep
+from napari_promise.jobs.training_sources import LabelledImage, ViewerSource, survey
 from napari_promise.model.adapters import load_adapter
 from napari_promise.session import ArraySource
 

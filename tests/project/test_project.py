@@ -12,11 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_promise.data.pairs import read_mask
+from napari_promise.data.images import read_mask
 from napari_promise.document import Document
 from napari_promise.files import NewerFileError
 from napari_promise.project import Project, ProjectInUseError
-from napari_promise.project import images as images_module
 from tests.project.people import (
     Person,
     items_folder,
@@ -40,7 +39,7 @@ def test_opening_reads_no_image(folder, monkeypatch, reopen):
     def fail(*_: object) -> None:
         raise AssertionError("an image was read")
 
-    monkeypatch.setattr(images_module.pairs, "read_image", fail)
+    monkeypatch.setattr("napari_promise.project.project.read_image", fail)
     monkeypatch.setattr("napari_promise.project.project.read_mask", fail)
     assert len(reopen().items) == 3
 
@@ -600,7 +599,7 @@ def test_a_thumbnail_is_drawn_once_and_anew_when_the_image_changes(
     first = project.thumbnail("a.png", 32)
     assert first.shape == (21, 32, 3)
     with monkeypatch.context() as patch:
-        patch.setattr(images_module, "thumbnail", full)
+        patch.setattr("napari_promise.project.project.thumbnail", full)
         assert np.array_equal(project.thumbnail("a.png", 32), first)
     write_image(folder / "a.png", seed=9)
     os.utime(folder / "a.png", ns=(1, 1))

@@ -450,6 +450,24 @@ def test_empty_masks_teach_that_nothing_is_there(
         _last(train(_config(nothing, held_out=toy[8:10]), micro_sam))
 
 
+def test_masks_that_look_wrong_are_told_from_those_that_are_empty(
+    toy: tuple[Pair, ...], micro_sam: Any, tmp_path: Path
+) -> None:
+    full, small = np.ones((64, 64), np.uint8), np.zeros((64, 64), np.uint8)
+    small[30, 31] = 1
+    pairs = []
+    for name, mask in (("full", full), ("small", small)):
+        pairs.append(Pair(toy[0].image, tmp_path / f"{name}.png"))
+        Image.fromarray(mask).save(pairs[-1].mask)
+    config = _config((*pairs, toy[1]), held_out=toy[8:9], apm_epochs=1, ips=False)
+    message = _last(train(config, micro_sam)).message
+    assert "1 of 3 training masks are foreground for more than 80%" in message
+    assert "on 1 of 3 training images every object is too small" in message
+    assert "empty" not in message
+    with pytest.raises(ValueError, match="every object is too small"):
+        _last(train(_config(tuple(pairs[1:]), held_out=toy[8:9]), micro_sam))
+
+
 def test_a_group_is_never_divided(toy: tuple[Pair, ...]) -> None:
     pairs = tuple(
         Pair(pair.image, pair.mask, f"patient-{i // 5}") for i, pair in enumerate(toy)

@@ -239,7 +239,8 @@ class Desk:
     def press(self, key: str) -> None:
         """Press a key over the canvas, as napari hands it on."""
         canvas = self.viewer.window._qt_viewer.canvas
-        assert canvas._key_map_handler.press_key(key)
+        # Older naparis do not say whether a key was bound.
+        assert canvas._key_map_handler.press_key(key) is not False
         self.qtbot.wait(1)
 
     def menu_rows(self) -> list[list[str]]:

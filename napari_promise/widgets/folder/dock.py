@@ -31,7 +31,7 @@ from qtpy.QtWidgets import (
 
 from napari_promise.jobs.prefetching import Prefetch
 from napari_promise.jobs.proposing import Propose, ProposeProgress
-from napari_promise.jobs.training import LaterSource
+from napari_promise.jobs.training_sources import LaterSource
 from napari_promise.project import Effort, Project, State, export_project
 from napari_promise.widgets.dispatch import GuiDispatcher
 from napari_promise.widgets.folder.dialogs import (

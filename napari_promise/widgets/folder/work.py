@@ -29,11 +29,7 @@ from psygnal import Signal
 from qtpy.QtCore import QTimer
 
 from napari_promise.document import Document
-from napari_promise.jobs.prefetching import (
-    ImageShelf,
-    contrast_limits,
-    first_plane,
-)
+from napari_promise.jobs.prefetching import ImageShelf
 from napari_promise.project import Autosaver, OpenedImage, Project, State
 from napari_promise.widgets.layers.work import Work
 
@@ -237,7 +233,7 @@ class FolderWork:
                 bridge.drop_work(before)
         if not same_size:
             self._viewer.reset_view()
-        plane = first_plane(fetched.image)
+        plane = fetched.image.first_plane
         if active is not None:
             plane = fetched.document.get(active).plane
         bridge.go_to(plane)
@@ -246,13 +242,7 @@ class FolderWork:
 
     def _layer_of(self, fetched: _Fetched) -> Image:
         opened = fetched.image
-        options = dict(opened.placement)
-        limits = contrast_limits(opened)
-        if limits is not None:
-            options["contrast_limits"] = limits
-        if opened.unit is not None:
-            options["units"] = (opened.unit,) * len(opened.shape)
-        return Image(opened.array, name=opened.name, rgb=opened.rgb or None, **options)
+        return Image(opened.array, **opened.layer_options)
 
     @staticmethod
     def _first_to_look_at(fetched: _Fetched) -> int | None:

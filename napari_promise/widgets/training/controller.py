@@ -15,17 +15,14 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QWidget
 
 from napari_promise.files import duration
-from napari_promise.jobs import training
+from napari_promise.jobs import training, training_sources
 from napari_promise.jobs.comparing import CompareJob, Tally, TallyJob
-from napari_promise.jobs.training import (
+from napari_promise.jobs.training import Outcome, TrainingJob, TrainingOrder, Update
+from napari_promise.jobs.training_sources import (
     FolderSource,
     LabelledImage,
-    Outcome,
     PairsSource,
-    TrainingJob,
-    TrainingOrder,
     TrainingSource,
-    Update,
     ViewerSource,
 )
 from napari_promise.session import Session
@@ -157,7 +154,8 @@ class Training(QObject):
             return
         if class_name and self.job is None and self.outcome is None:
             self.panel.class_name.setText(class_name)
-        self._given = PairsSource(training.as_pairs(pairs), name or "given images")
+        given = training_sources.as_pairs(pairs)
+        self._given = PairsSource(given, name or "given images")
         self.panel.show_sources(f"{self._given.name} ({len(pairs)} images)")
         if not start:
             self.show()
@@ -231,7 +229,7 @@ class Training(QObject):
             return
         self.panel.show_summary("counting…", ready=False)
         self._in_background(
-            lambda: training.survey(source),
+            lambda: training_sources.survey(source),
             lambda found: self._show_survey(number, found),
             lambda line: self._show_no_survey(number, line),
         )
@@ -241,7 +239,7 @@ class Training(QObject):
             self._by_itself = False
             self.panel.show_summary(line, ready=False)
 
-    def _show_survey(self, number: int, found: training.Survey) -> None:
+    def _show_survey(self, number: int, found: training_sources.Survey) -> None:
         if number != self._survey:
             return
         continuing = bool(self.panel.start_from.value())

@@ -41,7 +41,7 @@ class FakeTrainer:
         self.error: Exception | None = None
 
     def __call__(self, config: Any, sam: Any, *, give_way: Any) -> Iterator[Progress]:
-        from napari_promise.data.pairs import read_mask
+        from napari_promise.data.images import read_mask
 
         self.config = config
         self.sizes = [int((read_mask(p.mask) > 0).sum()) for p in config.pairs]

@@ -1,7 +1,6 @@
-"""Find the images of a folder, a list or a table with their masks, and read them.
+"""Find the images of a folder, a list or a table, with their masks.
 
-Nothing is read to find them: thousands of images cost as many directory entries. Knows
-files and arrays; neither the project's own files nor windows.
+Nothing is read to find them: thousands of images cost as many directory entries.
 """
 
 from __future__ import annotations
@@ -11,41 +10,26 @@ import os
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-import numpy as np
-from numpy.typing import NDArray
-
-from napari_promise.data import pairs
-from napari_promise.data.pairs import MASK_ENDINGS, stem_of
-from napari_promise.data.planes import to_rgb8
-from napari_promise.files import one_line
+from napari_promise.data.images import IMAGE_SUFFIXES, stem_of
+from napari_promise.data.pairs import MASK_ENDINGS
 
 __all__ = [
-    "SUFFIXES",
     "Found",
     "Listing",
-    "OpenedImage",
     "find",
     "find_listed",
     "find_tabled",
     "finder",
-    "read",
     "refuse_empty",
-    "thumbnail",
 ]
 
-DICOM_SUFFIXES = (".dcm", ".dicom")
-NIFTI_SUFFIXES = (".nii", ".nii.gz")
-#: What counts as an image in a folder.
-SUFFIXES = (*pairs.IMAGE_SUFFIXES, *DICOM_SUFFIXES)
 #: Folders whose files are masks of the images beside them.
 MASK_FOLDERS = ("masks", "labels", "mask", "label")
 IMAGE_FOLDERS = ("images", "image", "imgs", "img")
-
-_UNITS = {"micron": "um", "mm": "mm", "meter": "m"}
 
 
 @dataclass(frozen=True)
@@ -82,39 +66,6 @@ class Listing:
 
     images: tuple[Found, ...]
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class OpenedImage:
-    """An image that was read.
-
-    Attributes
-    ----------
-    array : (..., H, W) or (..., H, W, 3 | 4)
-    rgb : bool
-        Whether the last axis holds the channels.
-    placement : dict
-        Keyword arguments of a napari layer: ``scale`` where the file states the size
-        of a pixel. A scan's turn in the world is left out, so that its planes lie
-        flat; `world` has it.
-    unit : str or None
-        Of the scale: ``"mm"``, ``"um"``, ``"m"``.
-    name : str
-    world : (ndim + 1, ndim + 1) float64 or None
-        From data to world, axes as in the array; NIfTI only.
-    """
-
-    array: NDArray[Any]
-    rgb: bool
-    name: str
-    placement: dict[str, Any] = field(default_factory=dict)
-    unit: str | None = None
-    world: NDArray[np.float64] | None = None
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of its labels, (..., H, W)."""
-        return self.array.shape[:-1] if self.rgb else self.array.shape
 
 
 # Finding
@@ -283,7 +234,7 @@ def _walk(
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
-                if entry.name.lower().endswith(SUFFIXES):
+                if entry.name.lower().endswith(IMAGE_SUFFIXES):
                     if entry.is_file():
                         files.append(entry.name)
                 elif entry.is_dir():
@@ -392,189 +343,6 @@ def _natural(key: str) -> list[tuple[int, int | str]]:
     ]
 
 
-# Reading
-
-
-def read(path: Path) -> OpenedImage:
-    """Read an image as it is.
-
-    Parameters
-    ----------
-    path : Path
-        What `data.pairs.read_image` reads, or DICOM where pydicom is installed.
-
-    Returns
-    -------
-    OpenedImage
-
-    Raises
-    ------
-    FileNotFoundError
-        If it is gone.
-    ValueError
-        If it cannot be read; one line naming the file.
-    """
-    name = path.name.lower()
-    if name.endswith(DICOM_SUFFIXES):
-        return _read_dicom(path)
-    array = pairs.read_image(path)
-    if array.dtype.kind not in "buif":
-        raise ValueError(
-            f"{path} holds numbers of type {array.dtype}, which cannot be shown: "
-            "convert it to integers or floats."
-        )
-    if name.endswith(NIFTI_SUFFIXES):
-        placement, unit, world = nifti_place(path)
-        return OpenedImage(array, False, stem_of(path), placement, unit, world)
-    rgb = array.ndim >= 3 and array.shape[-1] in (3, 4)
-    return OpenedImage(array, rgb, stem_of(path))
-
-
-def nifti_place(
-    path: Path,
-) -> tuple[dict[str, Any], str | None, NDArray[np.float64]]:
-    """Read where a scan lies, not its pixels.
-
-    Returns
-    -------
-    placement : dict
-    unit : str or None
-    world : (ndim + 1, ndim + 1) float64
-        See `OpenedImage`.
-
-    Raises
-    ------
-    ValueError
-        If it is no scan.
-    """
-    import nibabel
-    from nibabel.filebasedimages import ImageFileError
-
-    try:
-        header = nibabel.load(path)
-    except ImageFileError as error:
-        raise ValueError(f"{path} cannot be read ({error}).") from error
-    lengths = header.shape[::-1]
-    # Axes of length 1 were left out of the array: so they are here.
-    kept = list(range(len(lengths)))
-    while len(kept) > 2 and 1 in (before := [lengths[axis] for axis in kept[:-2]]):
-        kept.pop(before.index(1))
-    zooms = np.asarray(header.header.get_zooms(), np.float64)[::-1][kept]
-    zooms = np.where(np.isfinite(zooms) & (zooms > 0), zooms, 1.0)
-    world = np.eye(len(lengths) + 1)
-    spatial = min(3, len(lengths))
-    first = len(lengths) - spatial
-    affine = np.asarray(header.affine, np.float64)
-    world[first:-1, first:-1] = affine[:spatial, :spatial][::-1, ::-1]
-    world[first:-1, -1] = affine[:spatial, 3][::-1]
-    chosen = [*kept, len(lengths)]
-    world = world[np.ix_(chosen, chosen)]
-    if not np.isfinite(world).all() or np.linalg.det(world[:-1, :-1]) == 0:
-        world = np.diag([*zooms, 1.0])
-    unit = _UNITS.get(header.header.get_xyzt_units()[0])
-    return {"scale": tuple(float(z) for z in zooms)}, unit, world
-
-
-def _read_dicom(path: Path) -> OpenedImage:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist: check the name.")
-    try:
-        from pydicom import dcmread
-        from pydicom.pixels import apply_color_lut, pixel_array
-    except ImportError:
-        raise ValueError(
-            f"{path} is a DICOM file: install pydicom 3 to open it "
-            "(pip install 'pydicom>=3')."
-        ) from None
-    try:
-        data = dcmread(path)
-        array = np.asarray(pixel_array(data))  # YBR comes as RGB
-        colours = str(data.get("PhotometricInterpretation", ""))
-        if colours == "PALETTE COLOR":
-            array = apply_color_lut(array, data)
-            if array.dtype == np.uint16:  # entries of 16 bits, whatever they stand for
-                array = (array >> 8).astype(np.uint8)
-    except Exception as error:
-        # Damaged bytes, and codecs that are not installed, have errors of many kinds.
-        reason = one_line(error)
-        raise ValueError(f"{path} cannot be read ({reason}).") from error
-    rgb = int(data.get("SamplesPerPixel", 1)) == 3 or colours == "PALETTE COLOR"
-    if not rgb:
-        slope = float(data.get("RescaleSlope", 1) or 1)
-        shift = float(data.get("RescaleIntercept", 0) or 0)
-        if (slope, shift) != (1.0, 0.0):
-            array = array.astype(np.float32) * np.float32(slope) + np.float32(shift)
-        if colours == "MONOCHROME1":  # the least value is white
-            array = array.max() - array + array.min()
-    placement: dict[str, Any] = {}
-    spacing = data.get("PixelSpacing")
-    if spacing is not None and len(spacing) == 2:
-        size = [float(value) for value in spacing]
-        if array.ndim - rgb == 3:
-            size.insert(0, float(data.get("SliceThickness", 1) or 1))
-        if all(value > 0 for value in size):
-            placement["scale"] = tuple(size)
-    unit = "mm" if placement else None
-    return OpenedImage(array, rgb, stem_of(path), placement, unit)
-
-
-def thumbnail(path: Path, size: int) -> NDArray[np.uint8]:
-    """Draw an image small; of a stack its middle plane.
-
-    Parameters
-    ----------
-    path : Path
-    size : int
-        Pixels of the longer side.
-
-    Returns
-    -------
-    (h, w, 3) uint8
-
-    Raises
-    ------
-    ValueError, FileNotFoundError
-        If it cannot be read.
-    """
-    from PIL import Image
-
-    name = path.name.lower()
-    small: NDArray[Any]
-    if name.endswith((".jpg", ".jpeg")):
-        try:
-            with Image.open(path) as picture:
-                picture.draft("RGB", (2 * size, 2 * size))  # decodes a fraction only
-                small = np.asarray(picture.convert("RGB"))
-        except (OSError, SyntaxError, ValueError) as error:
-            raise ValueError(f"{path} cannot be read ({error}).") from error
-    elif name.endswith(NIFTI_SUFFIXES):
-        small = to_rgb8(_nifti_middle(path))
-    else:
-        image = read(path)
-        middle = tuple(n // 2 for n in image.shape[:-2])
-        plane = image.array[middle]
-        # Reading less is quicker than averaging more, where a plane is large.
-        stride = max(1, max(plane.shape[:2]) // (4 * size))
-        small = to_rgb8(plane[::stride, ::stride], rgb=image.rgb)
-    drawn = Image.fromarray(small)
-    drawn.thumbnail((size, size))
-    return np.asarray(drawn)
-
-
-def _nifti_middle(path: Path) -> NDArray[Any]:
-    import nibabel
-
-    try:
-        volume = nibabel.load(path)
-        index = tuple(n // 2 for n in volume.shape[2:])
-        return np.asarray(volume.dataobj[(slice(None), slice(None), *index)]).T
-    except FileNotFoundError:
-        raise
-    except Exception as error:
-        reason = one_line(error)
-        raise ValueError(f"{path} cannot be read ({reason}).") from error
-
-
 def finder(
     source: Path, listed: Sequence[str | os.PathLike[str]] | None
 ) -> Callable[[], Listing]:
@@ -606,5 +374,6 @@ def finder(
 def refuse_empty(source: Path) -> NoReturn:
     """Say that a source holds no image."""
     raise ValueError(
-        f"{source} holds no image: choose a folder with {', '.join(SUFFIXES)} files."
+        f"{source} holds no image: choose a folder with {', '.join(IMAGE_SUFFIXES)} "
+        "files."
     )

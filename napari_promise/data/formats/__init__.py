@@ -1,0 +1,107 @@
+"""One module for each family of image files: pictures, TIFF, NumPy, NIfTI, DICOM.
+
+Each has ``SUFFIXES``, ``read(path) -> Raw``, and ``shape(path)`` and ``place(path)``,
+which read no more than the header. They raise whatever their libraries raise; `read`,
+`shape` and `place` here choose among them and turn that into one line that names the
+file.
+
+Nothing is decided here about what numbers mean: `data.images` says what an image is,
+`data.masks` what the ids of a mask are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import TypeVar
+
+from napari_promise.data.formats import dicom, nifti, numpy_files, pictures, tiff
+from napari_promise.data.formats.raw import Raw, Unreadable
+from napari_promise.data.place import Place
+from napari_promise.files import one_line
+
+__all__ = ["Raw", "SUFFIXES", "format_of", "place", "read", "shape", "told"]
+
+_FORMATS: tuple[ModuleType, ...] = (pictures, tiff, numpy_files, nifti, dicom)
+
+#: What is taken for an image in a folder; a file named outright may be anything.
+SUFFIXES: tuple[str, ...] = tuple(s for each in _FORMATS for s in each.SUFFIXES)
+
+_T = TypeVar("_T")
+
+
+def format_of(path: Path) -> ModuleType:
+    """Return the module that reads a file, by its name; a picture if in doubt."""
+    name = path.name.lower()
+    for each in _FORMATS:
+        if name.endswith(each.SUFFIXES):
+            return each
+    return pictures
+
+
+def read(path: Path, *, palette: bool = False) -> Raw:
+    """Read a file as it is.
+
+    Parameters
+    ----------
+    path : Path
+    palette : bool
+        Whether it is read as ids: a palette as its indices instead of its colours.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it cannot be read; one line naming the file.
+    """
+    chosen = format_of(path)
+    if chosen in (pictures, tiff):
+        return told(path, lambda: chosen.read(path, palette=palette))
+    return told(path, lambda: chosen.read(path))
+
+
+def shape(path: Path) -> tuple[int, ...]:
+    """Return (..., rows, columns) of a file without reading its pixels.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        See `read`.
+    """
+    return told(path, lambda: format_of(path).shape(path))
+
+
+def place(path: Path) -> Place:
+    """Return where an image lies without reading its pixels.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        See `read`.
+    """
+    return told(path, lambda: format_of(path).place(path))
+
+
+def told(path: Path, call: Callable[[], _T]) -> _T:
+    """Read a file by `call`, telling what goes wrong in one line that names it.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        See `read`.
+    """
+    if not path.is_file():
+        what = "is a folder, not a file" if path.is_dir() else "does not exist"
+        raise FileNotFoundError(f"{path} {what}: check the name.")
+    try:
+        return call()
+    except (MemoryError, Unreadable):
+        raise
+    except Exception as error:
+        # Each library has its own errors for damaged bytes, some of many lines.
+        raise ValueError(
+            f"{path} cannot be read ({one_line(error)}): check that it is a whole "
+            "image file of the kind its name says."
+        ) from error

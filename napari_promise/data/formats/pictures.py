@@ -1,0 +1,56 @@
+"""PNG, JPEG, BMP, GIF (first frame), WebP, and whatever else Pillow opens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_promise.data.formats.raw import Raw, has_colours, no_place
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
+place = no_place
+
+
+def read(path: Path, *, palette: bool = False) -> Raw:
+    """Read a picture.
+
+    Palettes become RGB(A), unless `palette` asks for ids: then their indices, or the
+    grey values of a grey palette. Grey with alpha becomes RGBA. The orientation that a
+    camera wrote beside the pixels is not applied, because napari does not either.
+    """
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        mode = picture.mode
+        if mode == "P" and palette and _is_grey(picture):
+            mode = "L"
+        elif mode == "P" and not palette:
+            mode = "RGBA" if "transparency" in picture.info else "RGB"
+        elif mode in ("LA", "La", "PA"):
+            mode = "RGBA"
+        elif mode not in ("1", "L", "P", "I", "F", "RGB", "RGBA") and not (
+            mode.startswith("I;16")
+        ):
+            mode = "RGB"  # CMYK, YCbCr, LAB, HSV
+        array = np.array(picture if mode == picture.mode else picture.convert(mode))
+    return Raw(array, has_colours(array.shape))
+
+
+def shape(path: Path) -> tuple[int, ...]:
+    """Return (rows, columns)."""
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        return picture.height, picture.width
+
+
+def _is_grey(picture: Image.Image) -> bool:
+    """Tell whether all colours of a palette that are used are grey."""
+    palette = np.array(picture.getpalette("RGB"), np.uint8).reshape(-1, 3)
+    used = palette[np.unique(np.asarray(picture))]
+    return bool((used[:, :1] == used).all())

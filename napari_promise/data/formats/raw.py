@@ -1,0 +1,45 @@
+"""What every format gives: the array as it is stored, its colours and its place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from napari_promise.data.place import Place
+
+__all__ = ["Raw", "Unreadable", "has_colours", "no_place"]
+
+
+class Unreadable(ValueError):
+    """A file that cannot be read, for a reason that names the file and the remedy."""
+
+
+@dataclass(frozen=True, eq=False)
+class Raw:
+    """A file's pixels.
+
+    Attributes
+    ----------
+    array : (..., row, column) or (..., row, column, channel)
+        Values and type as they are stored.
+    rgb : bool
+        Whether the last axis holds 3 or 4 channels of colour.
+    place : Place
+    """
+
+    array: NDArray[Any]
+    rgb: bool = False
+    place: Place = Place()
+
+
+def no_place(_path: Path) -> Place:
+    """Say nothing of where an image lies: for formats of which nothing is read yet."""
+    return Place()
+
+
+def has_colours(shape: tuple[int, ...]) -> bool:
+    """Tell from a shape whether its last axis are the channels of colours."""
+    return len(shape) >= 3 and shape[-1] in (3, 4)

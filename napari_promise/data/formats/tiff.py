@@ -1,0 +1,171 @@
+"""TIFF: the first series, its colours and pixel size as the file itself states them."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_promise.data.formats.raw import Raw, Unreadable
+from napari_promise.data.place import Place
+
+SUFFIXES = (".tif", ".tiff")
+
+# Of the tag PhotometricInterpretation (TIFF 6.0, page 37, and its supplements).
+_WHITE_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 2, 3, 5, 6
+_LAB = (8, 9, 10)
+_JPEG = 7  # of the tag Compression: decoded to RGB
+_STRAIGHT_ALPHA = 2  # of the tag ExtraSamples; 1 is alpha that is multiplied already
+
+#: Units of ImageJ and OME, as the unit and the factor that they are kept in.
+_UNITS = {
+    "nm": ("um", 1e-3),
+    "um": ("um", 1.0),
+    "µm": ("um", 1.0),
+    "μm": ("um", 1.0),
+    "\\u00b5m": ("um", 1.0),
+    "micron": ("um", 1.0),
+    "microns": ("um", 1.0),
+    "mm": ("mm", 1.0),
+    "cm": ("mm", 10.0),
+    "m": ("m", 1.0),
+}
+
+
+def read(path: Path, *, palette: bool = False) -> Raw:
+    """Read the first series of a TIFF file.
+
+    Parameters
+    ----------
+    path : Path
+    palette : bool
+        Whether it is read as ids: a palette as its indices, and where white is zero
+        only a mask of two values turned round.
+
+    Raises
+    ------
+    ValueError
+        If its colours are of a kind that cannot be converted; names file and remedy.
+    """
+    import tifffile
+
+    with tifffile.TiffFile(path) as file:
+        series = file.series[0]
+        array = np.asarray(series.asarray())
+        if "S" in series.axes:
+            array = np.moveaxis(array, series.axes.index("S"), -1)
+            array, rgb = _colours(array, series.keyframe, path)
+        else:
+            array, rgb = _grey(array, series.keyframe, palette)
+        return Raw(array, rgb, _place(file, series, array.ndim - rgb))
+
+
+def shape(path: Path) -> tuple[int, ...]:
+    """Return (..., rows, columns) of the first series."""
+    import tifffile
+
+    with tifffile.TiffFile(path) as file:
+        return _shape(file.series[0])
+
+
+def place(path: Path) -> Place:
+    """Read the size of a pixel."""
+    import tifffile
+
+    with tifffile.TiffFile(path) as file:
+        return _place(file, file.series[0], len(_shape(file.series[0])))
+
+
+def _shape(series: Any) -> tuple[int, ...]:
+    axes = zip(series.axes, series.shape, strict=True)
+    lengths = tuple(int(length) for axis, length in axes if axis != "S")
+    samples = math.prod(series.shape) // max(1, math.prod(lengths))
+    if "S" not in series.axes or samples <= 4:
+        return lengths
+    return (*lengths[:-2], samples, *lengths[-2:])
+
+
+def _grey(array: NDArray[Any], page: Any, palette: bool) -> tuple[NDArray[Any], bool]:
+    """Read pixels of one sample each; a palette becomes colours."""
+    if page.photometric == _PALETTE and not palette and page.colormap is not None:
+        colours = (np.asarray(page.colormap).T >> 8).astype(np.uint8)
+        return colours[array], True
+    if page.photometric == _WHITE_IS_ZERO and array.dtype.kind in "bu":
+        white = 2 ** int(page.bitspersample) - 1
+        if array.dtype.kind == "b":
+            return ~array, False
+        if not palette or np.isin(array, (0, white)).all():
+            return (white - array).astype(array.dtype), False
+    return array, False
+
+
+def _colours(array: NDArray[Any], page: Any, path: Path) -> tuple[NDArray[Any], bool]:
+    """Read pixels of several samples each, which are in the last axis."""
+    kind, samples = page.photometric, array.shape[-1]
+    if kind == _CMYK and samples >= 4 and array.dtype.kind == "u":
+        paper = np.iinfo(array.dtype).max
+        light = paper - array[..., :4].astype(np.float64)
+        rgb = light[..., :3] * light[..., 3:] / paper
+        return np.rint(rgb).astype(array.dtype), True
+    if kind == _CMYK or kind in _LAB or (kind == _YCBCR and page.compression != _JPEG):
+        raise Unreadable(
+            f"{path} holds colours that are no RGB ({kind.name}): save it as RGB."
+        )
+    if kind == _RGB and samples >= 4:
+        extra = int(page.extrasamples[0]) if page.extrasamples else 0
+        # What is multiplied with alpha already lies on black, as it is shown.
+        return array[..., : 4 if extra == _STRAIGHT_ALPHA else 3], True
+    if samples in (3, 4):
+        return array, True
+    if samples <= 2:  # grey, and what goes with it
+        return array[..., 0], False
+    return np.moveaxis(array, -1, -3), False  # channels to page through
+
+
+def _place(file: Any, series: Any, ndim: int) -> Place:
+    """Return the size of a pixel that ImageJ or OME noted, if either did."""
+    sizes = _imagej(file, series.keyframe) or _ome(file)
+    if sizes is None:
+        return Place()
+    unit, of_axis = sizes
+    axes = series.axes.replace("S", "").rjust(ndim, "?")[-ndim:]
+    return Place(tuple(of_axis.get(axis, 1.0) for axis in axes), unit)
+
+
+def _imagej(file: Any, page: Any) -> tuple[str, dict[str, float]] | None:
+    noted = file.imagej_metadata or {}
+    known = _UNITS.get(str(noted.get("unit", "")).strip().lower())
+    if known is None or "XResolution" not in page.tags:
+        return None
+    unit, factor = known
+    across, down = (float(value) for value in page.resolution)
+    sizes = {"X": 1 / across if across else 0, "Y": 1 / down if down else 0}
+    sizes["Z"] = float(noted.get("spacing", 1 / factor))
+    return _checked(unit, {axis: size * factor for axis, size in sizes.items()})
+
+
+def _ome(file: Any) -> tuple[str, dict[str, float]] | None:
+    pixels = re.search(r"<(?:\w+:)?Pixels\b([^>]*)>", file.ome_metadata or "")
+    if pixels is None:
+        return None
+    noted = dict(re.findall(r'(\w+)\s*=\s*"([^"]*)"', pixels[1]))
+    sizes, units = {}, set()
+    for axis in "XYZ":
+        if f"PhysicalSize{axis}" in noted:
+            known = _UNITS.get(noted.get(f"PhysicalSize{axis}Unit", "µm").lower())
+            if known is None:
+                return None
+            units.add(known[0])
+            sizes[axis] = float(noted[f"PhysicalSize{axis}"]) * known[1]
+    if not {"X", "Y"} <= sizes.keys() or len(units) != 1:
+        return None
+    return _checked(units.pop(), sizes)
+
+
+def _checked(unit: str, sizes: dict[str, float]) -> tuple[str, dict[str, float]] | None:
+    good = all(math.isfinite(size) and size > 0 for size in sizes.values())
+    return (unit, sizes) if good else None

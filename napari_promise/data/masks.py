@@ -1,0 +1,208 @@
+"""Read a mask or label file as integer ids, and decide what its numbers mean.
+
+The decision is made on the numbers that are there, not on the file's name: how many
+there are, and whether they form areas (ids) or lie along edges (blends).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_promise.data import formats
+
+__all__ = ["read_mask"]
+
+PathLike = str | os.PathLike[str]
+
+
+def read_mask(path: PathLike) -> npt.NDArray[Any]:
+    """Read a mask or label file as integer ids, 0 the background.
+
+    Parameters
+    ----------
+    path : path
+        What `images.read_image` reads.
+
+    Returns
+    -------
+    array of integers, (row, column) or (plane, ..., row, column)
+        Decided by what the file holds:
+
+        - ids as they are, whole numbers in float too (within 0.001);
+        - 255 beside ids up to 63 is what many sets write where a pixel is to be
+          ignored: background here;
+        - soft edges between 0 and 255 (many grey values, none of them an area) and
+          JPEG are cut above 127, so that an edge is no crowd of objects;
+        - a palette's indices; of a grey palette its grey values;
+        - colours are numbered from 1, black and what is transparent are background;
+          colours that blend others at an edge go to the nearest. A mask that is black
+          throughout with an alpha channel is its alpha;
+        - fractions within 0..1 are cut at one half.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it cannot be read as ids, or it cannot be told which colour or number is
+        the background; one line naming the file.
+    """
+    path = Path(path)
+    raw = formats.read(path, palette=True)
+    array, lossy = raw.array, path.suffix.lower() in (".jpg", ".jpeg")
+    if raw.rgb:
+        array = _ids_of_colours(array, path, lossy)
+    if array.ndim < 2 or array.size == 0:
+        raise ValueError(f"{path} holds no mask: its shape is {array.shape}.")
+    if array.dtype.kind == "b":
+        return array.astype(np.uint8)
+    if array.dtype.kind == "f":
+        return _ids_of_floats(array, path)
+    if array.dtype.kind not in "ui":
+        raise ValueError(f"{path} holds no mask: its type is {array.dtype}.")
+    if array.dtype == np.uint8:
+        return _ids_of_bytes(array, path, lossy)
+    return array
+
+
+#: With so few values between black and white they are ids, no soft edge.
+_FEW = 4
+#: Beside ids no larger than this, 255 means "ignore".
+_SMALL_ID = 63
+#: Colours of 8 bits that differ by less in each channel may be one that was resampled.
+_NEAR = 32
+
+
+def _ids_of_bytes(
+    array: npt.NDArray[np.uint8], path: Path, lossy: bool
+) -> npt.NDArray[np.uint8]:
+    counts = np.bincount(array.reshape(-1), minlength=256)
+    between = np.flatnonzero(counts[1:255]) + 1
+    if lossy:
+        return (array > 127).astype(np.uint8)
+    if not counts[255] or not len(between):
+        return array
+    if between.max() <= _SMALL_ID and len(between) <= _SMALL_ID:
+        if len(between) <= _FEW or _are_areas(array, between):
+            return np.where(array == 255, 0, array).astype(np.uint8)
+    if 8 * counts[255] >= counts[1:].sum() and not _are_areas(array, between):
+        return (array > 127).astype(np.uint8)
+    if len(between) <= _FEW and counts[0] and (_border(array) == 255).all():
+        raise ValueError(
+            f"{path} has 255 all along its border and {between[0]} and 0 within: it "
+            "looks as if 255 were the background. Save it with 0 as background."
+        )
+    return array
+
+
+def _are_areas(array: npt.NDArray[Any], values: npt.NDArray[Any]) -> bool:
+    """Tell whether pixels of these values mostly lie beside their like.
+
+    In an area of one id they do; along a soft edge the next pixel is another grey.
+    """
+    chosen = np.isin(array, values)
+    return bool(2 * (chosen & _like_their_neighbours(array)).sum() > chosen.sum())
+
+
+def _like_their_neighbours(array: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Mark pixels that equal one neighbour along the row and one along the column."""
+    alike = []
+    for axis in (-2, -1):
+        same = np.diff(array, axis=axis) == 0
+        wide = [(0, 0)] * array.ndim
+        wide[axis] = (1, 1)
+        padded = np.pad(same, wide)
+        length = array.shape[axis]
+        alike.append(
+            padded.take(range(length), axis) | padded.take(range(1, length + 1), axis)
+        )
+    return np.asarray(alike[0] & alike[1])
+
+
+def _border(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    edges = (array[..., 0, :], array[..., -1, :], array[..., 0], array[..., -1])
+    return np.concatenate([edge.reshape(-1) for edge in edges])
+
+
+def _ids_of_colours(
+    array: npt.NDArray[Any], path: Path, lossy: bool
+) -> npt.NDArray[Any]:
+    """Give colours, (..., 3 | 4), numbers from 1; black and transparent ones 0."""
+    opaque = np.ones(array.shape[:-1], bool)
+    if array.shape[-1] == 4:
+        full = 1 if array.dtype.kind == "f" else np.iinfo(array.dtype).max
+        opaque = array[..., 3] > full / 2
+        array = array[..., :3]
+        if not array.any() and not opaque.all():
+            return opaque.astype(np.uint8)
+        array = array * opaque[..., None].astype(array.dtype)
+    if (array[..., :1] == array).all():
+        return array[..., 0]
+    if lossy:  # no two pixels have the same colour there
+        return np.asarray(array.max(axis=-1))
+    flat = array.reshape(-1, 3)
+    colours, ids, counts = np.unique(
+        flat, axis=0, return_inverse=True, return_counts=True
+    )
+    ids = ids.reshape(array.shape[:-1])
+    if len(colours) > _FEW:
+        colours, ids = _without_blends(colours, ids)
+    ids = ids.astype(np.int32)
+    if not colours[0].any():  # unique sorts, so black comes first where there is any
+        return ids
+    if len(colours) > 1:
+        often = tuple(int(value) for value in colours[counts[: len(colours)].argmax()])
+        raise ValueError(
+            f"{path} has no black pixel, so it cannot be told which colour is the "
+            f"background ({often} perhaps): save it with a black background."
+        )
+    return ids + 1
+
+
+def _without_blends(
+    colours: npt.NDArray[Any], ids: npt.NDArray[Any]
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Give pixels of colours that form no area to the nearest colour that does."""
+    inside = np.bincount(ids[_like_their_neighbours(ids)], minlength=len(colours))
+    counts = np.bincount(ids.reshape(-1), minlength=len(colours))
+    kept = 2 * inside > counts
+    kept[0] |= not colours[0].any()
+    if not kept.any() or (~kept).sum() <= _FEW:
+        return colours, ids
+    main, sizes = colours[kept].astype(np.float64), counts[kept]
+    alone = np.ones(len(main), bool)
+    for at in range(len(main)):  # a plateau of the ringing beside an edge is none
+        near = np.abs(main - main[at]).max(-1) < _NEAR
+        alone[at] = not main[at].any() or 3 * sizes[at] >= sizes[near & alone].max()
+    main = main[alone]
+    nearest, least = np.zeros(len(colours), np.int64), np.full(len(colours), np.inf)
+    for number, colour in enumerate(main):
+        apart = ((colours - colour) ** 2).sum(-1)
+        nearer = apart < least
+        nearest[nearer], least[nearer] = number, apart[nearer]
+    return colours[kept][alone], nearest[ids]
+
+
+def _ids_of_floats(array: npt.NDArray[Any], path: Path) -> npt.NDArray[Any]:
+    array = np.nan_to_num(array, nan=0.0, posinf=np.nan, neginf=np.nan)
+    if np.isfinite(array).all():
+        whole = np.rint(array)
+        if np.abs(array - whole).max() <= 1e-3 and np.abs(array).max() < 2**53:
+            return whole.astype(np.int64)
+        if array.min() >= 0 and array.max() <= 1:
+            if array.max() <= 0.5 and len(values := np.unique(array)) <= _FEW**2:
+                raise ValueError(
+                    f"{path} holds numbers up to {values[-1]:g} and only "
+                    f"{len(values)} different ones: ids that were scaled, it seems. "
+                    "Save it as integers."
+                )
+            return (array > 0.5).astype(np.uint8)
+    raise ValueError(
+        f"{path} holds no mask: its numbers are neither whole nor within 0..1, save "
+        "it as integers."
+    )
