@@ -55,7 +55,7 @@ def project(tmp_path: Path) -> Iterator[Project]:
 def test_what_was_done_on_stacks_is_trained_on_plane_by_plane(
     project: Project, micro_sam: Any, tmp_path: Path
 ) -> None:
-    source = LaterSource("set", project.training_pairs)
+    source = LaterSource("set", project.learning.training_pairs)
     found = survey(source)
     assert (found.images, found.objects, found.groups) == (21, 21, 7)
     assert "0.nii.gz, plane 1" in found.names
@@ -81,7 +81,7 @@ def test_what_was_done_on_stacks_is_trained_on_plane_by_plane(
 def test_what_is_held_out_shares_no_stack_with_what_is_trained_on(
     project: Project,
 ) -> None:
-    pairs = [f.pair for f in PairsSource(project.training_pairs()).images(None) if f]
+    pairs = [f.pair for f in PairsSource(project.learning.training_pairs()).images(None) if f]
     assert all(pairs)
     training, held_out = divide(TrainConfig(pairs=tuple(pairs)))  # type: ignore[arg-type]
     assert held_out
