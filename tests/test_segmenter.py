@@ -468,7 +468,9 @@ def test_a_correction_in_a_part_lands_where_it_points(segmenter, part) -> None:
     first = Prompts(points=[(50, 60)])
     logits = adapted.segment(alone, first).logits
     more = Prompts(
-        points=[(50, 60), (20, 30)], labels=[1, 0], logits=logits, added=[False, True]
+        points=[(50, 60), (20, 30)],
+        labels=[1, 0],
+        before=Before(logits, added=[False, True]),
     )
     np.testing.assert_array_equal(
         adapted.segment(inside, moved(more)).logits,

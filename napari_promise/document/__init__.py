@@ -2,7 +2,8 @@
 
 from napari_promise.document.commits import CommitResult, Overlap, commit_patch
 from napari_promise.document.corrections import answered_points, feedback
-from napari_promise.document.document import Changes, Document, DocumentEvents
+from napari_promise.document.document import Document
+from napari_promise.document.events import Changes, DocumentEvents
 from napari_promise.document.history import MIN_HISTORY, Snapshot, Step
 from napari_promise.document.logits import MaskLogits, SmallLogits
 from napari_promise.document.patches import LabelPatch

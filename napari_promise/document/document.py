@@ -29,72 +29,26 @@ import itertools
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from psygnal import Signal, SignalGroup
 
 from napari_promise.document.commits import Overlap, commit_patches
 from napari_promise.document.corrections import feedback, inherit
+from napari_promise.document.events import Changes, DocumentEvents
 from napari_promise.document.history import History, Snapshot
 from napari_promise.document.logits import MaskLogits
+from napari_promise.document.numbering import numbered
 from napari_promise.document.patches import LabelPatch
 from napari_promise.document.records import ObjectRecord, Source
 from napari_promise.document.regions import Plane, Region
 from napari_promise.prompts import Prompts
 
-__all__ = ["Changes", "Document", "DocumentEvents"]
+__all__ = ["Document"]
 
 #: The logits of so many masks, the latest, are kept whole; of older ones small.
 _WHOLE_LOGITS = 32
-
-
-@dataclass(frozen=True)
-class Changes:
-    """What happened to many objects at once.
-
-    Attributes
-    ----------
-    added, changed, removed : tuple of int
-        The objects' ids.
-    """
-
-    added: tuple[int, ...] = ()
-    changed: tuple[int, ...] = ()
-    removed: tuple[int, ...] = ()
-
-
-class DocumentEvents(SignalGroup):
-    """What happens to a document. Emitted in the thread that made the edit.
-
-    Attributes
-    ----------
-    object_added, object_changed, object_removed : Signal(int)
-        The object's id.
-    objects_changed : Signal(Changes)
-        Several objects were added, changed or removed at once: told instead of the
-        three above.
-    active_changed : Signal(object)
-        The id of the object being worked on, or None.
-    labels_patched : Signal(LabelPatch)
-        Label pixels must be written: at a commit, a removal, undo and redo. Not
-        for `Document.record_paint`, whose pixels are there already.
-    labels_painted : Signal(LabelPatch)
-        Label pixels were set by hand, see `Document.record_paint`.
-    history_changed : Signal()
-        What can be undone or redone changed.
-    """
-
-    object_added = Signal(int)
-    object_changed = Signal(int)
-    object_removed = Signal(int)
-    objects_changed = Signal(Changes)
-    active_changed = Signal(object)
-    labels_patched = Signal(object)
-    labels_painted = Signal(object)
-    history_changed = Signal()
 
 
 class Document:
@@ -861,60 +815,8 @@ class Document:
         return changed, result.patch
 
     def _numbered(self, objects: Sequence[Any], *, masks: bool) -> list[ObjectRecord]:
-        """Return objects as records of this document, not stored yet."""
-        taken = set(self._records)
-        labels = {record.label for record in self._records.values()}
-        highest = self._highest_id
-        ids: list[int] = []
-        for saved in objects:
-            object_id = int(saved.id)
-            if object_id in taken or object_id in labels or object_id <= 0:
-                object_id = highest + 1
-            taken.add(object_id)
-            highest = max(highest, object_id)
-            ids.append(object_id)
-        # A label goes with the object whose id it is.
-        names: dict[int, int] = {}
-        used: set[tuple[int, Plane]] = set()
-        for saved, object_id in zip(objects, ids, strict=True):
-            if saved.label == saved.id:
-                names.setdefault(saved.label, object_id)
-                used.add((object_id, tuple(saved.plane)))
-        records = []
-        for saved, object_id in zip(objects, ids, strict=True):
-            plane = tuple(int(index) for index in saved.plane)
-            label = object_id
-            if saved.label != saved.id:
-                if saved.label not in names:
-                    free = saved.label not in taken and saved.label not in labels
-                    names[saved.label] = saved.label if free else object_id
-                label = names[saved.label]
-                if (label, plane) in used:
-                    label = object_id
-                used.add((label, plane))
-            revision = next(self._revisions)
-            record = ObjectRecord(
-                object_id,
-                plane,
-                saved.class_name,
-                saved.prompts,
-                tuple(saved.sources),
-                coarse=saved.coarse,
-                revision=revision,
-                label=label,
-            )
-            if masks and isinstance(saved, ObjectRecord) and saved.region is not None:
-                is_answered = saved.is_answered
-                record = dataclasses.replace(
-                    record,
-                    region=saved.region,
-                    score=saved.score,
-                    logits=saved.logits,
-                    answered=saved.prompts if is_answered else saved.answered,
-                    answered_revision=revision if is_answered else None,
-                )
-            records.append(record)
-        return records
+        known = self._records.values()
+        return numbered(objects, known, self._highest_id, self._revisions, masks=masks)
 
     def _keep_whole(self, logits: MaskLogits | None) -> None:
         """Keep the logits of a fresh mask whole, and those of the oldest small."""

@@ -483,7 +483,6 @@ class Session:
         events.object_changed.disconnect(self._on_object_changed, missing_ok=True)
         events.object_removed.disconnect(self._on_object_removed, missing_ok=True)
         events.objects_changed.disconnect(self._on_objects_changed, missing_ok=True)
-        events.objects_changed.disconnect(self._on_objects_changed, missing_ok=True)
 
     def _on_object_changed(self, object_id: int) -> None:
         # Also after undo or redo: a click that was never answered is answered now.

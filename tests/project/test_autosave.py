@@ -274,12 +274,13 @@ def test_whatever_happens_what_is_saved_in_the_end_is_what_is_in_memory(
             person.commit()
             person.document.active_id = None
         elif kind == "paint":
-            rows, columns = np.mgrid[:3, :3].reshape(2, -1) + rng.integers(0, 30)
-            before = person.labels[rows, columns]
-            values = np.full(9, rng.integers(1, 9))
-            patch = LabelPatch.from_pixels((), rows, columns, before, values, (40, 60))
-            person.labels[rows, columns] = values
-            person.document.record_paint([patch])
+            at = int(rng.integers(0, 30))
+            there = person.labels[at : at + 3, at : at + 3]
+            values = np.full((3, 3), rng.integers(1, 9))
+            patch = LabelPatch.from_crops((), (at, at), there, values, (40, 60))
+            if patch is not None:
+                patch.apply(person.labels)
+                person.document.record_paint([patch])
         elif kind in ("undo", "redo"):
             getattr(person.document, str(kind))()
         with contextlib.suppress(Exception):
