@@ -81,7 +81,9 @@ def test_what_was_done_on_stacks_is_trained_on_plane_by_plane(
 def test_what_is_held_out_shares_no_stack_with_what_is_trained_on(
     project: Project,
 ) -> None:
-    pairs = [f.pair for f in PairsSource(project.learning.training_pairs()).images(None) if f]
+    pairs = [
+        f.pair for f in PairsSource(project.learning.training_pairs()).images(None) if f
+    ]
     assert all(pairs)
     training, held_out = divide(TrainConfig(pairs=tuple(pairs)))  # type: ignore[arg-type]
     assert held_out
