@@ -230,9 +230,9 @@ def test_a_view_that_0_1_cached_is_used(tmp_path):
 
 
 def test_a_run_that_0_1_began_goes_on():
-    from napari_promise.training.run_state import load_state
+    from napari_promise.training.run_state import RunState
 
-    state = load_state(FIXTURES / "run", "of this run")
+    state = RunState(FIXTURES / "run", "of this run").load()
     assert state is not None
     assert (state["epoch"], state["scores"]) == (3, {"automatic": 0.5})
     assert state["weights"].tolist() == [0, 1, 2, 3]

@@ -401,7 +401,7 @@ def _read_entry(folder: Path, key: Key) -> Arrays | None:
     import zarr
 
     entry = json.loads((folder / "entry.json").read_text(encoding="utf-8"))
-    if entry["format"] != _FORMAT or entry["key"] != list(key):
+    if not 1 <= entry["format"] <= _FORMAT or entry["key"] != list(key):
         return None
     arrays: Arrays = {}
     for name, described in entry["arrays"].items():

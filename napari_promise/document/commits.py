@@ -135,7 +135,9 @@ def commit_patches(
         return CommitResult(None, nothing, dict(nothing))
     r0, c0, r1, c1 = whole
     before = np.asarray(labels[r0:r1, c0:c1])
-    after = before.copy()
+    # Labels that a narrow type cannot hold: whoever writes the patch widens the layer.
+    highest = max(0, *(label for label, _ in commits), *yielded)
+    after = before.astype(np.promote_types(before.dtype, np.min_scalar_type(highest)))
     extents = {} if keep_painted or len(commits) == 1 else _extents(before)
     owned, lent = _Latest(written), _Latest(yielded)
     for label, region in commits:

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from napari_promise.files import one_line, whole_file
+from napari_promise.files import check_version, one_line, whole_file, written_by
 from napari_promise.training.config import TrainConfig
 from napari_promise.training.view_cache import file_digest
 
@@ -88,7 +88,12 @@ class RunState:
         """
         started = time.monotonic()
         self.folder.mkdir(parents=True, exist_ok=True)
-        whole = {"format": FORMAT, "fingerprint": self.fingerprint, "state": state}
+        whole = {
+            "format": FORMAT,
+            "written_by": written_by(),
+            "fingerprint": self.fingerprint,
+            "state": state,
+        }
         with whole_file(self.folder / NAME, overwrite=True) as temporary:
             torch.save(whole, temporary)
         self._saved_at = time.monotonic()
@@ -107,7 +112,7 @@ class RunState:
             return None
         try:
             whole = torch.load(path, map_location="cpu", weights_only=True)
-            kind, found, state = (whole[k] for k in ("format", "fingerprint", "state"))
+            found, state = whole["fingerprint"], whole["state"]
         except MemoryError:
             raise
         except Exception as error:  # every kind of damage raises one of its own
@@ -115,7 +120,8 @@ class RunState:
             raise ValueError(
                 f"{path} cannot be read ({line}): remove it, or train without resuming"
             ) from error
-        if kind != FORMAT or found != self.fingerprint:
+        check_version(whole, FORMAT, path, key="format")
+        if found != self.fingerprint:
             raise ValueError(
                 f"{path} belongs to a run with other images, settings or base model: "
                 "repeat that run's arguments, or train without resuming"

@@ -227,7 +227,7 @@ class FolderWork:
         work.result.painted.connect(self._on_painted)
         if before is not None:
             self._garbage.will_drop(before)
-        with self._garbage.left_alone(), bridge.together:
+        with self._garbage.left_alone(), bridge.batched_update:
             bridge.open_work(work)
             if before is not None:
                 bridge.drop_work(before)

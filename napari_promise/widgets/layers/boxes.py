@@ -1,7 +1,4 @@
-"""The Shapes layer that holds box prompts: read, shown, and watched for edits.
-
-Knows rectangles and whose they are; not what becomes of them.
-"""
+"""The Shapes layer that holds box prompts: read, shown, and watched for edits."""
 
 from __future__ import annotations
 
@@ -16,6 +13,7 @@ from qtpy.QtCore import QTimer
 from napari_promise.document import Plane
 from napari_promise.widgets.layers.geometry import image_shape, placement
 from napari_promise.widgets.layers.guard import Guard
+from napari_promise.widgets.layers.napari_internals import is_drawing
 from napari_promise.widgets.layers.table import UNASSIGNED
 
 if TYPE_CHECKING:
@@ -138,7 +136,7 @@ class BoxPrompts:
 
     def _settle(self) -> None:
         # A rectangle being drawn is in the layer from the first pixel on.
-        if self._writing or getattr(self.layer, "_is_creating", False):
+        if self._writing or is_drawing(self.layer):
             return
         before, after = self.agreed, self.read()
         if before == after:

@@ -10,14 +10,12 @@ It keeps the layers of one image and the document of that image in step:
 
 Layers are held by reference, never by name. A prompt layer that is deleted comes back
 with what the document holds; deleted labels come back with the next commit or undo.
-Knows no model and no worker.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,16 +23,10 @@ from napari.layers import Image, Labels, Layer
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
-from napari_promise.document import (
-    Changes,
-    Document,
-    LabelPatch,
-    ObjectRecord,
-    Plane,
-    Region,
-)
+from napari_promise.document import Document, LabelPatch, Plane, Region
 from napari_promise.prompts import Prompts
-from napari_promise.widgets.layers import edits
+from napari_promise.widgets.connections import Connections
+from napari_promise.widgets.layers import edits, lookup
 from napari_promise.widgets.layers.boxes import Box
 from napari_promise.widgets.layers.geometry import (
     TRANSFORM_EVENTS,
@@ -43,25 +35,20 @@ from napari_promise.widgets.layers.geometry import (
     plane_on_display,
     point_dims_at,
 )
-from napari_promise.widgets.layers.guard import Guard, Together
-from napari_promise.widgets.layers.resample import plane_mask
-from napari_promise.widgets.layers.source import LayerSource
+from napari_promise.widgets.layers.guard import Guard
+from napari_promise.widgets.layers.placing import Placing
+from napari_promise.widgets.layers.showing import Display, DragPreview
+from napari_promise.widgets.layers.sources import LayerSource
 from napari_promise.widgets.layers.strokes import Stroke
-from napari_promise.widgets.layers.table import (
-    UNASSIGNED,
-    PointTable,
-    changed_objects,
-)
+from napari_promise.widgets.layers.table import PointTable, changed_objects
 from napari_promise.widgets.layers.work import Work
+from napari_promise.widgets.layers.works import Works
 
 if TYPE_CHECKING:
     import napari
 
 #: What SAM sees follows the contrast limits once they rest this long.
 CONTRAST_SETTLES_MS = 600
-
-#: Labels with more pixels are not looked through in the window's thread.
-_LOOKED_THROUGH = 2**22
 
 
 class LayerBridge:
@@ -100,7 +87,7 @@ class LayerBridge:
         Something the user should be told.
     layers_changed : Signal
         Our layers came or went; shortcuts have to be bound anew.
-    together : Together
+    batched_update : BatchedUpdate
         Around a change of several layers, so that napari builds its scene once.
     """
 
@@ -121,19 +108,17 @@ class LayerBridge:
         self.work: Work | None = None
         self.plane: Plane = ()
         self.include = True
-        self._works: list[Work] = []
-        self._moving_layers = Guard()
-        self.together = Together(viewer.layers)
-        self._editing = Guard()
-        self._shown: dict[int, ObjectRecord] = {}
-        self._drag_preview: _DragPreview | None = None
+        self._works = Works(self._handlers)
+        self._placing = Placing(viewer.layers)
+        self.batched_update = self._placing.batched_update
+        self._taking_edit = Guard()
+        self._display: Display | None = None
         self._contrast = QTimer()
         self._contrast.setSingleShot(True)
         self._contrast.setInterval(CONTRAST_SETTLES_MS)
         self._contrast.timeout.connect(self._on_contrast_settled)
-        self._disconnects: list[Callable[[], None]] = []
-        self._image_disconnects: list[Callable[[], None]] = []
-        self._listening: dict[Work, list[Callable[[], None]]] = {}
+        self._connections = Connections()
+        self._image_connections = Connections()
         layers, dims = viewer.layers.events, viewer.dims.events
         for emitter, handler in (
             (layers.inserted, self._on_layer_inserted),
@@ -142,40 +127,25 @@ class LayerBridge:
             (dims.order, self._on_dims),
             (dims.ndisplay, self._on_dims),
         ):
-            emitter.connect(handler)
-            self._disconnects.append(_disconnector(emitter, handler))
+            self._connections.add(emitter, handler)
         for layer in self.images():
             self._watch_name(layer)
-        for layer in viewer.layers:
-            # Left by a dock that was closed; its objects are still with the layers.
-            earlier = Work.of(layer)
-            if earlier is not None and not any(w is earlier for w in self._works):
-                earlier.connect()
-                self._connect_work(earlier)
-                self._works.append(earlier)
+        self._works.take_up(viewer.layers)
 
     def close(self) -> None:
         """Let go of the viewer; the layers stay in it."""
         with contextlib.suppress(RuntimeError):  # gone with Qt, at the program's end
             self._contrast.stop()
-        for disconnect in (*self._image_disconnects, *self._disconnects):
-            disconnect()
-        self._image_disconnects.clear()
-        self._disconnects.clear()
-        for work in self._works:
-            self._disconnect_work(work)
+        self._image_connections.release()
+        self._connections.release()
         self._works.clear()
-        self.work = None
+        self.work = self._display = None
 
     # -- images -------------------------------------------------------------------
 
     def images(self) -> list[Image]:
         """Image layers of the viewer that can be worked on, topmost first."""
-        return [
-            layer
-            for layer in reversed(self._viewer.layers)
-            if isinstance(layer, Image) and layer.ndim >= 2
-        ]
+        return lookup.images_in(self._viewer.layers)
 
     def likely_image(self) -> Image | None:
         """Return the image a person most likely means: the selected, else the top."""
@@ -211,15 +181,14 @@ class LayerBridge:
             return
         self._leave()
         if image is not None:
-            work = self._work_on(image)
-            if work is None:
-                work = Work(image)
-                self._connect_work(work)
-                self._works.append(work)
-            self._enter(work)
+            work = self._works.on(image, self._viewer.layers) or self._begin(image)
+            if work is not None:
+                self._enter(work)
         self.work_changed.emit()
 
-    def open_work(self, work: Work) -> None:
+    def open_work(
+        self, work: Work, plane: Plane | None = None, active: int | None = None
+    ) -> None:
         """Put the image of a work into the viewer and go on with it.
 
         Parameters
@@ -227,14 +196,26 @@ class LayerBridge:
         work : Work
             Made elsewhere, with its objects and labels; its image need not be in the
             viewer yet.
+        plane : tuple of int, optional
+            Plane to put on display; left out, the one that the sliders point at, with
+            the object in work as it is.
+        active : int, optional
+            Object to work on there, where a plane is given; None for none.
         """
         if not self._holds(work.image):
             self._viewer.layers.append(work.image)
-        if not any(known is work for known in self._works):
-            if work not in self._listening:
-                self._connect_work(work)
-            self._works.append(work)
-        self.open(work.image)
+        self._works.add(work)
+        if work is self.work:
+            if plane is not None:
+                self.go_to(plane)
+                work.document.active_id = active
+            return
+        self._leave()
+        if plane is not None:
+            point_dims_at(work.image, self._viewer.dims, plane)
+            work.document.active_id = active
+        self._enter(work)
+        self.work_changed.emit()
 
     def drop_work(self, work: Work) -> None:
         """Take a work's layers out of the viewer, its image too, and forget it.
@@ -244,46 +225,38 @@ class LayerBridge:
         work : Work
             Kept elsewhere; layers that were added by anybody else stay.
         """
-        with self.together:
+        with self.batched_update:
             if work is self.work:
                 self._leave()
                 self.work_changed.emit()
-            if any(known is work for known in self._works):
-                self._disconnect_work(work)
-                self._works = [known for known in self._works if known is not work]
+            self._works.remove(work)
             self._take_out((*work.layers, work.image))
 
     def _take_out(self, layers: Iterable[Layer]) -> None:
-        with self._moving_layers, self.together:
-            for layer in layers:
-                if self._holds(layer):
-                    self._viewer.layers.remove(layer)
+        self._placing.take_out(layers)
+        # Without them the sliders may have another range, and point elsewhere.
+        self.go_to(self.plane)
 
-    def _work_on(self, image: Image) -> Work | None:
-        """Work begun on this image, or on a lost one that it can stand in for."""
-        for work in self._works:
-            if work.image is image:
-                return work
-        for work in self._works:
-            lost = not self._holds(work.image)
-            if lost and len(work.document) and work.fits(image):
-                work.move_to(image)
-                return work
-        return None
+    def _begin(self, image: Image) -> Work | None:
+        try:
+            work = Work(image)
+        except ValueError as error:
+            self.noticed.emit(str(error))
+            return None
+        self._works.add(work)
+        return work
 
     def _leave(self) -> None:
         work, self.work = self.work, None
         if work is None:
             return
-        for disconnect in self._image_disconnects:
-            disconnect()
-        self._image_disconnects.clear()
+        self._image_connections.release()
         self._contrast.stop()
         self._take_out(work.prompt_layers)
-        self._shown.clear()
+        self._display = None
 
     def _enter(self, work: Work) -> None:
-        self.work = work
+        self.work, self._display = work, Display(work)
         image = work.image
         events = [
             (getattr(image.events, n, None), work.move_along) for n in TRANSFORM_EVENTS
@@ -292,44 +265,30 @@ class LayerBridge:
         events.append((image.events.data, self._on_image_data))
         for emitter, handler in events:
             if emitter is not None:
-                callback = _ignoring_event(handler)
-                emitter.connect(callback)
-                self._image_disconnects.append(_disconnector(emitter, callback))
+                self._image_connections.add(emitter, _ignoring_event(handler))
         work.move_along()
         self.plane = plane_on_display(image, self._viewer.dims)
         self._show_layers()
-        self._show_all()
+        self._show()
         self.use_points()
 
-    def _connect_work(self, work: Work) -> None:
-        """Listen to a work, and go on listening while another image is worked on.
-
-        Labels of another image can be painted in, and masks arrive late: each event
-        has to reach the work it came from.
-        """
+    def _handlers(self, work: Work) -> list[tuple[Any, Callable[..., None]]]:
         events = work.document.events
-        self._listening[work] = []
-        for signal, handler in (
+        return [
             (work.points.edited, self._on_points_edited),
             (work.points.dragged, self._on_points_dragged),
             (work.boxes.edited, self._on_boxes_edited),
             (work.boxes.drawn, self._on_box_drawn),
             (work.result.painted, self._on_painted),
-            (events.object_added, self._on_object_changed),
-            (events.object_changed, self._on_object_changed),
-            (events.object_removed, self._on_object_changed),
-            (events.objects_changed, self._on_objects_changed),
-            (events.active_changed, self._on_active_changed),
+            (work.result.replaced, lambda work, top: work.document.reserve(top)),
+            (work.result.refused, lambda _work, line: self.noticed.emit(line)),
+            (events.object_added, self._on_document),
+            (events.object_changed, self._on_document),
+            (events.object_removed, self._on_document),
+            (events.objects_changed, self._on_document),
+            (events.active_changed, self._on_document),
             (events.labels_patched, self._on_labels_patched),
-        ):
-            callback = _telling_of(work, handler)
-            signal.connect(callback)
-            self._listening[work].append(_disconnector(signal, callback))
-
-    def _disconnect_work(self, work: Work) -> None:
-        work.disconnect()
-        for disconnect in self._listening.pop(work):
-            disconnect()
+        ]
 
     # -- what the user sees -------------------------------------------------------
 
@@ -362,7 +321,7 @@ class LayerBridge:
         """Choose what the next point says."""
         changed = include != self.include
         self.include = include
-        self._choose_next()
+        self._show(in_place=True)
         if changed:
             self.include_changed.emit(include)
 
@@ -376,102 +335,36 @@ class LayerBridge:
             point_dims_at(self.work.image, self._viewer.dims, plane)
 
     def labelled(self) -> list[tuple[Image, Labels, Work | None]]:
-        """Images with the Labels that belong to them, and the work where it is ours.
+        """Images with their Labels, and the work where it is ours; see `lookup`."""
+        return lookup.labelled(self._viewer.layers, self._works)
 
-        An image goes with its own committed objects; where it has none, with the
-        topmost Labels layer of the same rows and columns, or called like it.
-        """
-        foreign = [
-            layer
-            for layer in reversed(self._viewer.layers)
-            if isinstance(layer, Labels) and Work.of(layer) is None
-        ]
-        found: list[tuple[Image, Labels, Work | None]] = []
-        for image in self.images():
-            work = next((w for w in self._works if w.image is image), None)
-            own = None if work is None else work.result.layer
-            if own is not None and self._holds(own) and _may_hold_labels(work, own):
-                found.append((image, own, work))
-                continue
-            alike = [
-                layer
-                for layer in foreign
-                if tuple(
-                    layer.level_shapes[0] if layer.multiscale else layer.data.shape
-                )[-2:]
-                == image_shape(image)[-2:]
-            ]
-            named = [layer for layer in alike if layer.name.startswith(str(image.name))]
-            unnamed = [
-                layer
-                for layer in alike
-                if not any(
-                    layer.name.startswith(str(other.name))
-                    for other in self.images()
-                    if other is not image
-                )
-                and not any(layer is taken for _, taken, _ in found)
-            ]
-            for layer in (named or unnamed)[:1]:
-                found.append((image, layer, None))
-                break
-        return found
+    def foreign_labels(self) -> list[Labels]:
+        """Labels layers a mask can be taken from, but our own."""
+        return lookup.foreign_labels(self._viewer.layers, self.work)
 
     def label_colour(self, label: int) -> tuple[float, float, float, float]:
         """Colour of a label in the labels layer, RGBA."""
-        if self.work is None:
-            return (0.5, 0.5, 0.5, 1.0)
-        colour = self.work.result.layer.get_color(label)
-        if colour is None:
-            return (0.5, 0.5, 0.5, 1.0)
-        r, g, b, a = (float(v) for v in colour)
-        return (r, g, b, a)
+        return lookup.label_colour(self.work, label)
 
     def selected_label_mask(self) -> tuple[str, np.ndarray]:
-        """Mask of the label selected in the Labels layer a person means.
-
-        Returns
-        -------
-        str
-            What it was taken from, in words.
-        array, shape (H, W), bool
-            In the pixels of the plane on display.
+        """Mask of the label a person means, on the plane on display; see `lookup`.
 
         Raises
         ------
         ValueError
-            If there is no Labels layer, or the label is not on this plane.
+            If there is no image, no Labels layer, or the label is not on this plane.
         """
-        work = self.work
-        if work is None:
+        if self.work is None:
             raise ValueError("There is no image to work on; open one first.")
-        layer = self._meant_labels(work)
-        if layer is None:
-            raise ValueError(
-                "There is no Labels layer to take a mask from; paint or open one, and "
-                "select it with the label you mean."
-            )
-        label = int(layer.selected_label)
-        mask = plane_mask(layer, label, work.image, self.plane)
-        if not mask.any():
-            raise ValueError(
-                f"Label {label} of “{layer.name}” has no pixel on this plane; select "
-                "the Labels layer and pick the label you mean."
-            )
-        return f"label {label} of “{layer.name}”", mask
+        layers = self._viewer.layers
+        return lookup.selected_label_mask(
+            layers, layers.selection, self.work, self.plane
+        )
 
-    def _meant_labels(self, work: Work) -> Labels | None:
-        selected = [
-            layer
-            for layer in self._viewer.layers.selection
-            if isinstance(layer, Labels) and layer is not work.preview.layer
-        ]
-        if selected:
-            return selected[0]
-        others = self.foreign_labels()
-        if others:
-            return others[-1]
-        return work.result.layer if work.result.layer.data.any() else None
+    def add_mask(self, mask: np.ndarray) -> int:
+        """Make a mask the prompt of the object in work; see `edits.take_mask`."""
+        assert self.work is not None
+        return edits.take_mask(self.work.document, self.plane, mask)
 
     def bindable(self) -> list[Any]:
         """Return the viewer and every layer one works in, for shortcuts."""
@@ -482,40 +375,15 @@ class LayerBridge:
             layers.append(self.work.image)
         return [self._viewer, *layers]
 
-    def foreign_labels(self) -> list[Labels]:
-        """Labels layers a mask can be taken from, but our own."""
-        work = self.work
-        return [
-            layer
-            for layer in self._viewer.layers
-            if isinstance(layer, Labels) and not (work and work.owns(layer))
-        ]
-
     # -- layers come and go -------------------------------------------------------
 
     def _holds(self, layer: Layer) -> bool:
-        return any(layer is other for other in self._viewer.layers)
+        return self._placing.holds(layer)
 
     def _show_layers(self, *, labels: bool = True) -> bool:
         """Put our missing layers into the viewer; True if there were any."""
-        work = self.work
-        if work is None:
+        if self.work is None or not self._placing.put_in(self.work, labels=labels):
             return False
-        wanted = work.layers if labels else work.prompt_layers
-        missing = [layer for layer in wanted if not self._holds(layer)]
-        if not missing:
-            return False
-        active = self._viewer.layers.selection.active
-        with self._moving_layers:
-            for layer in missing:
-                # Below those of ours that belong above it.
-                above = work.layers[work.layers.index(layer) + 1 :]
-                held = enumerate(self._viewer.layers)
-                places = [i for i, other in held if other in above]
-                at = min(places, default=len(self._viewer.layers))
-                self._viewer.layers.insert(at, layer)
-        if active is not None and self._holds(active):
-            self._viewer.layers.selection.active = active
         self.layers_changed.emit()
         return True
 
@@ -524,19 +392,18 @@ class LayerBridge:
         if isinstance(layer, Image):
             self._watch_name(layer)
             self.images_changed.emit()
-        elif isinstance(layer, Labels) and not self._moving_layers:
+        elif isinstance(layer, Labels) and not self._placing.moving:
             self.layers_changed.emit()
 
     def _watch_name(self, layer: Image) -> None:
-        callback = _ignoring_event(self.images_changed.emit)
-        layer.events.name.connect(callback)
-        self._disconnects.append(_disconnector(layer.events.name, callback))
+        announce = _ignoring_event(self.images_changed.emit)
+        self._connections.add(layer.events.name, announce)
 
     def _on_layer_removed(self, event: Any) -> None:
         layer, work = event.value, self.work
         if isinstance(layer, Image):
             self.images_changed.emit()
-        if self._moving_layers or work is None:
+        if self._placing.moving or work is None:
             return
         # Several layers may be on their way out, or the whole viewer; see what is left
         # afterwards.
@@ -563,7 +430,8 @@ class LayerBridge:
             return
         labels_lost = not self._holds(work.result.layer)
         if self._show_layers(labels=False):
-            self._show_all()
+            self._display = Display(work)
+            self._show()
             self.use_points()
             self.noticed.emit(
                 "A layer of prompts was deleted and has been put back with what it "
@@ -586,7 +454,6 @@ class LayerBridge:
         # Another picture in the same layer: its objects would lie beside it.
         image = work.image
         self._leave()
-        self._disconnect_work(work)
         self._works.remove(work)
         self.noticed.emit(
             f"“{image.name}” has another size now. Its labels layer stays; work on the "
@@ -600,15 +467,17 @@ class LayerBridge:
 
     def _on_dims(self, _event: Any) -> None:
         work = self.work
-        if work is None:
+        if work is None or self._placing.moving:
             return
         plane = plane_on_display(work.image, self._viewer.dims)
         if plane == self.plane:
             return
         self.plane = plane
         document = work.document
-        if document.active is None or document.active.plane != plane:
-            document.active_id = edits.draft_on(document, plane)
+        with self._taking_edit:
+            if document.active is None or document.active.plane != plane:
+                document.active_id = edits.draft_on(document, plane)
+        self._show()
         self.plane_changed.emit(plane)
 
     # -- edits in layers become prompts -------------------------------------------
@@ -616,7 +485,8 @@ class LayerBridge:
     def _on_points_edited(
         self, work: Work, before: PointTable, after: PointTable
     ) -> None:
-        if work is not self.work:
+        display = self._display
+        if work is not self.work or display is None:
             return  # its layer is not in the viewer; the document is shown on return
         document = work.document
         good = edits.usable(after, work.shape)
@@ -625,34 +495,23 @@ class LayerBridge:
                 "A point beside the image says nothing about it and was taken back."
             )
             after = after.take(good)
-        changed: list[int] = []
-        with self._editing, document.step(edits.edit_name(before, after)):
-            keys = [(int(o), after.plane(i)) for i, o in enumerate(after.objects)]
-            owners = edits.assign(document, keys)
-            objects = np.array([owners[key] for key in keys], dtype=np.int64)
-            rows = PointTable(
-                after.data, objects, after.include, after.auto, after.scores
+        with self._taking_edit, document.step(edits.edit_name(before, after)):
+            changed = edits.take_points(
+                document, before, after, self.plane, settled=display.made(before)
             )
-            for object_id in changed_objects(before, rows):
-                if object_id not in document:
-                    continue
-                record = document.get(object_id)
-                prompts, sources = edits.with_points(record, rows.of(object_id))
-                document.set_prompts(object_id, prompts, sources)
-                changed.append(object_id)
-            self._activate_edited(document, changed)
-            self._await_dropped(document)
+            display.drop()
+        self.drag_ended.emit()
         self._after_edit(changed)
 
     def _on_points_dragged(
         self, work: Work, before: PointTable, now: PointTable
     ) -> None:
-        if work is not self.work:
+        if work is not self.work or self._display is None:
             return
         active = work.document.active
         if active is None or active.id not in changed_objects(before, now):
-            self._drag_preview = None
-            self._show_preview()
+            self._display.drag_preview = None
+            self._show(in_place=True)
             self.drag_ended.emit()
             return
         rows = now.take(edits.usable(now, work.shape)).of(active.id)
@@ -670,18 +529,11 @@ class LayerBridge:
         region : Region or None
             None for an empty mask.
         """
-        if self.work is not None and document is self.work.document:
+        display = self._display
+        if display is not None and document is display.work.document:
             revision = document.get(object_id).revision
-            self._drag_preview = _DragPreview(object_id, revision, region)
-            self._show_preview()
-
-    def _await_dropped(self, document: Document) -> None:
-        """Keep the drag preview until the mask of the dropped points is there."""
-        drag_preview = self._drag_preview
-        if drag_preview is not None and drag_preview.object_id in document:
-            revision = document.get(drag_preview.object_id).revision
-            self._drag_preview = replace(drag_preview, revision=revision, dropped=True)
-        self.drag_ended.emit()
+            display.drag_preview = DragPreview(object_id, revision, region)
+            self._show(in_place=True)
 
     def _on_boxes_edited(
         self, work: Work, before: tuple[Box, ...], after: tuple[Box, ...]
@@ -690,37 +542,16 @@ class LayerBridge:
             return
         document = work.document
         after = edits.usable_boxes(after, work.shape)
-        changed: list[int] = []
         name = "draw box" if len(after) > len(before) else "edit boxes"
-        with self._editing, document.step(name):
-            owners = edits.assign(document, [(b.object_id, b.plane) for b in after])
-            corners: dict[int, list[tuple[float, ...]]] = {
-                box.object_id: [] for box in before if box.object_id in document
-            }
-            for box in after:
-                owner = owners[box.object_id, box.plane]
-                corners.setdefault(owner, []).append(box.corners)
-            for object_id, boxes in corners.items():
-                record = document.get(object_id)
-                prompts = record.prompts.replace(boxes=boxes)
-                if prompts != record.prompts:
-                    document.set_prompts(object_id, prompts)
-                    changed.append(object_id)
-            self._activate_edited(document, changed)
+        with self._taking_edit, document.step(name):
+            changed = edits.take_boxes(document, before, after, self.plane)
         self._after_edit(changed)
 
-    def _activate_edited(self, document: Document, changed: list[int]) -> None:
-        here = [i for i in changed if document.get(i).plane == self.plane]
-        if here and document.active_id not in here:
-            document.active_id = here[-1]
-
     def _after_edit(self, changed: list[int]) -> None:
-        self._show_preview()
-        if not self._show_prompts_in_place():
+        if not self._show(in_place=True):
             # napari may be in the middle of telling others about the same edit, and
             # holds indices of rows: rows are taken out only when it is done.
-            QTimer.singleShot(0, self._show_prompts)
-        self._choose_next()
+            QTimer.singleShot(0, self._show)
         if changed:
             self.edited.emit(changed)
 
@@ -736,196 +567,33 @@ class LayerBridge:
         highest = max(int(s.after.max()) for s in strokes)
         work.document.reserve(highest)
 
-    def add_mask(self, mask: np.ndarray) -> int:
-        """Make a mask the prompt of the object in work, or of a new one.
-
-        Parameters
-        ----------
-        mask : array, shape (H, W), bool
-            In the pixels of the plane on display.
-
-        Returns
-        -------
-        int
-            Id of the object.
-        """
-        assert self.work is not None
-        document = self.work.document
-        with document.step("take mask"):
-            owner = edits.object_at(document, self.plane)
-            if owner is None:
-                owner = document.new_object(self.plane).id
-            document.active_id = owner
-            prompts = document.get(owner).prompts
-            document.set_prompts(owner, prompts.replace(mask=mask))
-        return owner
-
     # -- the document is shown in layers ------------------------------------------
 
-    def _on_object_changed(self, work: Work, object_id: int) -> None:
-        if work is not self.work or self._editing:
-            return
-        record = work.document.get(object_id) if object_id in work.document else None
-        shown = self._shown.get(object_id)
-        if record is None or shown is None or not _same_prompts(record, shown):
-            self._show_prompts()
-        if object_id == work.document.active_id or record is None:
-            self._show_preview()
-
-    def _on_objects_changed(self, work: Work, _changes: Changes) -> None:
-        if work is self.work and not self._editing:
-            self._show_prompts()
-            self._show_preview()
-
-    def _on_active_changed(self, work: Work, object_id: int | None) -> None:
-        if work is not self.work or self._editing:
-            return
-        self._show_all()
-        if object_id is not None:
-            layer, label = work.result.layer, work.document.get(object_id).label
-            if np.iinfo(layer.data.dtype).max >= label:
-                layer.selected_label = label
+    def _on_document(self, work: Work, *_: object) -> None:
+        if work is self.work and not self._taking_edit:
+            self._show()
 
     def _on_labels_patched(self, work: Work, patch: LabelPatch) -> None:
         if work is not self.work:
             pass  # its labels may be gone on purpose; the pixels are kept all the same
         elif self.has_image() or any(self._holds(layer) for layer in work.layers):
             self._show_layers()
-        r0, c0, r1, c1 = patch.bbox
-        values = np.array(work.result.plane(patch.plane)[r0:r1, c0:c1])
-        values[patch.region.crop] = patch.after
-        work.result.write(patch.plane, patch.bbox, values)
+        try:
+            work.result.apply(patch)
+        except ValueError as error:
+            self.noticed.emit(str(error))
 
-    def _show_all(self) -> None:
-        self._show_prompts()
-        self._show_preview()
-        self._choose_next()
-
-    def _show_prompts(self) -> None:
-        work = self.work
-        if work is None:
-            return
-        document = work.document
-        records = self._open_records(document)
-        self._shown = {record.id: record for record in document.objects}
-        work.points.show(_arranged(work.points.agreed, records, len(work.shape)))
-        work.points.set_foreground(document.active_id or UNASSIGNED)
-        work.boxes.show(tuple(box for r in records for box in edits.boxes_of(r)))
-
-    def _show_prompts_in_place(self) -> bool:
-        """Show the prompts unless rows have to be added, taken out or moved."""
-        work = self.work
-        if work is None:
-            return True
-        records = self._open_records(work.document)
-        now, boxes = work.points.agreed, work.boxes.agreed
-        want = _arranged(now, records, len(work.shape))
-        if not np.array_equal(now.data, want.data) or boxes != tuple(
-            box for r in records for box in edits.boxes_of(r)
-        ):
-            return False
-        self._show_prompts()
-        return True
-
-    @staticmethod
-    def _open_records(document: Document) -> list[ObjectRecord]:
-        return [r for r in document.objects if edits.is_open(r, document.active_id)]
-
-    def _show_preview(self) -> None:
-        work = self.work
-        if work is None:
-            return
-        active = work.document.active
-        if active is None:
-            work.preview.show(self.plane, None)
-            return
-        if self._drag_preview is not None and not self._drag_preview.holds(active):
-            self._drag_preview = None
-        shown = active if self._drag_preview is None else self._drag_preview
-        work.preview.show(active.plane, shown.region)
-
-    def _choose_next(self) -> None:
-        work = self.work
-        if work is None:
-            return
-        owner = edits.object_at(work.document, self.plane) or UNASSIGNED
-        work.points.set_next(owner, self.include)
-        work.boxes.set_next(owner)
-
-
-@dataclass(frozen=True)
-class _DragPreview:
-    """A mask shown for an object whose points are being dragged, or were just dropped.
-
-    Attributes
-    ----------
-    object_id, revision : int
-        The object, as it is while this may be shown.
-    region : Region or None
-    dropped : bool
-        Whether the points were dropped: then it is shown until the object's own mask
-        is there.
-    """
-
-    object_id: int
-    revision: int
-    region: Region | None
-    dropped: bool = False
-
-    def holds(self, record: ObjectRecord) -> bool:
-        """Whether this is to be shown instead of the object's own mask."""
-        same = (record.id, record.revision) == (self.object_id, self.revision)
-        return same and not (self.dropped and record.is_answered)
-
-
-def _same_prompts(record: ObjectRecord, shown: ObjectRecord) -> bool:
-    def key(r: ObjectRecord) -> tuple[object, ...]:
-        return r.sources, r.committed, r.written is None, r.plane
-
-    first, second = record.prompts, shown.prompts
-    return key(record) == key(shown) and (
-        first is second or _points_and_boxes(first) == _points_and_boxes(second)
-    )
-
-
-def _points_and_boxes(prompts: Prompts) -> tuple[bytes, bytes, bytes]:
-    return prompts.points.tobytes(), prompts.labels.tobytes(), prompts.boxes.tobytes()
-
-
-def _arranged(now: PointTable, records: list[ObjectRecord], ndim: int) -> PointTable:
-    """Rows of these objects, in the order they lie in now as far as they are there."""
-    want = PointTable.concatenate([edits.rows_of(r) for r in records], ndim)
-    place = {tuple(position): i for i, position in enumerate(now.data.tolist())}
-    last = len(now)
-    order = sorted(
-        range(len(want)), key=lambda i: place.get(tuple(want.data[i].tolist()), last)
-    )
-    return want.take(np.array(order, dtype=np.intp))
-
-
-def _disconnector(emitter: Any, handler: Callable[..., Any]) -> Callable[[], None]:
-    def disconnect() -> None:
-        emitter.disconnect(handler)
-
-    return disconnect
-
-
-def _telling_of(work: Work, handler: Callable[..., None]) -> Callable[..., None]:
-    def call(*details: Any) -> None:
-        handler(work, *details)
-
-    return call
+    def _show(self, *, in_place: bool = False) -> bool:
+        display = self._display
+        return display is None or display.show(
+            self.plane, include=self.include, in_place=in_place
+        )
 
 
 def _ignoring_event(handler: Callable[[], Any]) -> Callable[[Any], None]:
+    """Return a handler that calls another without what was emitted."""
+
     def call(_event: Any = None) -> None:
         handler()
 
     return call
-
-
-def _may_hold_labels(work: Work | None, labels: Labels) -> bool:
-    """Whether it is worth asking somebody with more time what is labelled."""
-    if work is not None and any(record.committed for record in work.document.objects):
-        return True
-    return bool(labels.data.size > _LOOKED_THROUGH or np.any(labels.data))

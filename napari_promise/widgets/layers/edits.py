@@ -1,56 +1,84 @@
 """How rows of layers become prompts of objects, and objects rows of layers.
 
-Pure functions between `PointTable` and `Box` on one side and `Document` records on
-the other; knows no layer.
+Functions between `PointTable` and `Box` on one side and a `Document` on the other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from napari_promise.document import Document, ObjectRecord, Plane, Source
+from napari_promise.document import (
+    SOURCES,
+    Document,
+    ObjectRecord,
+    Plane,
+    Source,
+)
 from napari_promise.prompts import Prompts
 from napari_promise.widgets.layers.boxes import Box
-from napari_promise.widgets.layers.table import UNASSIGNED, PointTable
+from napari_promise.widgets.layers.table import (
+    CODES,
+    UNASSIGNED,
+    PointTable,
+    changed_objects,
+    changed_part,
+)
 
 
-def is_open(record: ObjectRecord, active: int | None) -> bool:
-    """Whether an object's prompts belong on the canvas: in work, or not yet written."""
-    return record.id == active or not (record.committed or record.written is not None)
-
-
-def rows_of(record: ObjectRecord) -> PointTable:
-    """Points of one object as rows, (N, D) positions with the plane in front.
+def rows_of(records: Sequence[ObjectRecord], ndim: int) -> PointTable:
+    """Points of objects as rows, (N, D) positions with the plane in front.
 
     Parameters
     ----------
-    record : ObjectRecord
+    records : sequence of ObjectRecord
+    ndim : int
+        D, the number of axes of the image.
 
     Returns
     -------
     PointTable
+        The objects one after the other.
     """
-    prompts = record.prompts
-    count = len(prompts.points)
-    leading = np.empty((count, len(record.plane)))
-    leading[:] = record.plane
-    scores = np.full(count, np.nan) if prompts.scores is None else prompts.scores
+    records = [record for record in records if record.sources]
+    if not records:
+        return PointTable.empty(ndim)
+    prompts = [record.prompts for record in records]
+    counts = [len(record.sources) for record in records]
+    data = np.empty((sum(counts), ndim))
+    planes = np.array([record.plane for record in records], dtype=float)
+    data[:, :-2] = np.repeat(planes.reshape(len(records), ndim - 2), counts, axis=0)
+    data[:, -2:] = np.concatenate([some.points for some in prompts])
+    scores = np.full(len(data), np.nan)
+    scored = [some.scores is not None for some in prompts]
+    if any(scored):
+        scores[np.repeat(scored, counts)] = np.concatenate(
+            [some.scores for some in prompts if some.scores is not None]
+        )
+    codes = b"".join([_code_bytes(record.sources) for record in records])
     return PointTable(
-        np.concatenate([leading, prompts.points], axis=1),
-        np.full(count, record.id, dtype=np.int64),
-        np.asarray(prompts.labels, dtype=bool),
-        np.array([source == "auto" for source in record.sources], dtype=bool),
-        np.asarray(scores, dtype=float),
+        data,
+        np.repeat(np.array([r.id for r in records], dtype=np.int64), counts),
+        np.concatenate([some.labels for some in prompts]).astype(bool),
+        np.frombuffer(codes, dtype=np.uint8),
+        scores,
     )
 
 
-def boxes_of(record: ObjectRecord) -> tuple[Box, ...]:
-    """Boxes of one object as the Shapes layer holds them."""
+@functools.lru_cache(maxsize=1024)
+def _code_bytes(sources: tuple[Source, ...]) -> bytes:
+    return bytes(CODES[source] for source in sources)
+
+
+def boxes_of(records: Iterable[ObjectRecord]) -> tuple[Box, ...]:
+    """Boxes of objects as the Shapes layer holds them."""
     return tuple(
         Box(record.id, record.plane, (r0, c0, r1, c1))
+        for record in records
+        if len(record.prompts.boxes)
         for r0, c0, r1, c1 in record.prompts.boxes.tolist()
     )
 
@@ -64,8 +92,156 @@ def with_points(record: ObjectRecord, rows: PointTable) -> tuple[Prompts, list[S
         scores=None if np.isnan(scores).all() else scores,
         before=None,
     )
-    sources: list[Source] = ["auto" if auto else "user" for auto in rows.auto]
-    return prompts, sources
+    return prompts, [SOURCES[code] for code in rows.sources.tolist()]
+
+
+def take_points(
+    document: Document,
+    before: PointTable,
+    after: PointTable,
+    plane: Plane,
+    *,
+    settled: bool = False,
+) -> list[int]:
+    """Make the rows of a points layer the prompts of their objects.
+
+    Parameters
+    ----------
+    document : Document
+        Changed; call it inside a step.
+    before, after : PointTable
+        The rows as they were last agreed on, and as they are now; on the image.
+    plane : tuple of int
+        Plane on display; an object edited there becomes the active one.
+    settled : bool
+        Whether every row of ``before`` names the object it belongs to, as rows that
+        came from the document do.
+
+    Returns
+    -------
+    list of int
+        Ids of the objects whose points are others now.
+    """
+    if settled:
+        _, new = changed_part(before, after)
+        objects = after.objects.copy()
+        objects[new] = _assigned(document, after.take(new)).objects
+        rows = replace(after, objects=objects)
+    else:
+        rows = _assigned(document, after)
+        before = _assigned(document, before, begin=False)
+    held = set(np.unique(before.objects).tolist())
+    changed = []
+    for object_id in changed_objects(before, rows):
+        if object_id not in document:
+            continue
+        record = document.get(object_id)
+        mine = rows.of(object_id)
+        if object_id not in held:
+            # Its points are not in the layer: what came is added to them.
+            ndim = mine.data.shape[1]
+            mine = PointTable.concatenate([rows_of([record], ndim), mine], ndim)
+        prompts, sources = with_points(record, mine)
+        document.set_prompts(object_id, prompts, sources)
+        changed.append(object_id)
+    _activate_edited(document, changed, plane)
+    return changed
+
+
+def take_boxes(
+    document: Document,
+    before: tuple[Box, ...],
+    after: tuple[Box, ...],
+    plane: Plane,
+) -> list[int]:
+    """Make the rectangles of a shapes layer the boxes of their objects.
+
+    Parameters
+    ----------
+    document : Document
+        Changed; call it inside a step.
+    before, after : tuple of Box
+        The boxes as they were last agreed on, and as they are now; on the image.
+    plane : tuple of int
+        Plane on display; an object edited there becomes the active one.
+
+    Returns
+    -------
+    list of int
+        Ids of the objects whose boxes are others now.
+    """
+    owners = assign(document, [(box.object_id, box.plane) for box in after])
+    held = {box.object_id for box in before}
+    corners: dict[int, list[tuple[float, ...]]] = {
+        object_id: [] for object_id in held if object_id in document
+    }
+    for box in after:
+        owner = owners[box.object_id, box.plane]
+        if owner not in corners:
+            # Its boxes may not be in the layer: what came is added to them.
+            corners[owner] = [tuple(c) for c in document.get(owner).prompts.boxes]
+        corners[owner].append(box.corners)
+    changed = []
+    for object_id, boxes in corners.items():
+        record = document.get(object_id)
+        prompts = record.prompts.replace(boxes=boxes)
+        if prompts != record.prompts:
+            document.set_prompts(object_id, prompts)
+            changed.append(object_id)
+    _activate_edited(document, changed, plane)
+    return changed
+
+
+def take_mask(document: Document, plane: Plane, mask: np.ndarray) -> int:
+    """Make a mask the prompt of the object in work, or of a new one; one step.
+
+    Parameters
+    ----------
+    document : Document
+    plane : tuple of int
+        Plane on display.
+    mask : array, shape (H, W), bool
+        In the pixels of that plane.
+
+    Returns
+    -------
+    int
+        Id of the object.
+    """
+    with document.step("take mask"):
+        owner = object_at(document, plane)
+        if owner is None:
+            owner = document.new_object(plane).id
+        document.active_id = owner
+        prompts = document.get(owner).prompts
+        document.set_prompts(owner, prompts.replace(mask=mask))
+    return owner
+
+
+def _activate_edited(document: Document, changed: list[int], plane: Plane) -> None:
+    here = [i for i in changed if document.get(i).plane == plane]
+    if here and document.active_id not in here:
+        document.active_id = here[-1]
+
+
+def _assigned(
+    document: Document, rows: PointTable, *, begin: bool = True
+) -> PointTable:
+    """Rows with the object in the document that each belongs to."""
+    if not len(rows):
+        return rows
+    keyed = np.column_stack([rows.objects, rows.planes()])
+    order = np.lexsort(keyed.T[::-1])
+    new = np.ones(len(rows), dtype=bool)
+    new[1:] = (np.diff(keyed[order], axis=0) != 0).any(axis=1)
+    first = order[new]  # The sort is stable: the first row of every key.
+    kind = np.empty(len(rows), dtype=np.int64)
+    kind[order] = np.cumsum(new) - 1
+    names = [(int(k[0]), tuple(k[1:])) for k in keyed[first].tolist()]
+    in_order = [names[i] for i in np.argsort(first).tolist()]
+    owners = assign(document, in_order, begin=begin)
+    objects = np.array([owners[name] for name in names], dtype=np.int64)
+    return replace(rows, objects=objects[kind])
 
 
 def usable(rows: PointTable, shape: tuple[int, ...]) -> np.ndarray:
@@ -116,7 +292,7 @@ def usable_boxes(boxes: Iterable[Box], shape: tuple[int, ...]) -> tuple[Box, ...
 
 
 def assign(
-    document: Document, keys: Iterable[tuple[int, Plane]]
+    document: Document, keys: Iterable[tuple[int, Plane]], *, begin: bool = True
 ) -> dict[tuple[int, Plane], int]:
     """Find or make the object each prompt belongs to.
 
@@ -130,6 +306,8 @@ def assign(
         Changed where an object has to be begun; call it inside a step.
     keys : iterable of (int, tuple of int)
         The object a row names, and the plane it lies on.
+    begin : bool
+        Whether objects are begun; otherwise a row without one keeps what it names.
 
     Returns
     -------
@@ -145,7 +323,9 @@ def assign(
             continue
         unknown = named != UNASSIGNED and named not in document
         owner = None if unknown else object_at(document, plane)
-        if owner is None:
+        if owner is None and not begin:
+            owner = named
+        elif owner is None:
             if (active := document.active) is not None and active.is_blank and unknown:
                 # A blank object would be handed out twice.
                 document.active_id = None

@@ -1,7 +1,7 @@
 """Where an image lies in the world, and which of its planes is on display.
 
-Pure functions of one Image layer and the viewer's dims; knows neither prompts nor
-masks. Planes are the leading indices of an image whose last two axes are row, column.
+Functions of one Image layer and the viewer's dims. Planes are the leading indices
+of an image whose last two axes are row, column.
 """
 
 from __future__ import annotations

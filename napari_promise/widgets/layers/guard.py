@@ -1,4 +1,8 @@
-"""Tells what we do ourselves from what somebody else does, and does it at once."""
+"""Blocks in which we change layers ourselves.
+
+`Guard` tells handlers that an event is our own doing; `BatchedUpdate` lets napari wait
+with its scene until the block ends.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +39,7 @@ class Guard:
         self._depth -= 1
 
 
-class Together(Guard):
+class BatchedUpdate(Guard):
     """Lets layers come and go without a new scene for each.
 
     napari collects garbage and builds its scene anew for every layer that is removed;

@@ -1,22 +1,27 @@
 """The Points layer that holds the prompts: read, shown, and watched for edits.
 
-Knows rows and how they look; not whose prompts they become nor what follows from
-them. Polarity is a feature, and colour and symbol follow it, never the other way.
+Polarity is a feature, and colour and symbol follow it, never the other way.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas
 from napari.layers import Points
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
+from napari_promise.document import SOURCES
 from napari_promise.widgets.layers.geometry import image_shape, placement
 from napari_promise.widgets.layers.guard import Guard
+from napari_promise.widgets.layers.napari_internals import is_dragging
 from napari_promise.widgets.layers.table import (
+    CODES,
     UNASSIGNED,
+    USER,
     PointTable,
     claim_touched,
 )
@@ -25,7 +30,6 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
 INCLUDE, EXCLUDE = "include", "exclude"
-USER, AUTO = "user", "auto"
 
 #: Okabe and Ito's bluish green and vermillion: apart for colour-blind eyes too.
 INCLUDE_COLOUR = (0.0, 0.62, 0.45)
@@ -33,6 +37,8 @@ EXCLUDE_COLOUR = (0.84, 0.37, 0.0)
 _WHITE = (1.0, 1.0, 1.0, 1.0)
 
 _SYMBOLS = {True: "disc", False: "x"}
+_POLARITIES = np.array([EXCLUDE, INCLUDE], dtype=object)
+_SOURCE_WORDS = np.array(SOURCES, dtype=object)
 _SAYS_EXCLUDE = {"exclude", "negative", "background", "-", "0", "0.0", "false"}
 
 #: A point is this share of the image's shorter side, within these screen pixels.
@@ -41,7 +47,11 @@ _SCREEN_SIZES = (9, 18)
 
 #: Borders as a share of the point: a model's disc is a ring. A cross has thin arms
 #: that a thick border would fill.
-_USER_BORDER, _AUTO_BORDER = 0.15, 0.3
+_USER_BORDER, _MODEL_BORDER = 0.15, 0.3
+
+#: How strongly points of objects other than the one in work are drawn, and points that
+#: a mask of another plane brought.
+_OTHERS, _PROPAGATED = 0.35, 0.5
 
 
 class PointPrompts:
@@ -87,6 +97,7 @@ class PointPrompts:
             **placement(image),
         )
         self.agreed = PointTable.empty(ndim)
+        self._agreed_as_read = False
         self._foreground = UNASSIGNED
         self._next = (UNASSIGNED, True)
         self._writing = Guard()
@@ -130,24 +141,25 @@ class PointPrompts:
         features = self.layer.features
         same_rows = len(self.agreed) == len(data)
 
-        def column(name: str, agreed: np.ndarray, default: Any) -> np.ndarray:
+        def column(name: str, agreed: np.ndarray, default: Any) -> Any:
             if name in features:
-                return np.asarray(features[name])
+                return features[name].array
             return agreed if same_rows else np.full(len(data), default)
 
         objects = column("object", self.agreed.objects, UNASSIGNED)
-        include = column("polarity", self.agreed.include, True)
-        auto = column("source", self.agreed.auto, False)
+        polarities = _POLARITIES[self.agreed.include.astype(np.int64)]
+        include = column("polarity", polarities, INCLUDE)
+        sources = column("source", _SOURCE_WORDS[self.agreed.sources], SOURCES[USER])
         scores = column("score", self.agreed.scores, np.nan)
         return PointTable(
             data,
-            np.array([_as_object(v) for v in objects], dtype=np.int64),
-            np.array([_as_include(v) for v in include], dtype=bool),
-            np.array([v is True or str(v) in (AUTO, "True") for v in auto], bool),
-            np.array([_as_score(v) for v in scores], dtype=float),
+            _numbers(np.asarray(objects), np.int64, UNASSIGNED),
+            _read_words(include, _POLARITIES, _as_include).astype(bool),
+            _read_words(sources, _SOURCE_WORDS, _as_source).astype(np.uint8),
+            _numbers(np.asarray(scores), np.float64, np.nan),
         )
 
-    def show(self, table: PointTable) -> None:
+    def show(self, table: PointTable, foreground: int) -> None:
         """Make the layer hold exactly these rows, as our own doing.
 
         Parameters
@@ -155,9 +167,16 @@ class PointPrompts:
         table : PointTable
             Rows to show. Where positions are the same already the layer's data is
             not assigned, so that selection and interaction go on undisturbed.
+        foreground : int
+            Object whose points are shown in full, and the others' faintly; 0 where all
+            are shown alike.
         """
-        now = self.read()
+        self._foreground = foreground
         with self._writing:
+            if table is self.agreed and self._agreed_as_read:
+                self._restyle(table)
+                return
+            now = self.read()
             if not np.array_equal(now.data, table.data):
                 self.layer.selected_data = set()
                 # A copy: napari drags points in place, in the array it was given.
@@ -167,13 +186,7 @@ class PointPrompts:
                 self._prepare_next()
             self._restyle(table)
         self.agreed = table
-
-    def set_foreground(self, object_id: int) -> None:
-        """Show one object's points in full and the others' faintly."""
-        if object_id != self._foreground:
-            self._foreground = object_id
-            with self._writing:
-                self._restyle(self.agreed)
+        self._agreed_as_read = False
 
     def set_next(self, object_id: int, include: bool) -> None:
         """Choose whose the next added point is, and what it says.
@@ -197,16 +210,22 @@ class PointPrompts:
         """
         object_id, include = self._next
         layer = self.layer
+        wanted = {
+            "object": object_id,
+            "polarity": INCLUDE if include else EXCLUDE,
+            "source": SOURCES[USER],
+            "score": np.nan,
+        }
+        face, border = _LOOKS[int(include), USER, 0]
         with self._writing, layer.block_update_properties():
-            layer.feature_defaults = {
-                "object": object_id,
-                "polarity": INCLUDE if include else EXCLUDE,
-                "source": USER,
-                "score": np.nan,
-            }
-            face, border = _colours(include=include, auto=False, faint=False)
-            layer.current_face_color = face
-            layer.current_border_color = border
+            defaults = layer.feature_defaults
+            if any(
+                name not in defaults or not _says(defaults[name].iloc[0], value)
+                for name, value in wanted.items()
+            ):
+                layer.feature_defaults = wanted
+            layer.current_face_color = tuple(face)
+            layer.current_border_color = tuple(border)
             layer.current_symbol = _SYMBOLS[include]
 
     def flip_selected(self) -> int:
@@ -223,7 +242,7 @@ class PointPrompts:
         features = self.layer.features.copy()
         include = self.read().include
         include[rows] = ~include[rows]
-        features["polarity"] = [INCLUDE if i else EXCLUDE for i in include]
+        features["polarity"] = _POLARITIES[include.astype(int)]
         self.layer.features = features
         return len(rows)
 
@@ -233,41 +252,39 @@ class PointPrompts:
             return
         layer = self.layer
         foreground = self._foreground
-        looks = [
-            _colours(
-                include=bool(include),
-                auto=bool(auto),
-                faint=foreground not in (UNASSIGNED, int(owner)),
-            )
-            for include, auto, owner in zip(
-                table.include, table.auto, table.objects, strict=True
-            )
-        ]
+        faint = np.zeros(len(table), dtype=np.int64)
+        if foreground != UNASSIGNED:
+            faint[table.objects != foreground] = 1
+        looks = _LOOKS[table.include.astype(np.int64), table.sources, faint]
         wanted = {
-            "face_color": np.array([face for face, _ in looks]),
-            "border_color": np.array([border for _, border in looks]),
+            "face_color": looks[:, 0],
+            "border_color": looks[:, 1],
             "border_width": np.where(
-                table.auto & table.include, _AUTO_BORDER, _USER_BORDER
+                (table.sources != USER) & table.include, _MODEL_BORDER, _USER_BORDER
             ),
         }
         with layer.block_update_properties():
             for name, value in wanted.items():
-                if not np.allclose(getattr(layer, name), value):
+                if not _close(np.asarray(getattr(layer, name)), value):
                     setattr(layer, name, value)
-            symbols = [_SYMBOLS[bool(include)] for include in table.include]
-            if [str(symbol) for symbol in layer.symbol] != symbols:
-                layer.symbol = symbols
+            symbols = np.asarray(layer.symbol)
+            kind = type(symbols[0])
+            pair = np.array([kind(_SYMBOLS[False]), kind(_SYMBOLS[True])], dtype=object)
+            right = pair[table.include.astype(np.int64)]
+            if symbols.tolist() != right.tolist():
+                layer.symbol = right
 
     # -- watching -----------------------------------------------------------------
 
     def _settle(self) -> None:
         if self._writing:
             return
-        before = self.agreed
-        after = claim_touched(before, self.read())
+        before, now = self.agreed, self.read()
+        after = claim_touched(before, now)
         if after.same(before):
             return
         self.agreed = after
+        self._agreed_as_read = after.same(now)
         self.edited.emit(before, after)
 
     def _on_data(self, event: Any) -> None:
@@ -305,7 +322,7 @@ class PointPrompts:
         napari then announces the change once, before the first step, and says that the
         features are others at every step; only the end of the drag is an edit.
         """
-        return self._changing and getattr(self.layer, "_drag_start", None) is not None
+        return self._changing and is_dragging(self.layer)
 
     def _deselect_added(self) -> None:
         # A point just placed is not "selected": the next T is meant for the next
@@ -318,7 +335,11 @@ class PointPrompts:
         # Pasting tells nobody but the canvas, and a drag refreshes at every step;
         # a changed number of rows tells one from the other.
         if not self._writing and len(self.layer.data) != len(self.agreed):
-            QTimer.singleShot(0, self._settle)
+            QTimer.singleShot(0, self._settle_pasted)
+
+    def _settle_pasted(self) -> None:
+        if len(self.layer.data) != len(self.agreed):
+            self._settle()
 
     # -- dragging a point while adding --------------------------------------------
 
@@ -362,38 +383,78 @@ class PointPrompts:
 def _columns(table: PointTable) -> dict[str, np.ndarray]:
     return {
         "object": table.objects,
-        "polarity": np.array(
-            [INCLUDE if i else EXCLUDE for i in table.include], object
-        ),
-        "source": np.array([AUTO if a else USER for a in table.auto], object),
+        "polarity": _POLARITIES[table.include.astype(np.int64)],
+        "source": _SOURCE_WORDS[table.sources],
         "score": np.asarray(table.scores, dtype=float),
     }
 
 
-def _colours(
-    *, include: bool, auto: bool, faint: bool
+def _look(
+    *, include: bool, source: int, faint: bool
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Face and border (RGBA) of a point: a person's is filled, a model's hollow."""
     colour = INCLUDE_COLOUR if include else EXCLUDE_COLOUR
-    strength = 0.35 if faint else 1.0
-    if auto:
+    strength = _OTHERS if faint else 1.0
+    if source == CODES["propagated"]:
+        strength *= _PROPAGATED
+    if source != USER:
         return (*_WHITE[:3], 0.25 * strength), (*colour, strength)
     return (*colour, strength), (*_WHITE[:3], strength)
 
 
-def _as_object(value: Any) -> int:
-    try:
-        return int(value)
-    except (TypeError, ValueError):
-        return UNASSIGNED
+#: Every look there is, by polarity, source and faintness: (2, sources, 2, 2, RGBA).
+_LOOKS = np.array(
+    [
+        [
+            [
+                _look(include=include, source=source, faint=faint)
+                for faint in (False, True)
+            ]
+            for source in range(len(SOURCES))
+        ]
+        for include in (False, True)
+    ]
+)
 
 
-def _as_include(value: Any) -> bool:
-    return str(value).strip().lower() not in _SAYS_EXCLUDE
+def _says(now: Any, wanted: Any) -> bool:
+    return bool(now == wanted) or (now != now and wanted != wanted)  # NaN is no number
 
 
-def _as_score(value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return float("nan")
+def _close(now: np.ndarray, wanted: np.ndarray) -> bool:
+    return now.shape == wanted.shape and bool((np.abs(now - wanted) < 1e-5).all())
+
+
+def _read_words(
+    values: Any, words: np.ndarray, read: Callable[[Any], int]
+) -> np.ndarray:
+    """Index of every value among some words; what is none of them is read otherwise."""
+    if not len(values):
+        return np.zeros(0, dtype=np.int64)
+    codes, distinct = pandas.factorize(values, use_na_sentinel=False)
+    known = words.tolist()
+    meant = [known.index(v) if v in known else read(v) for v in distinct.tolist()]
+    return np.array(meant, dtype=np.int64)[codes]
+
+
+def _as_include(value: Any) -> int:
+    return int(str(value).strip().lower() not in _SAYS_EXCLUDE)
+
+
+def _as_source(value: Any) -> int:
+    """Code of a source; True and False are read as "a model's" and "a person's"."""
+    return CODES["auto"] if str(value) == "True" else USER
+
+
+def _numbers(values: np.ndarray, kind: type[np.generic], default: float) -> np.ndarray:
+    """Read a column of numbers; what is none counts as the default."""
+    if values.dtype.kind in "iuf" and np.can_cast(values.dtype, kind, "safe"):
+        return values.astype(kind)
+
+    def read(value: Any) -> Any:
+        try:
+            return kind(value).item()
+        except (TypeError, ValueError, OverflowError):
+            return default
+
+    return np.array([read(value) for value in values.tolist()], dtype=kind)

@@ -1,7 +1,4 @@
-"""The translucent mask of the object in work, repainted only where it changed.
-
-Knows one mask on one plane; not whose it is nor where it came from.
-"""
+"""The translucent mask of the object in work, repainted only where it changed."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from napari_promise.widgets.layers.geometry import (
     place,
     placement,
 )
-from napari_promise.widgets.layers.repaint import write_region
+from napari_promise.widgets.layers.repaint import write_slices
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -95,7 +92,7 @@ class MaskPreview:
                 bbox[0] - dirty[0] : bbox[2] - dirty[0],
                 bbox[1] - dirty[1] : bbox[3] - dirty[1],
             ] = region.crop
-        write_region(self.layer, self._slices(dirty), values)
+        write_slices(self.layer, self._slices(dirty), values)
 
     def move_along(self) -> None:
         """Follow the image after its transform changed."""

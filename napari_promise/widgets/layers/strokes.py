@@ -1,7 +1,7 @@
 """What a brush stroke on a Labels layer changed, as plain patches per plane.
 
 Reads the history items napari announces with its ``paint`` event: tuples of
-``(indices, before, after)`` and, from 0.9 on, masks inside a slice. Knows no layer.
+``(indices, before, after)`` and, from 0.9 on, masks inside a slice.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What belongs to one image: its document and the four layers that show and edit it.
 
-Knows no viewer; the bridge puts the layers into one and takes them out.
+The bridge puts the layers into a viewer and takes them out.
 """
 
 from __future__ import annotations
@@ -36,6 +36,11 @@ class Work:
         Objects that are known already; by default none are.
     labels : array, shape of the image, optional
         Labels that belong to them.
+
+    Raises
+    ------
+    ValueError
+        If labels of that size cannot be kept in memory.
 
     Attributes
     ----------

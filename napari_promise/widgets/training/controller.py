@@ -28,8 +28,7 @@ from napari_promise.jobs.training_sources import (
 from napari_promise.session import Session
 from napari_promise.training import recipe
 from napari_promise.widgets.layers.bridge import LayerBridge
-from napari_promise.widgets.layers.labelled import LabelsSource
-from napari_promise.widgets.layers.source import LayerSource
+from napari_promise.widgets.layers.sources import LabelsSource, LayerSource
 from napari_promise.widgets.prompting import catalogue
 from napari_promise.widgets.prompting.model_panel import Choice
 from napari_promise.widgets.training.adapters_dialog import AdapterRow, AdaptersDialog
