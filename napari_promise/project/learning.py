@@ -56,7 +56,7 @@ class Learning:
         tuple of Pair
             One an image, in the order of the source. ``image`` is the original file
             (a picture, a stack of any format, a DICOM file), ``mask`` a file of the
-            same shape, (..., H, W), plane for plane, that `data.pairs.read_mask`
+            same shape, (..., H, W), plane for plane, that `data.images.read_mask`
             reads exactly, and ``group`` the patient or sequence, None where nobody
             named one. A mask that was there already is named as it is; others are
             written into the project's folder, each anew after it changed. An image
@@ -101,7 +101,7 @@ class Learning:
             effort.append(self._root / effort.FILE, event)
 
     def _mask_file(self, key: str, entry: Entry) -> Path:
-        """Return the labels as a file that `data.pairs.read_mask` reads exactly."""
+        """Return the labels as a file that `data.images.read_mask` reads exactly."""
         folder = self._root / "masks"
         name = slug(key)
         stem = f"{name}-{entry.revision}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from napari_promise.data.pairs import read_mask
+from napari_promise.data.images import read_mask
 from tests.project.people import Person, write_mask
 
 
