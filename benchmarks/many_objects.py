@@ -24,7 +24,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,16 @@ def in_a_process(count: int, *options: str) -> dict[str, float]:
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
+def _rows_of(records: Sequence[ObjectRecord]) -> Any:
+    """Return the rows of the points layer of some objects."""
+    from napari_promise.widgets.layers import edits, table
+
+    try:
+        return edits.rows_of(records, 2)
+    except TypeError:  # version 0.1 knows rows of one object
+        return table.PointTable.concatenate([edits.rows_of(r) for r in records], 2)
+
+
 def measure(count: int) -> dict[str, float]:
     """Return the figures of so many objects."""
     from napari_promise.widgets.layers import edits, table
@@ -87,11 +97,10 @@ def measure(count: int) -> dict[str, float]:
     found: dict[str, float] = {"objects": count}
     found["add ms"] = pick(document, labels, rng, texture, count)
 
-    rows = [edits.rows_of(record) for record in document.objects]
-    before = table.PointTable.concatenate(rows, 2)
+    before = _rows_of(document.objects)
     table_ms, document_ms = [], []
     for record in document.objects[count // 2 : count // 2 + CLICKS]:
-        one = edits.rows_of(record).take(np.array([0]))
+        one = _rows_of([record]).take(np.array([0]))
         moved = one.take(np.array([0]))
         moved.data[:] += 1
         after = table.PointTable.concatenate([before, moved], 2)

@@ -177,19 +177,23 @@ class FolderWork:
     def _on_fetched(self, fetched: _Fetched) -> None:
         if fetched.key != self._wanted or self._closed:
             return
+        try:
+            work = Work(self._layer_of(fetched), fetched.document, fetched.labels)
+        except ValueError as error:  # too large for labels
+            self._on_unreadable(fetched.key, str(error))
+            return
         self._wanted = None
         if not self._leave():
             if self.key is not None:
                 self.opened.emit(self.key)
             return
-        self._show(fetched)
+        self._show(fetched, work)
         if fetched.note:
             self.noticed.emit(fetched.note)
 
-    def _show(self, fetched: _Fetched) -> None:
+    def _show(self, fetched: _Fetched, work: Work) -> None:
         bridge = self._desk.bridge
         before = self.work
-        work = Work(self._layer_of(fetched), fetched.document, fetched.labels)
         same_size = before is not None and before.shape == work.shape
         active = self._first_to_look_at(fetched)
         plane = fetched.image.first_plane

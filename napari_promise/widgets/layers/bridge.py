@@ -202,15 +202,17 @@ class LayerBridge:
         active : int, optional
             Object to work on there, where a plane is given; None for none.
         """
+        again = work is self.work
+        if not again:
+            self._leave()
         if not self._holds(work.image):
             self._viewer.layers.append(work.image)
         self._works.add(work)
-        if work is self.work:
+        if again:
             if plane is not None:
                 self.go_to(plane)
                 work.document.active_id = active
             return
-        self._leave()
         if plane is not None:
             point_dims_at(work.image, self._viewer.dims, plane)
             work.document.active_id = active

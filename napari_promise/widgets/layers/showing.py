@@ -71,8 +71,9 @@ class Shown:
     preview : Region or None
         That mask; None for an empty one.
     foreground : int
-        Object in work, whose points are drawn in full and whose label is selected; 0
-        for none.
+        Object in work, whose points are drawn in full; 0 for none.
+    label : int
+        Its label, which is selected in the labels layer; 0 for none.
     next_object : int
         Object that the next point or box belongs to; 0 where it begins one.
     next_include : bool
@@ -88,6 +89,7 @@ class Shown:
     preview_plane: Plane = ()
     preview: Region | None = None
     foreground: int = UNASSIGNED
+    label: int = UNASSIGNED
     next_object: int = UNASSIGNED
     next_include: bool = True
     made_of: tuple[ObjectRecord, ...] = field(default=(), repr=False)
@@ -145,6 +147,7 @@ def what_to_show(
         plane if active is None else active.plane,
         preview,
         UNASSIGNED if active is None else active.id,
+        UNASSIGNED if active is None else active.label,
         edits.object_at(document, plane) or UNASSIGNED,
         include,
         records,
@@ -194,8 +197,8 @@ def apply(work: Work, old: Shown | None, new: Shown) -> None:
     if old is None or old.boxes is not new.boxes:
         work.boxes.show(new.boxes)
     work.preview.show(new.preview_plane, new.preview)
-    if old is not None and old.foreground != new.foreground != UNASSIGNED:
-        work.result.select(new.foreground)
+    if old is not None and old.label != new.label != UNASSIGNED:
+        work.result.select(new.label)
     work.points.set_next(new.next_object, new.next_include)
     work.boxes.set_next(new.next_object)
 
