@@ -2,8 +2,7 @@
 
 That one file (``NAME.promise-adapter``) is a zip of exactly two members, the record and
 the tensors of the adapter. What comes from others is checked before anything is written
-and never executed: names, sizes, record and tensors; pickles are not read. The module
-knows no images or training.
+and never executed: names, sizes, record and tensors; pickles are not read.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Adapters: small trained modules beside a frozen SAM, and their files.
 
-An adapter is a folder with ``adapter.safetensors`` and ``adapter.json``. It belongs
-to one base model, named with its hash, and is refused on any other. Pickles are never
-read. The module knows no prompts, images or training.
+An adapter is a folder with ``adapter.safetensors`` and ``adapter.json``. It belongs to
+one base model, named with its hash, and is refused on any other. Pickles are never
+read.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Checkpoint files: which there are, where they lie, how they are fetched and read.
 
-The module knows files and hashes; it knows no architecture and builds no model.
+What is built of them is in `sam`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 `Embedder` fills a `ViewCache` with what it lacks; `Views` reads it back, in order. A
 pair that cannot be used is left out and named; a mask without foreground is a view that
-teaches that nothing is there. The module knows no prompters, losses or optimizers.
+teaches that nothing is there.
 """
 
 from __future__ import annotations

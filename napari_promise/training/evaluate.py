@@ -2,7 +2,7 @@
 
 What a model finds by itself and what it draws when prompted from the truth are two
 different things and never share a column; frozen SAM with the same prompts stands
-beside both. The module knows no torch: it calls a segmenter as a user's script would.
+beside both. The segmenter is called as a user's script would call it.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Overlap (Dice, IoU) and distance (HD95) look at the mask. MAE, S-measure, E-measure and
 F-beta look at the probability map, as the evaluation code of the ProMISe paper does
 through PySODMetrics [1]_, and agree with that package. Means come with intervals from
-`bootstrap`. The module knows no models, prompts or files.
+`bootstrap`.
 
 References
 ----------

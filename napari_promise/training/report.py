@@ -1,8 +1,8 @@
 """What an evaluation leaves behind: a table, a CSV of all objects, a page of examples.
 
-Knows no models: it writes what `evaluate_all` returned. Every way of prompting has a
-column of its own, so that automatic scores and scores prompted from the truth never
-share one, and frozen SAM stands beside each.
+What `evaluate_all` returned is written here. Every way of prompting has a column of its
+own, so that automatic scores and scores prompted from the truth never share one, and
+frozen SAM stands beside each.
 """
 
 from __future__ import annotations

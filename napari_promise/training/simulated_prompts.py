@@ -1,7 +1,6 @@
 """Prompts taken from the truth, and a person who clicks on the largest error.
 
-Knows masks, not models: how an object is prompted in a measurement, and how many
-clicks were needed.
+How an object is prompted in a measurement, and how many clicks were needed.
 """
 
 from __future__ import annotations

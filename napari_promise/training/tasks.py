@@ -2,7 +2,7 @@
 
 A task names the module to train, cuts a pass into batches, and gives the loss of a
 batch through the frozen decoder where that is needed. How passes are repeated, chosen
-and kept is the trainer's business. The module knows no files, optimizers or progress.
+and kept is the trainer's business.
 """
 
 from __future__ import annotations

@@ -49,6 +49,7 @@ from napari_promise.training.curves import Row, write_curves
 from napari_promise.training.embedder import Embedder, Views
 from napari_promise.training.progress import Outlook, Progress
 from napari_promise.training.run_state import RunState, fingerprint
+from napari_promise.training.split import split
 from napari_promise.training.steps import (
     Learner,
     entropy,
@@ -108,7 +109,7 @@ def train(
     """
     if sam is None:
         sam = load_sam(config.model, device=resolve_device(config.device))
-    training, held_out = divide(config)
+    training, held_out = split(config)
     with _cache(config) as cache:
         run = _Run(config, sam, cache, give_way)
         try:
@@ -121,47 +122,6 @@ def train(
         except (KeyboardInterrupt, GeneratorExit):
             run.save(note="Training was interrupted: this is the best until then.")
             raise
-
-
-def divide(config: TrainConfig) -> tuple[list[ImagePair], list[ImagePair]]:
-    """Training and held-out pairs; a group is never divided.
-
-    Parameters
-    ----------
-    config : TrainConfig
-
-    Returns
-    -------
-    tuple of list
-        Both in the order given.
-
-    Raises
-    ------
-    ValueError
-        If all pairs belong to one group.
-    """
-    if config.held_out:
-        return list(config.pairs), list(config.held_out)
-    group_of = [pair.group or str(pair.image) for pair in config.pairs]
-    groups = sorted(set(group_of))
-    if len(groups) < 2:
-        raise ValueError(
-            f"all pairs belong to one group ({groups[0]}): nothing could be held out; "
-            "give held-out pairs or more groups"
-        )
-    order = np.random.default_rng(config.seed).permutation(len(groups))
-    wanted = max(1, round(config.held_out_share * len(config.pairs)))
-    chosen: set[str] = set()
-    count = 0
-    for index in order[:-1]:
-        if count >= wanted:
-            break
-        chosen.add(groups[index])
-        count += group_of.count(groups[index])
-    parts: tuple[list[ImagePair], list[ImagePair]] = ([], [])
-    for pair, group in zip(config.pairs, group_of, strict=True):
-        parts[group in chosen].append(pair)
-    return parts
 
 
 class _Run:

@@ -15,7 +15,7 @@ from napari_promise.jobs.training import TrainingJob, TrainingOrder
 from napari_promise.jobs.training_sources import LaterSource, PairsSource, survey
 from napari_promise.project import Project
 from napari_promise.training.config import TrainConfig
-from napari_promise.training.trainer import divide
+from napari_promise.training.split import split
 from tests.data.stacks import save_dicom, save_nifti, scan
 from tests.project.people import Person
 
@@ -84,7 +84,7 @@ def test_what_is_held_out_shares_no_stack_with_what_is_trained_on(
     source = PairsSource(project.learning.training_pairs())
     pairs = [f.pair for f in source.images(None) if f]
     assert all(pairs)
-    training, held_out = divide(TrainConfig(pairs=tuple(pairs)))  # type: ignore[arg-type]
+    training, held_out = split(TrainConfig(pairs=tuple(pairs)))  # type: ignore[arg-type]
     assert held_out
     assert not {p.image for p in training} & {p.image for p in held_out}
 
