@@ -250,7 +250,7 @@ def user_folder(kind: Literal["cache", "config", "data"]) -> Path:
 
 
 def duration(seconds: float) -> str:
-    """Say how long something takes as a person would.
+    """Say how long something takes in everyday words.
 
     Examples
     --------

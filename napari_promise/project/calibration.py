@@ -1,6 +1,6 @@
 """What the confidence of proposals was worth so far in one project.
 
-Learnt from images held out of a training, and from images that a person finished after
+Learnt from images held out of a training, and from images that the user finished after
 a proposal.
 """
 

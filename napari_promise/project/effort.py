@@ -1,4 +1,4 @@
-"""What a person spends on each image, over time.
+"""What the user spends on each image, over time.
 
 A log of JSON lines, appended as images are finished and adapters trained; nothing is
 ever taken out of it, and a line that a crash cut off is passed over.
@@ -21,7 +21,7 @@ FILE = "effort.jsonl"
 
 @dataclass(frozen=True)
 class Finished:
-    """One image that a person confirmed.
+    """One image that the user confirmed.
 
     Attributes
     ----------

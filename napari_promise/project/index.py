@@ -44,7 +44,7 @@ class Index:
     Attributes
     ----------
     entries : dict of str to Entry
-        By key. Images that nobody touched have none.
+        By key. Untouched images have none.
     last_opened : str or None
         The key of the image that was opened last.
     unsure : set of str

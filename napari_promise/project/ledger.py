@@ -286,7 +286,7 @@ class Ledger:
                 wanted = state
                 if state == "done" and before.state == "proposed":
                     raise ValueError(
-                        f"{key} has a proposal that nobody confirmed: accept it, or "
+                        f"{key} has an unconfirmed proposal: accept it, or "
                         "open the image."
                     )
                 if state in ("new", "proposed"):

@@ -1,6 +1,6 @@
 """What labels say: how many objects, which, and how far they are what was proposed.
 
-Knows arrays and records, and how labels are written as a file to train on.
+Also writes labels as a file to train on.
 """
 
 from __future__ import annotations

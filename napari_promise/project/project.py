@@ -6,7 +6,7 @@ The project keeps a folder ``.promise`` beside the images:
     items/NAME/      the work on one image and what is proposed for it, see `store`
     effort.jsonl     what was finished with how many clicks, see `effort`
     held_out.json    what confidence was worth in training, see `calibration`
-    settings.json    what a person set
+    settings.json    what the user set
     thumbnails/      may be deleted at any time
     masks/           labels as files to train on; made anew where missing
 

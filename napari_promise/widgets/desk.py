@@ -203,7 +203,7 @@ class Desk:
             QTimer.singleShot(0, self._open_likely)
 
     def _open_likely(self) -> None:
-        """Open the image a person most likely means, unless one is open."""
+        """Open the image the user most likely means, unless one is open."""
         if self._closed or not any(self._docks.values()):
             return
         if not self.bridge.has_image():
