@@ -18,7 +18,7 @@ from napari_promise.data.images import IMAGE_SUFFIXES, stem_of
 from napari_promise.data.pairs import MASK_ENDINGS
 
 __all__ = [
-    "Found",
+    "FoundImage",
     "Listing",
     "find",
     "find_listed",
@@ -33,7 +33,7 @@ IMAGE_FOLDERS = ("images", "image", "imgs", "img")
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundImage:
     """One image file.
 
     Attributes
@@ -58,13 +58,13 @@ class Listing:
 
     Attributes
     ----------
-    images : tuple of Found
+    images : tuple of FoundImage
         In the order in which they are shown.
     notes : tuple of str
         What could not be made sense of, one line each.
     """
 
-    images: tuple[Found, ...]
+    images: tuple[FoundImage, ...]
     notes: tuple[str, ...] = ()
 
 
@@ -129,7 +129,7 @@ def find(source: Path) -> Listing:
                 continue
             path = folder / name
             found.append(
-                Found(key_of(path, source), path, chooser.of(folder, name, stems))
+                FoundImage(key_of(path, source), path, chooser.of(folder, name, stems))
             )
     return Listing(
         tuple(sorted(found, key=lambda f: _natural(f.key))), tuple(chooser.notes)
@@ -154,7 +154,7 @@ def find_listed(images: Sequence[Path], source: Path) -> Listing:
             f"{len(missing)} of {len(images)} images do not exist: "
             f"{', '.join(missing[:3])}. Check the names."
         )
-    found: dict[str, Found] = {}
+    found: dict[str, FoundImage] = {}
     listings: dict[Path, dict[Path, Path | None]] = {}
     notes: list[str] = []
     for path in map(Path, images):
@@ -164,7 +164,7 @@ def find_listed(images: Sequence[Path], source: Path) -> Listing:
             notes += beside.notes
             listings[folder] = {one.path: one.mask for one in beside.images}
         key = key_of(path, source)
-        found.setdefault(key, Found(key, path, listings[folder].get(path)))
+        found.setdefault(key, FoundImage(key, path, listings[folder].get(path)))
     return Listing(tuple(found.values()), tuple(notes))
 
 
@@ -179,7 +179,7 @@ def find_tabled(table: Path) -> Listing:
     ValueError
         If the table cannot be read, has no column ``image``, or names no image.
     """
-    found: dict[str, Found] = {}
+    found: dict[str, FoundImage] = {}
     notes = []
     try:
         with open(table, newline="", encoding="utf-8-sig") as file:
@@ -207,7 +207,9 @@ def find_tabled(table: Path) -> Listing:
                 key = key_of(path, table.parent)
                 if key in found:
                     notes.append(f"{where}: {row['image']} comes twice; taken once.")
-                found.setdefault(key, Found(key, path, mask, row.get("group") or None))
+                found.setdefault(
+                    key, FoundImage(key, path, mask, row.get("group") or None)
+                )
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{table} cannot be read as CSV ({error}).") from error
     if not found:

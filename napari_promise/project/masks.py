@@ -16,10 +16,10 @@ from PIL import Image
 from napari_promise.document import ObjectRecord, Region
 from napari_promise.files import whole_file
 
-__all__ = ["as_labels", "compare", "count", "records_of", "write_exactly"]
+__all__ = ["checked_labels", "compare", "count", "records_of", "write_exactly"]
 
 
-def as_labels(labels: NDArray[Any], path: Path) -> NDArray[Any]:
+def checked_labels(labels: NDArray[Any], path: Path) -> NDArray[Any]:
     """Return ids of a mask file in a type that a Labels layer can grow in.
 
     Parameters

@@ -38,7 +38,7 @@ from napari_promise.project.items import Entry, Item, State, Stored, check_state
 from napari_promise.project.learning import Learning
 from napari_promise.project.ledger import Ledger, ProjectEvents
 from napari_promise.project.lock import ProjectLock
-from napari_promise.project.masks import as_labels, compare, count, records_of
+from napari_promise.project.masks import checked_labels, compare, count, records_of
 from napari_promise.project.proposals import Proposals
 from napari_promise.project.settings import ProjectSettings
 from napari_promise.project.store import ItemStore, ItemStores
@@ -464,7 +464,7 @@ class Project:
         if mask is None:
             return Snapshot(), None
         try:
-            labels = as_labels(read_mask(mask), mask)
+            labels = checked_labels(read_mask(mask), mask)
             shape = self.read_image(key).shape
             if labels.shape != shape:
                 raise ValueError(

@@ -19,14 +19,14 @@ How a click is answered:
 """
 
 from napari_promise.session.contracts import Job, JobContext, Loader
-from napari_promise.session.results import DragPreview, SegmentResult, State, Status
+from napari_promise.session.results import DragAnswer, SegmentResult, State, Status
 from napari_promise.session.session import Session
 from napari_promise.session.settings import Settings
 from napari_promise.session.sources import ArraySource, ImageSource
 
 __all__ = [
     "ArraySource",
-    "DragPreview",
+    "DragAnswer",
     "ImageSource",
     "Job",
     "JobContext",

@@ -122,12 +122,6 @@ def dice(mask: Mask, truth: Mask) -> float:
     return 2 * int((mask & truth).sum()) / total if total else 1.0
 
 
-def iou(mask: Mask, truth: Mask) -> float:
-    """Intersection over union; 1 where both are empty."""
-    union = int((mask | truth).sum())
-    return int((mask & truth).sum()) / union if union else 1.0
-
-
 def stretched(probability: NDArray[np.floating]) -> Floats:
     """Return a probability map as PySODMetrics reads one.
 
