@@ -40,7 +40,7 @@ from napari_promise.data.disk_cache import (
     sweep,
     temporary_name,
 )
-from napari_promise.files import user_folder
+from napari_promise.files import one_line, user_folder
 
 __all__ = ["EmbeddingCache", "Key", "default_folder", "key_of"]
 
@@ -302,7 +302,7 @@ class EmbeddingCache:
             if not warned:
                 self._on_warning(
                     f"Embeddings cannot be kept in {folder} "
-                    f"({error.strerror or error}) and stay in memory only: free disk "
+                    f"({one_line(error)}) and stay in memory only: free disk "
                     "space there or choose another folder."
                 )
             return

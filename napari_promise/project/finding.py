@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 from napari_promise.data.images import IMAGE_SUFFIXES, stem_of
 from napari_promise.data.pairs import MASK_ENDINGS
+from napari_promise.files import one_line
 
 __all__ = [
     "FoundImage",
@@ -109,7 +110,7 @@ def find(source: Path) -> Listing:
         folders = dict(_walk(source, source, frozenset()))
     except OSError as error:
         raise ValueError(
-            f"{source} cannot be read ({error.strerror}): choose a folder of images."
+            f"{source} cannot be read ({one_line(error)}): choose a folder of images."
         ) from error
     masks = {path: files for path, (files, is_mask) in folders.items() if is_mask}
     if source.name.lower() in IMAGE_FOLDERS:

@@ -20,6 +20,7 @@ from typing import IO, Any
 from napari_promise.files import (
     NewerFileError,
     check_version,
+    one_line,
     whole_file,
     written_by,
 )
@@ -197,7 +198,7 @@ class Index:
                 raise
             raise type(error)(
                 error.errno,
-                f"Cannot write {self._path} ({error.strerror}): free disk space, and "
+                f"Cannot write {self._path} ({one_line(error)}): free disk space, and "
                 "see that you may write there.",
             ) from error
 

@@ -31,7 +31,7 @@ from PIL import Image
 
 from napari_promise.data.images import OpenedImage, read_image, read_mask, thumbnail
 from napari_promise.document import Document, Snapshot
-from napari_promise.files import NewerFileError, utc_now, whole_file
+from napari_promise.files import NewerFileError, one_line, utc_now, whole_file
 from napari_promise.project import codec
 from napari_promise.project.finding import Listing, finder, refuse_empty
 from napari_promise.project.items import Entry, Item, State, Stored, check_state
@@ -159,7 +159,7 @@ class Project:
         except OSError as error:
             raise type(error)(
                 error.errno,
-                f"Cannot write {root} ({error.strerror}): allow it, or choose another "
+                f"Cannot write {root} ({one_line(error)}): allow it, or choose another "
                 "folder for the project's files.",
             ) from error
         try:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from napari_promise.data.images import plane_name
 from napari_promise.data.pairs import SampleReader, planes_of
-from napari_promise.files import duration
+from napari_promise.files import duration, one_line
 from napari_promise.model.sam import Embedding, encode_image
 from napari_promise.model.weights import Cancelled
 from napari_promise.training import views
@@ -323,7 +323,7 @@ class Embedder:
                 found = of_file[pair.image], of_file[pair.mask]
             except OSError as error:
                 path = error.filename or pair.image
-                reason = f"{path} cannot be read ({error.strerror})"
+                reason = f"{path} cannot be read ({one_line(error)})"
                 yield EmbedProgress(0, pairs, 0, self._leave_out(pair, reason, pairs))
             else:
                 digests[self._name(pair)] = found

@@ -11,9 +11,10 @@ The run, as `train` tells it:
    GT-prompted apart, frozen SAM beside both, and written.
 
 What a phase learns is said in `objectives`, how a pass is measured in `validation`.
-After each pass the whole state is written beside the adapter, so that a killed run can go on
-(`run_state`), with the curves so far. Random numbers are drawn anew for each pass,
-phase and step, from the seed alone: a run that went on ends where it would have ended.
+After each pass the whole state is written beside the adapter, so that a killed run can
+go on (`run_state`), with the curves so far. Random numbers are drawn anew for each
+pass, phase and step, from the seed alone: a run that went on ends where it would have
+ended.
 
 SAM's parameters receive no gradient.
 """

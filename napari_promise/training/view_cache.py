@@ -156,7 +156,7 @@ class ViewCache:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ValueError(
-                f"the cache folder {folder} cannot be made ({error.strerror}): choose "
+                f"the cache folder {folder} cannot be made ({one_line(error)}): choose "
                 "another with --cache"
             ) from error
 
