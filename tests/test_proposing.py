@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from napari_promise import proposing
-from napari_promise.document import Region
 from napari_promise.prompts import Prompts
 from napari_promise.segmentation import Segmentation
+from tests import regions
 
 SHAPE = (40, 60)
-
-
-def rectangle(r0: int, c0: int, r1: int, c1: int) -> Region:
-    mask = np.zeros(SHAPE, bool)
-    mask[r0:r1, c0:c1] = True
-    region = Region.from_mask(mask)
-    assert region is not None
-    return region
+rectangle = partial(regions.rectangle, SHAPE)
 
 
 class Segmenter:

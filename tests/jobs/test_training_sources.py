@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,20 +16,8 @@ from napari_promise.project import Project
 from napari_promise.training.config import TrainConfig
 from napari_promise.training.split import split
 from tests.data.stacks import save_dicom, save_nifti, scan
+from tests.jobs.contexts import Context
 from tests.project.people import Person
-
-
-class Context:
-    """A job's context without a window."""
-
-    def __init__(self, sam: Any) -> None:
-        self.segmenter = SimpleNamespace(sam=sam, model_id="micro")
-
-    def must_give_way(self) -> bool:
-        return False
-
-    def deliver(self, call: Any) -> None:
-        call()
 
 
 @pytest.fixture
