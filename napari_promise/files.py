@@ -1,4 +1,4 @@
-"""Files: whole or not at all, of which version, the user's folders; plain words."""
+"""Files written whole or not at all, their versions, the user's folders, plain words."""
 
 from __future__ import annotations
 

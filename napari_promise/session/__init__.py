@@ -1,4 +1,4 @@
-"""The session: what the user set, the image worked on, and one worker that computes.
+"""The session: what the user set, the image on display, one worker that computes.
 
 Wishes come in as method calls, facts go out as signals. Whoever calls never waits for
 the model, for pixels or for a disk; torch itself is imported by the worker only.
