@@ -19,7 +19,7 @@ from napari_promise.data.pairs import MASK_ENDINGS
 from napari_promise.files import one_line
 
 __all__ = [
-    "FoundImage",
+    "Found",
     "Listing",
     "find",
     "find_listed",
@@ -34,7 +34,7 @@ IMAGE_FOLDERS = ("images", "image", "imgs", "img")
 
 
 @dataclass(frozen=True)
-class FoundImage:
+class Found:
     """One image file.
 
     Attributes
@@ -59,13 +59,13 @@ class Listing:
 
     Attributes
     ----------
-    images : tuple of FoundImage
+    images : tuple of Found
         In the order in which they are shown.
     notes : tuple of str
         What could not be made sense of, one line each.
     """
 
-    images: tuple[FoundImage, ...]
+    images: tuple[Found, ...]
     notes: tuple[str, ...] = ()
 
 
@@ -130,7 +130,7 @@ def find(source: Path) -> Listing:
                 continue
             path = folder / name
             found.append(
-                FoundImage(key_of(path, source), path, chooser.of(folder, name, stems))
+                Found(key_of(path, source), path, chooser.of(folder, name, stems))
             )
     return Listing(
         tuple(sorted(found, key=lambda f: _natural(f.key))), tuple(chooser.notes)
@@ -155,7 +155,7 @@ def find_listed(images: Sequence[Path], source: Path) -> Listing:
             f"{len(missing)} of {len(images)} images do not exist: "
             f"{', '.join(missing[:3])}. Check the names."
         )
-    found: dict[str, FoundImage] = {}
+    found: dict[str, Found] = {}
     listings: dict[Path, dict[Path, Path | None]] = {}
     notes: list[str] = []
     for path in map(Path, images):
@@ -165,7 +165,7 @@ def find_listed(images: Sequence[Path], source: Path) -> Listing:
             notes += beside.notes
             listings[folder] = {one.path: one.mask for one in beside.images}
         key = key_of(path, source)
-        found.setdefault(key, FoundImage(key, path, listings[folder].get(path)))
+        found.setdefault(key, Found(key, path, listings[folder].get(path)))
     return Listing(tuple(found.values()), tuple(notes))
 
 
@@ -180,7 +180,7 @@ def find_tabled(table: Path) -> Listing:
     ValueError
         If the table cannot be read, has no column ``image``, or names no image.
     """
-    found: dict[str, FoundImage] = {}
+    found: dict[str, Found] = {}
     notes = []
     try:
         with open(table, newline="", encoding="utf-8-sig") as file:
@@ -208,9 +208,7 @@ def find_tabled(table: Path) -> Listing:
                 key = key_of(path, table.parent)
                 if key in found:
                     notes.append(f"{where}: {row['image']} comes twice; taken once.")
-                found.setdefault(
-                    key, FoundImage(key, path, mask, row.get("group") or None)
-                )
+                found.setdefault(key, Found(key, path, mask, row.get("group") or None))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{table} cannot be read as CSV ({error}).") from error
     if not found:

@@ -17,7 +17,7 @@ from napari_promise.files import utc_now
 from napari_promise.project import effort
 from napari_promise.project.calibration import CalibrationStore
 from napari_promise.project.confidence import Calibration
-from napari_promise.project.finding import FoundImage, Listing
+from napari_promise.project.finding import Found, Listing
 from napari_promise.project.index import Index
 from napari_promise.project.items import Entry, Item, State, check_state
 from napari_promise.project.settings import ProjectSettings
@@ -94,7 +94,7 @@ class Ledger:
         self._closed = False
         self._reconcile()
         self.notes = self._index.notes
-        self._found: dict[str, FoundImage] = {}
+        self._found: dict[str, Found] = {}
         self._keys: tuple[str, ...] = ()
         self._numbers: dict[str, int] = {}
         self._seen: set[str] = set()
@@ -154,7 +154,7 @@ class Ledger:
         self.check(key)
         return self._numbers[key]
 
-    def found(self, key: str) -> FoundImage:
+    def found(self, key: str) -> Found:
         """Return where an image and its mask lie; ValueError if it is unknown."""
         self.check(key)
         return self._found[key]
