@@ -1,4 +1,4 @@
-"""Files written whole or not at all, their versions, the user's folders, plain words."""
+"""Files written whole or not at all, their versions, and the user's folders; words."""
 
 from __future__ import annotations
 

@@ -89,6 +89,6 @@ def test_confidence_is_calibrated_on_what_was_confirmed(tmp_path, proposal):
         assert project.item("11.png").confidence == pytest.approx(expected)
         assert project.item("0.png").confidence == pytest.approx(1)
         held_out = {"held_out": [(0.35, 0.2)] * 50}
-        (project.root / HELD_OUT).write_text(json.dumps(held_out))
+        (project.root / "held_out.json").write_text(json.dumps(held_out))
     with Project.open(tmp_path) as project:
         assert project.item("11.png").confidence == pytest.approx(0.2, abs=0.02)
