@@ -1,4 +1,4 @@
-"""Files written whole or not at all, their versions, and the user's folders; words."""
+"""Files: written whole or not at all, versions, the user's folders, one-line errors."""
 
 from __future__ import annotations
 

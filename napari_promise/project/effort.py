@@ -47,7 +47,7 @@ class Effort:
     Attributes
     ----------
     finished : tuple of Finished
-        In the order in which images were first finished; one that was taken up
+        In the order in which images were first finished; one that was opened
         again counts with what it took in the end.
     trained : tuple of (int, str)
         After how many finished images an adapter was trained, and its name.

@@ -130,7 +130,7 @@ class LayerBridge:
             self._connections.add(emitter, handler)
         for layer in self.images():
             self._watch_name(layer)
-        self._works.take_up(viewer.layers)
+        self._works.adopt(viewer.layers)
 
     def close(self) -> None:
         """Let go of the viewer; the layers stay in it."""
