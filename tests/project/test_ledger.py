@@ -42,7 +42,7 @@ def test_many_images_get_a_state_at_once_or_none_does(project, proposal, reopen)
     project.ledger.set_states(["a.png", "b.png"], "skipped")
     assert told == ["all"]
     project.proposals.save("c.png", [proposal(5, 5, 15, 15)], 0.5, {})
-    with pytest.raises(ValueError, match="c.png has a proposal"):
+    with pytest.raises(ValueError, match="c.png has an unconfirmed proposal"):
         project.ledger.set_states(project.keys, "done")
     assert states(reopen()) == {
         "a.png": "skipped",
