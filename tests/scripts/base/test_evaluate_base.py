@@ -54,9 +54,10 @@ class Colour:
     """A segmenter that looks: the connected bright pixels, whatever the prompt."""
 
     model_id = "colour"
+    prompt_kinds = ("points", "boxes", "masks")
 
     def encode(self, image):
-        return Picture(image > 128)
+        return Picture(image[..., 0] > 128)
 
     def segment(self, emb, prompts, *, multimask=None):
         return Picture(emb.image)
