@@ -2,7 +2,7 @@ r"""Measure a promptable model on the image sets, beside baselines without a mod
 
     python -m scripts.base.evaluate_base --part val --json scores.json
     python -m scripts.base.evaluate_base --model promise-medical --sets all \
-        --part test --limit 10 --json medical.json
+        --part test --enough 12 --objects 2 --json medical.json
 
 For every set: Dice after 1, 3, 5 and 10 simulated clicks (each at the centre of the
 largest error) and with a tight box; the swap test (one click decoded on another
@@ -88,10 +88,25 @@ def select(truths: list[Mask], seed: int, most: int = MOST_OBJECTS) -> list[Mask
 def shown_planes(
     name: str, pairs: Sequence[datasets.Pair]
 ) -> Iterator[tuple[np.ndarray, list[Mask]]]:
-    """Yield what is shown of every pair, (H, W) or (H, W, 3) uint8, and its objects."""
-    for pair in pairs:
-        for plane in sets.measured_planes(name, pair):
-            yield sets.shown(name, plane), sets.objects(name, plane.labels)
+    """Yield what is shown of every pair, (H, W, 3) uint8, and its objects.
+
+    Pictures come in their order, volumes one plane each in turn.
+    """
+    planes = [sets.measured_planes(name, pair) for pair in pairs]
+    while planes:
+        left = []
+        for one in planes:
+            plane = next(one, None)
+            if plane is not None:
+                yield sets.shown(name, plane), sets.objects(name, plane.labels)
+                left.append(one)
+        planes = left
+
+
+def spread(pairs: Sequence[datasets.Pair]) -> list[datasets.Pair]:
+    """Order pairs so that any first few are spread over the whole."""
+    order = np.random.default_rng(0).permutation(len(pairs))
+    return [pairs[i] for i in order]
 
 
 def click_through(segmenter: Segmenter, emb: object, truth: Mask) -> list[float]:
@@ -186,11 +201,13 @@ def measure(
     pairs: Sequence[datasets.Pair],
     *,
     most_objects: int = MOST_OBJECTS,
+    enough: int | None = None,
     embeddings: Embeddings | None = None,
 ) -> dict[str, Any]:
     """All figures of one set, means over objects, and intervals.
 
-    The swap test decodes the first click on the embedding of the previous picture.
+    With `enough` it ends after the picture that brings as many objects. The swap test
+    decodes the first click on the embedding of the previous picture.
     """
     embeddings = embeddings or Embeddings(segmenter, None)
     clicked = "points" in segmenter.prompt_kinds
@@ -199,6 +216,8 @@ def measure(
         truths = select(all_truths, index, most_objects)
         if not truths:
             continue
+        if enough is not None and len(found.pictures) >= enough:
+            break
         emb = embeddings.of(image)
         for truth in truths:
             first = next_click(np.zeros_like(truth), truth)
@@ -302,7 +321,8 @@ def main() -> None:
         default=list(datasets.MEASURED_SETS),
         help="names, or 'all'; the five of the old card by default",
     )
-    parser.add_argument("--limit", type=int, help="pictures per set, evenly spaced")
+    parser.add_argument("--limit", type=int, help="pairs per set, evenly spaced")
+    parser.add_argument("--enough", type=int, help="objects per set, from spread pairs")
     parser.add_argument("--objects", type=int, default=MOST_OBJECTS, help="a picture")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--embeddings", type=Path, help="folder to keep them in")
@@ -329,11 +349,14 @@ def main() -> None:
                 pairs = [pairs[i] for i in keep]
             if not pairs:
                 continue
+            if args.enough:
+                pairs = spread(pairs)
             scores[name] = measure(
                 segmenter,
                 name,
                 pairs,
                 most_objects=args.objects,
+                enough=args.enough,
                 embeddings=Embeddings(segmenter, args.embeddings),
             )
         row = (f"{scores[name].get(c) or float('nan'):11.3f}" for c in columns)
@@ -345,6 +368,7 @@ def main() -> None:
                 "part": args.part,
                 "limit": args.limit,
                 "objects": args.objects,
+                "enough": args.enough,
                 "scores": scores,
                 "shortcomings": shortcomings(scores),
             }
