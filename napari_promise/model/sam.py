@@ -399,7 +399,8 @@ def _from_state(state: dict[str, torch.Tensor], path: Path) -> Sam:
     sam.load_state_dict(state, assign=True)
     if arch in ("litemedsam", "promise-medical"):
         # A quarter less time on a CPU; the numbers differ by rounding.
-        fuse_norms(sam.image_encoder).to(memory_format=torch.channels_last)
+        encoder = fuse_norms(sam.image_encoder)
+        encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return sam
 
 

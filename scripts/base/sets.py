@@ -59,6 +59,8 @@ class ImageSet:
         Volumes of Hounsfield units.
     test_groups : tuple of str
         Groups kept for measuring, instead of a draw by hash.
+    uneven : bool
+        Some masks have another shape than their image; those pairs are left out.
     """
 
     name: str
@@ -70,6 +72,7 @@ class ImageSet:
     group: str = r".*"
     ct: bool = False
     test_groups: tuple[str, ...] = ()
+    uneven: bool = False
 
     @property
     def trainable(self) -> bool:
@@ -155,6 +158,7 @@ SETS: dict[str, ImageSet] = {
             "CC0",
             unions=((1, 2),),
             alone=(2,),
+            uneven=True,
         ),
         ImageSet(
             "fundus_smdg",
@@ -165,7 +169,7 @@ SETS: dict[str, ImageSet] = {
         ),
         ImageSet("octa_faz", "OCT angiography", "CC BY 4.0"),
         ImageSet("he_rings", "H&E, glands", "CC BY 4.0", group=r"^P\d+_[A-Z]\d+"),
-        ImageSet("cxr_lungs_covid", "chest X-ray", "each image its own"),
+        ImageSet("cxr_lungs_covid", "chest X-ray", "each image its own", uneven=True),
         ImageSet("em_mito_drosophila", "EM, mitochondria", "CC BY-NC-SA 3.0", "ids"),
         ImageSet("em_isbi_cells", "EM, cells", "data: not stated", "ids"),
         ImageSet(
@@ -252,7 +256,9 @@ def parts(name: str) -> dict[str, list[Pair]]:
         if stem not in by_stem:
             raise ValueError(f"{image} has no counterpart in {targets}; add or remove")
         found = re.match(about.group, stem)
-        pairs.append(Pair(image, by_stem[stem], found.group() if found else stem))
+        pair = Pair(image, by_stem[stem], found.group() if found else stem)
+        if not about.uneven or _is_even(pair):
+            pairs.append(pair)
     if not about.trainable:
         return {"train": [], "val": [], "test": pairs}
     if about.test_groups:
@@ -407,6 +413,11 @@ def square_pixels(plane: Plane) -> Plane:
         size, Image.Resampling.NEAREST
     )
     return Plane(np.asarray(grey), np.asarray(labels))
+
+
+def _is_even(pair: Pair) -> bool:
+    with Image.open(pair.image) as image, Image.open(pair.target) as target:
+        return image.size == target.size
 
 
 def _stem(path: Path) -> str:

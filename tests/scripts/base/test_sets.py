@@ -92,3 +92,10 @@ def test_oblong_pixels_are_made_square():
     square = sets.square_pixels(plane)
     assert square.image.shape == square.labels.shape == (30, 10)
     assert sets.square_pixels(square) is square
+
+
+def test_a_mask_of_another_shape_is_left_out_where_a_set_has_such(folder):
+    (folder / "ct_heart_chd").rename(folder / "fundus_drishti")
+    odd = folder / "fundus_drishti" / "labels" / "0_0.png"
+    Image.fromarray(np.zeros((8, 9), np.uint8)).save(odd)
+    assert sum(map(len, sets.parts("fundus_drishti").values())) == 14
