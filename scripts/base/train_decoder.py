@@ -1,11 +1,14 @@
 """Train the decoder of `promise-medical` on views that a frozen encoder embedded.
 
     python -m scripts.base.view_store --folder CACHE/views --views 2000 &
-    python -m scripts.base.train_decoder --views CACHE/views --out RUN --minutes 90
+    python -m scripts.base.train_decoder --views CACHE/views --out RUN
+    python -m scripts.base.train_decoder --views CACHE/views --out RUN --resume
 
 The encoder is LiteMedSAM's and never changes; prompt encoder and mask decoder start
 from LiteMedSAM's. One process and one thread. ``RUN/checkpoint.pt`` is written every
-two minutes and when the process is asked to end; ``--resume`` goes on from its step.
+two minutes and when the process is asked to end; ``--resume`` goes on from its step, on
+the same schedule, which counts steps and not hours: a busy machine changes nothing but
+when it is done.
 ``RUN/promise-medical.safetensors`` holds the averaged weights in float16, and
 ``--start`` begins anew from such a file, with a fresh optimizer.
 
@@ -73,8 +76,8 @@ class Recipe:
 
     Attributes
     ----------
-    minutes : float
-        Wall-clock time of the whole schedule, over all resumptions.
+    steps : int
+        Of the whole schedule, over all resumptions.
     batch : int
         Views per step.
     objects : int
@@ -92,7 +95,7 @@ class Recipe:
         Cells of the grid, of 4,096, on which a round's loss is taken.
     """
 
-    minutes: float = 90.0
+    steps: int = 3000
     batch: int = 2
     objects: int = 4
     rate: float = 3e-4
@@ -385,10 +388,10 @@ def followed(
     return {"click_1": one, "click_3": three, "click_5": five, "box": box}
 
 
-def share_of_rate(progress: float, steps: int) -> float:
-    """Share of the peak rate: 40 steps of warm-up, then a cosine over the clock."""
-    warm = min(1.0, (steps + 1) / 40)
-    return warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0))))
+def share_of_rate(step: int, steps: int) -> float:
+    """Share of the peak rate: 40 steps of warm-up, then a cosine over all steps."""
+    warm = min(1.0, (step + 1) / 40)
+    return warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(step / steps, 1.0))))
 
 
 def train(args: argparse.Namespace, recipe: Recipe) -> None:
@@ -422,12 +425,11 @@ def train(args: argparse.Namespace, recipe: Recipe) -> None:
     position = sam.prompt_encoder.get_dense_pe()
     asked: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _frame: asked.append(number))
-    total = 60 * recipe.minutes
     begun, saved_at = time.monotonic() - spent, spent
+    stop_at = math.inf if args.stop_after is None else spent + 60 * args.stop_after
     measured_at = spent
     history: list[tuple[float, float, float]] = []
-    while spent < total and not asked:
-        progress = spent / total
+    while step < recipe.steps and spent < stop_at and not asked:
         rng = np.random.default_rng([recipe.seed, step])  # so a step can be repeated
         count = store.complete()
         scores = []
@@ -443,7 +445,7 @@ def train(args: argparse.Namespace, recipe: Recipe) -> None:
                 parameter.grad /= recipe.batch
         norm = float(nn.utils.clip_grad_norm_(sam.parameters(), recipe.clip))
         for group in optimizer.param_groups:
-            group["lr"] = group["peak"] * share_of_rate(progress, step)
+            group["lr"] = group["peak"] * share_of_rate(step, recipe.steps)
         if math.isfinite(norm):
             optimizer.step()
         optimizer.zero_grad()
@@ -500,7 +502,7 @@ def save(
     half = {k: v.half().contiguous() for k, v in average.state_dict().items()}
     save_file(half, part)
     os.replace(part, folder / "promise-medical.safetensors")
-    summary = {**asdict(recipe), "minutes_done": round(spent / 60, 1), "steps": step}
+    summary = {**asdict(recipe), "minutes": round(spent / 60, 1), "steps_done": step}
     part = folder / "recipe.json.part"
     part.write_text(json.dumps(summary, indent=2) + "\n")
     os.replace(part, folder / "recipe.json")
@@ -512,10 +514,11 @@ def main() -> None:
     parser.add_argument("--views", type=Path, required=True, help="a view_store folder")
     parser.add_argument("--held-out", type=Path, help="views of val parts, to follow")
     parser.add_argument("--measure-every", type=float, default=12, help="minutes")
+    parser.add_argument("--stop-after", type=float, help="minutes, to be resumed later")
     parser.add_argument("--start", type=Path, help="weights to begin from")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument("--resume", action="store_true", help="continue in --out")
-    steered = ("minutes", "batch", "objects", "rate", "new_rate", "seed")
+    steered = ("steps", "batch", "objects", "rate", "new_rate", "seed")
     for name in steered:
         default = getattr(Recipe, name)
         flag = "--" + name.replace("_", "-")
