@@ -128,12 +128,12 @@ def _build_promise_medical() -> Sam:
 #: Architecture -> builder with random weights.
 ARCHITECTURES: dict[str, Callable[[], Sam]] = {
     "promise-tiny": _build_promise_tiny,
-    "promise-medical": _build_promise_medical,
-    "litemedsam": _build_litemedsam,
     "vit_t": lambda: _around(MobileEncoder()),
     "vit_b": lambda: _build_vit(768, 12, 12, (2, 5, 8, 11)),
     "vit_l": lambda: _build_vit(1024, 24, 16, (5, 11, 17, 23)),
     "vit_h": lambda: _build_vit(1280, 32, 16, (7, 15, 23, 31)),
+    "litemedsam": _build_litemedsam,
+    "promise-medical": _build_promise_medical,
 }
 
 
@@ -339,10 +339,10 @@ def recognise(state: Mapping[str, torch.Tensor]) -> str:
         return "promise-tiny"
     if any(key.startswith(("image_encoder.layers.", _MOBILE)) for key in state):
         first = [state[key] for key in _FIRST_OF_TINYVIT if key in state]
-        return "litemedsam" if first and first[0].shape[-1] == 1 else "vit_t"
-    if "prompt_encoder.draw.0.weight" in state and not any(
-        key.startswith("image_encoder.") for key in state
-    ):
+        if not first or first[0].shape[-1] != 1:
+            return "vit_t"
+        return "promise-medical" if _DRAWN in state else "litemedsam"
+    if _DRAWN in state and not any(key.startswith("image_encoder.") for key in state):
         return "promise-medical"
     projection = state.get("image_encoder.patch_embed.proj.weight")
     if projection is not None and projection.shape[0] in _WIDTHS:
@@ -371,6 +371,8 @@ _FIRST_OF_TINYVIT = (
     "image_encoder.patch_embed.seq.0.c.weight",
     "image_encoder.patch_embed.conv1.conv.weight",
 )
+#: A tensor that only prompt encoders have which draw their prompts.
+_DRAWN = "prompt_encoder.draw.0.weight"
 #: Architecture of a decoder without an encoder -> the model whose encoder it needs.
 _ENCODERS = {"promise-medical": "litemedsam"}
 
@@ -381,7 +383,7 @@ def _from_state(state: dict[str, torch.Tensor], path: Path) -> Sam:
         arch = recognise(state)
     except ValueError as error:
         raise ValueError(f"{path} cannot be used, {error}") from None
-    if arch in _ENCODERS:
+    if arch in _ENCODERS and not any(k.startswith("image_encoder.") for k in state):
         state = _encoder_of(_ENCODERS[arch]) | state
     if arch in ("vit_t", "litemedsam", "promise-medical"):
         state = _renamed_encoder(state)
