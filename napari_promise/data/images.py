@@ -22,6 +22,7 @@ from napari_promise.data import formats
 from napari_promise.data.formats import dicom, nifti
 from napari_promise.data.formats.raw import Raw
 from napari_promise.data.masks import read_mask
+from napari_promise.data.naming import stem_of
 from napari_promise.data.place import Place
 from napari_promise.data.planes import robust_limits, to_rgb8
 from napari_promise.document import Plane
@@ -153,21 +154,6 @@ class OpenedImage:
         return to_rgb8(
             self.plane_pixels(plane), limits or self.contrast_limits, self.rgb
         )
-
-
-def stem_of(path: PathLike) -> str:
-    """Return a file's name without its suffix, ``.nii.gz`` counting as one.
-
-    Examples
-    --------
-    >>> stem_of("scans/brain.01.nii.gz")
-    'brain.01'
-    """
-    name = Path(path).name
-    for suffix in (".nii.gz", ".ome.tif", ".ome.tiff"):
-        if name.lower().endswith(suffix):
-            return name[: -len(suffix)]
-    return Path(name).stem
 
 
 def plane_name(name: str, plane: Plane) -> str:

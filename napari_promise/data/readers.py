@@ -22,7 +22,7 @@ from napari_promise.data.images import (
     read_series,
     stem_of,
 )
-from napari_promise.data.pairs import MASK_ENDINGS
+from napari_promise.data.naming import names_a_mask
 from napari_promise.data.prompts_file import SavedObject, load_prompts
 
 __all__ = ["image_reader", "prompts_reader"]
@@ -88,7 +88,7 @@ def _read_folder(path: str | Sequence[str]) -> list[LayerData]:
 def _layer_of(path: Path) -> LayerData:
     image = read_image(path)
     whole = image.array.dtype.kind in "bui" and not image.rgb
-    if not (whole and stem_of(path).lower().endswith(MASK_ENDINGS)):
+    if not (whole and names_a_mask(stem_of(path))):
         return _image_layer(image)
     data, options, _ = _image_layer(image)
     kept = {k: v for k, v in options.items() if k not in ("rgb", "contrast_limits")}
