@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from napari_promise.data import formats
 from napari_promise.data.formats import dicom, nifti
 from napari_promise.data.formats.raw import Raw
-from napari_promise.data.masks import read_mask
+from napari_promise.data.masks import ReadMask, read_mask, understand_mask
 from napari_promise.data.naming import stem_of
 from napari_promise.data.place import Place
 from napari_promise.data.planes import robust_limits, to_rgb8
@@ -32,6 +32,7 @@ __all__ = [
     "LatestRead",
     "OpenedImage",
     "Place",
+    "ReadMask",
     "dicom_series_in",
     "is_dicom",
     "place_of",
@@ -42,6 +43,7 @@ __all__ = [
     "shape_of",
     "stem_of",
     "thumbnail",
+    "understand_mask",
 ]
 
 PathLike = str | os.PathLike[str]
@@ -308,7 +310,7 @@ class LatestRead:
 
     def __init__(self) -> None:
         self._image: tuple[Any, OpenedImage] | None = None
-        self._mask: tuple[Any, NDArray[Any]] | None = None
+        self._mask: tuple[Any, ReadMask] | None = None
 
     def image(self, path: Path) -> OpenedImage:
         """See `read_image`."""
@@ -317,7 +319,11 @@ class LatestRead:
 
     def mask(self, path: Path) -> NDArray[Any]:
         """See `read_mask`."""
-        self._mask = _again(self._mask, path, read_mask)
+        return self.understood(path).labels
+
+    def understood(self, path: Path) -> ReadMask:
+        """See `understand_mask`."""
+        self._mask = _again(self._mask, path, understand_mask)
         return self._mask[1]
 
 

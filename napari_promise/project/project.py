@@ -29,7 +29,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from napari_promise.data.images import OpenedImage, read_image, read_mask, thumbnail
+from napari_promise.data.images import (
+    OpenedImage,
+    read_image,
+    thumbnail,
+    understand_mask,
+)
+from napari_promise.data.mask_survey import MaskSurvey
+from napari_promise.data.masks import AS_THEY_ARE
 from napari_promise.document import Document, Snapshot
 from napari_promise.files import NewerFileError, utc_now, whole_file
 from napari_promise.project import codec
@@ -464,7 +471,8 @@ class Project:
         if mask is None:
             return Snapshot(), None
         try:
-            labels = as_labels(read_mask(mask), mask)
+            read = understand_mask(mask)
+            labels = as_labels(read.labels, mask)
             shape = self.read_image(key).shape
             if labels.shape != shape:
                 raise ValueError(
@@ -474,6 +482,10 @@ class Project:
         except (ValueError, OSError) as error:
             self.events.noted.emit(str(error))
             return Snapshot(), None
+        said = MaskSurvey()
+        said.add(mask.name, read)
+        if read.rule != AS_THEY_ARE or said.warnings():
+            self.events.noted.emit(" ".join((f"{said.line()}.", *said.warnings())))
         records = records_of(labels, self.settings.class_name)
         self.ledger.count(key, count(labels))
         return Snapshot(records, highest_id=int(labels.max(initial=0))), labels
