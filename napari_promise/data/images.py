@@ -35,6 +35,8 @@ __all__ = [
     "ReadMask",
     "dicom_series_in",
     "is_dicom",
+    "is_image",
+    "notes_on",
     "place_of",
     "plane_name",
     "read_image",
@@ -65,12 +67,18 @@ class OpenedImage:
         The file's name without its suffix.
     place : Place
         Where it lies.
+    notes : tuple of str
+        What somebody who opens it should know, a sentence each.
+    limits : (float, float) or None
+        Where the file itself says what is black and white, as DICOM does.
     """
 
     array: NDArray[Any]
     rgb: bool
     name: str
     place: Place = Place()
+    notes: tuple[str, ...] = ()
+    limits: tuple[float, float] | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -109,7 +117,11 @@ class OpenedImage:
     @property
     def layer_options(self) -> dict[str, Any]:
         """Keyword arguments of a napari Image layer of `array`."""
-        options: dict[str, Any] = {"name": self.name, "rgb": self.rgb or None}
+        options: dict[str, Any] = {
+            "name": self.name,
+            "rgb": self.rgb or None,
+            "metadata": {"place": self.place},  # so that labels go back there
+        }
         if self.place.scale is not None:
             options["scale"] = self.place.scale
         if self.place.unit is not None:
@@ -126,6 +138,8 @@ class OpenedImage:
         """
         if self.rgb:
             return None
+        if self.limits is not None:
+            return self.limits
         if self.array.dtype == np.uint8:
             return 0.0, 255.0
         if self.array.dtype == bool:
@@ -224,6 +238,11 @@ def is_dicom(path: PathLike) -> bool:
     return Path(path).is_file() and dicom.is_dicom(Path(path))
 
 
+def is_image(path: PathLike) -> bool:
+    """Tell whether a file in a folder is taken for an image, see `formats.is_image`."""
+    return formats.is_image(Path(path))
+
+
 def dicom_series_in(folder: PathLike) -> list[list[Path]]:
     """Find the DICOM series of a folder: the files of each, the longest series first.
 
@@ -255,6 +274,17 @@ def place_of(path: PathLike) -> Place:
         See `read_image`.
     """
     return formats.place(Path(path))
+
+
+def notes_on(path: PathLike) -> tuple[str, ...]:
+    """Return what somebody who uses an image should know, without reading its pixels.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        See `read_image`.
+    """
+    return formats.notes(Path(path))
 
 
 def thumbnail(path: Path, size: int) -> NDArray[np.uint8]:
@@ -292,7 +322,7 @@ def thumbnail(path: Path, size: int) -> NDArray[np.uint8]:
         plane = image.plane_pixels(image.first_plane)
         # Reading less is quicker than averaging more, where a plane is large.
         stride = max(1, max(plane.shape[:2]) // (4 * size))
-        small = to_rgb8(plane[::stride, ::stride], rgb=image.rgb)
+        small = to_rgb8(plane[::stride, ::stride], image.limits, rgb=image.rgb)
     drawn = Image.fromarray(small)
     drawn.thumbnail((size, size))
     return np.asarray(drawn)
@@ -351,4 +381,4 @@ def _opened(raw: Raw, path: Path) -> OpenedImage:
             f"{path} holds numbers of type {array.dtype}, which cannot be shown: "
             "convert it to integers or floats."
         )
-    return OpenedImage(array, raw.rgb, stem_of(path), raw.place)
+    return OpenedImage(array, raw.rgb, stem_of(path), raw.place, raw.notes, raw.limits)

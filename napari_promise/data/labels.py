@@ -111,6 +111,7 @@ def save_labels(
     shear: npt.ArrayLike | None = None,
     affine: npt.ArrayLike | None = None,
     unit: str | None = None,
+    header: Any | None = None,
     classes: Mapping[int, str] | None = None,
     metadata: Mapping[str, Any] | None = None,
     image: str | Mapping[str, Any] | None = None,
@@ -130,6 +131,9 @@ def save_labels(
         the pixel size; PNG and NPY hold none. The sidecar always holds the matrix.
     unit : str, optional
         Of the world coordinates, e.g. ``"um"`` or ``"mm"``; pixels by default.
+    header : object, optional
+        `Place.header` of the image that the labels lie over: NIfTI is written with its
+        transforms, codes, units and time step; other formats do without.
     classes : mapping of int to str, optional
         Each object's class, for the sidecar.
     metadata : mapping, optional
@@ -172,7 +176,10 @@ def save_labels(
     write = _writer(path)
     unit = _UNITS.get(unit or "", unit or "pixel")
     with whole_file(path, overwrite) as temporary:
-        write(temporary, array, matrix, unit)
+        if header is not None and write is nifti.write:
+            nifti.write(temporary, array, matrix, unit, header)
+        else:
+            write(temporary, array, matrix, unit)
         if metadata is not None or image is not None:
             record = dict(metadata or {})
             if image is not None:

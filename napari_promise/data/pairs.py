@@ -22,6 +22,7 @@ from napari_promise.data.images import (
     IMAGE_SUFFIXES,
     LatestRead,
     OpenedImage,
+    is_image,
     plane_name,
     read_mask,
     shape_of,
@@ -391,9 +392,7 @@ def _images_in(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in folder.iterdir()
-        if path.name.lower().endswith(IMAGE_SUFFIXES)
-        and not path.name.startswith(".")
-        and path.is_file()
+        if not path.name.startswith(".") and path.is_file() and is_image(path)
     )
 
 

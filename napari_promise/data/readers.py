@@ -7,6 +7,7 @@ layers of it, or None where it is nothing for us. Pictures and TIFF are left to 
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -96,9 +97,9 @@ def _layer_of(path: Path) -> LayerData:
 
 
 def _image_layer(image: OpenedImage) -> LayerData:
-    # The place lets the writer put labels back where the file lies.
-    options = {**image.layer_options, "metadata": {"place": image.place}}
-    return image.array, options, "image"
+    for note in image.notes:
+        warnings.warn(f"{image.name}: {note}", stacklevel=2)  # napari shows it
+    return image.array, image.layer_options, "image"
 
 
 def _read_prompts(path: str | Sequence[str]) -> list[LayerData]:

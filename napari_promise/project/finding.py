@@ -1,6 +1,7 @@
 """Find the images of a folder, a list or a table, with their masks.
 
-Nothing is read to find them: thousands of images cost as many directory entries.
+Nothing is read to find them, but the first bytes of files without a suffix (DICOM):
+thousands of images cost as many directory entries.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from napari_promise.data.images import IMAGE_SUFFIXES, stem_of
+from napari_promise.data.images import IMAGE_SUFFIXES, is_image, stem_of
 from napari_promise.data.naming import (
     Matching,
     is_image_folder,
@@ -239,6 +240,8 @@ def _walk(
                         files.append(entry.name)
                 elif entry.is_dir():
                     below.append(entry.name)
+                elif entry.is_file() and is_image(entry.path):
+                    files.append(entry.name)
     except PermissionError:
         if folder == top:
             raise

@@ -105,6 +105,7 @@ class Project:
         self.ledger = Ledger(source, root, self.settings, self.events)
         self.ledger.take(listing)
         self._stores = ItemStores(root / "items")
+        self._noted: set[str] = set()  # images whose notes were told
         self.proposals = Proposals(
             self.ledger, self._stores, self.save, lambda key: self.read_image(key).shape
         )
@@ -269,7 +270,12 @@ class Project:
         ValueError
             If it cannot be read; one line naming the file.
         """
-        return read_image(self.ledger.found(key).path)
+        image = read_image(self.ledger.found(key).path)
+        if image.notes and key not in self._noted:
+            self._noted.add(key)
+            for note in image.notes:
+                self.events.noted.emit(f"{key}: {note}")
+        return image
 
     def thumbnail(self, key: str, size: int = 48) -> NDArray[np.uint8]:
         """Return an image drawn small, from the disk where it was drawn before.
