@@ -24,7 +24,7 @@ def read(path: Path) -> Raw:
     data = _load(path)
     stored, rgb = _stored(data)
     if stored.ndim - rgb == 3:
-        stored = stored[_order_of_frames(data)]
+        stored = stored[order_of_frames(data)]
     return _finished(stored, rgb, data, [(data, path)])
 
 
@@ -117,6 +117,15 @@ def _load(path: Path, *, pixels: bool = True) -> Any:
     data = dcmread(path, force=True, stop_before_pixels=not pixels)
     if "Rows" not in data and "SOPClassUID" not in data:
         raise Unreadable(f"{path} is no DICOM file: check what it is.")
+    if pixels and "Rows" not in data:
+        raise Unreadable(
+            f"{path} is a DICOM file without an image ({data.get('Modality', '?')}): "
+            "open the series that it belongs to."
+        )
+    if pixels and "TotalPixelMatrixRows" in data and data.get("NumberOfFrames", 1) > 1:
+        raise Unreadable(
+            f"{path} is a slide in tiles: export the part to be worked on as TIFF."
+        )
     if "TransferSyntaxUID" not in data.file_meta:
         plain = data.original_encoding or (True, True)
         data.file_meta.TransferSyntaxUID = (
@@ -203,7 +212,7 @@ def _rescaled(stored: NDArray[Any], data: Any, files: list[Any]) -> NDArray[Any]
             for one in files
         ]
     elif many:
-        order = _order_of_frames(data)
+        order = order_of_frames(data)
         each = [
             (_field(data, "RescaleSlope", at), _field(data, "RescaleIntercept", at))
             for at in order
@@ -288,7 +297,7 @@ def _field(data: Any, name: str, frame: int | None = None) -> Any:
     return None
 
 
-def _order_of_frames(data: Any) -> list[int]:
+def order_of_frames(data: Any) -> list[int]:
     """Return frames in order of position, where each has its own."""
     frames = int(data.get("NumberOfFrames", 1) or 1)
     at = [_position(data, frame) for frame in range(frames)]
@@ -367,7 +376,7 @@ def _place_of(
     if len(files) > 1:
         planes = [(each, 0) for each, _ in files]
     elif ndim == 3:
-        planes = [(data, frame) for frame in _order_of_frames(data)]
+        planes = [(data, frame) for frame in order_of_frames(data)]
     else:
         planes = [(data, 0)]
     at = [_position(each, frame) for each, frame in planes]
@@ -375,8 +384,10 @@ def _place_of(
     distance = 0.0
     if len(known) == len(at) > 1:
         distance = float(np.median(np.abs(np.diff(known))))
-    if distance <= 0:
-        distance = _distance(data)
+    offsets = data.get("GridFrameOffsetVector")
+    if distance <= 0 and offsets is not None and len(offsets) > 1:
+        distance = abs(float(offsets[1]) - float(offsets[0]))
+    distance = round(distance if distance > 0 else _distance(data), 6)
     whole = (distance, *scale)
     corner = _field(planes[0][0], "ImagePositionPatient", planes[0][1])
     rows, columns = int(data.Rows), int(data.Columns)
