@@ -38,7 +38,8 @@ def read(path: Path, *, palette: bool = False) -> Raw:
         ):
             mode = "RGB"  # CMYK, YCbCr, LAB, HSV
         array = np.array(picture if mode == picture.mode else picture.convert(mode))
-    return Raw(array, has_colours(array.shape))
+        turned = _turned(picture)
+    return Raw(array, has_colours(array.shape), notes=turned)
 
 
 def shape(path: Path) -> tuple[int, ...]:
@@ -47,6 +48,24 @@ def shape(path: Path) -> tuple[int, ...]:
 
     with Image.open(path) as picture:
         return picture.height, picture.width
+
+
+def notes(path: Path) -> tuple[str, ...]:
+    """Say whether a camera wrote that the picture is to be turned."""
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        return _turned(picture)
+
+
+def _turned(picture: Image.Image) -> tuple[str, ...]:
+    way = picture.getexif().get(0x0112, 1)
+    if way not in range(2, 9):
+        return ()
+    return (
+        f"its EXIF orientation is {way}, which is not applied here: a program that "
+        "applies it shows it turned or mirrored, so that its masks would not fit.",
+    )
 
 
 def _is_grey(picture: Image.Image) -> bool:
