@@ -45,8 +45,13 @@ from napari_promise.model.sam import (
 from napari_promise.training.config import TrainConfig
 from napari_promise.training.embedder import Views
 from napari_promise.training.losses import mask_loss
+from napari_promise.training.objectives import (
+    HeatmapObjective,
+    Objective,
+    PointObjective,
+    ShiftObjective,
+)
 from napari_promise.training.steps import half_type
-from napari_promise.training.tasks import HeatmapTask, PointTask, ShiftTask, Task
 from napari_promise.training.view_cache import Target, ViewCache
 
 if TYPE_CHECKING:
@@ -138,11 +143,11 @@ def measure(
         config = TrainConfig(pairs=(pair, pair), apm_batch=16)
         views = _views(ViewCache(Path(folder), None), emb, truth)
         point = TrainConfig(pairs=(pair, pair), apm="resnet", apm_batch=batch)
-        same = PointTask(point, sam, resnet(), shift(), views)
+        same = PointObjective(point, sam, resnet(), shift(), views)
         rows.append(_row("same modules", _ours(same, batches, batch), images))
         apm = HeatmapAPM(channels, blocks=config.apm_blocks).to(sam.device)
-        where = _ours(HeatmapTask(config, apm, views, sam.device), own_batches, 16)
-        how = _ours(ShiftTask(config, sam, apm, shift(), views), own_batches, 4)
+        where = _ours(HeatmapObjective(config, apm, views, sam.device), own_batches, 16)
+        how = _ours(ShiftObjective(config, sam, apm, shift(), views), own_batches, 4)
     rows.append(_row("heatmap", where, images))
     rows.append(_row("IPS", how, min(images, config.ips_images)))
     together = rows[-1]["pass_s"] + rows[-2]["pass_s"]
@@ -244,23 +249,23 @@ def _cells(truth: np.ndarray, side: int) -> torch.Tensor:
     return torch.nn.functional.interpolate(mask, (side, side), mode="area")
 
 
-def _ours(task: Task, batches: int, batch: int) -> float:
+def _ours(objective: Objective, batches: int, batch: int) -> float:
     """Seconds an image of the trainer's own step."""
     rng = np.random.default_rng(0)
-    optimizer = torch.optim.AdamW(task.module.parameters(), lr=1e-5)
-    device = next(task.module.parameters()).device
+    optimizer = torch.optim.AdamW(objective.module.parameters(), lr=1e-5)
+    device = next(objective.module.parameters()).device
     kind = half_type(device)
     seconds = []
-    task.module.train()
+    objective.module.train()
     for at in range(batches + 1):
         chosen = np.arange(at * batch, (at + 1) * batch) % VIEWS
         started = time.perf_counter()
         with torch.autocast(
             device.type,
             torch.bfloat16 if kind == torch.float32 else kind,
-            enabled=kind != torch.float32 and device.type in task.quick_on,
+            enabled=kind != torch.float32 and device.type in objective.quick_on,
         ):
-            loss = task.loss(chosen, rng)
+            loss = objective.loss(chosen, rng)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -1,7 +1,7 @@
 """Promptable segmentation in napari: a frozen SAM, and ProMISe adapters on top.
 
-This module knows the version and where the public names live; it imports none of them
-until they are asked for, so that napari can discover the plugin in milliseconds.
+This module holds the version and says where the public names live; it imports none
+until it is asked for, so that napari can discover the plugin in milliseconds.
 
 Examples
 --------

@@ -1,8 +1,7 @@
 """The demonstration: napari on the generated scene with the dock, ready to click.
 
-Driven by itself it does what a person would: auto-prompt, one corrective click,
-commit, export; and leaves a picture of the window and the exported files. Knows the
-dock and the sample; computes nothing but the Dice it reports.
+Driven by itself it does what a user would: auto-prompt, one corrective click,
+commit, export; and leaves a picture of the window and the exported files.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ def main(auto: bool | None = None, out: Path | str = "demo") -> int:
     Parameters
     ----------
     auto : bool, optional
-        Drive it without a person. By default only where there is no display.
+        Drive it without a user. By default only where there is no display.
     out : path
         Folder for what the self-driven demonstration leaves: ``demo.png``,
         ``labels.tif`` and ``prompts.json``, each replaced if it is there already.
@@ -83,7 +82,7 @@ def _hand_over() -> None:
 
 
 def _drive(out: Path) -> None:
-    """Do what a person would, saying every step."""
+    """Do what a user would, saying every step."""
     from napari_promise.data.samples import endoscopy_scene
 
     began = time.monotonic()
@@ -212,7 +211,7 @@ def _open() -> tuple[Any, PromiseWidget]:
 
 
 def _correction(mask: NDArray[Any], truth: NDArray[Any]) -> tuple[int, int, bool]:
-    """Choose the click a person would make: the middle of the largest error.
+    """Choose the click a user would make: the middle of the largest error.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Files: whole or not at all, of which version, the user's folders; plain words."""
+"""Files: written whole or not at all, versions, the user's folders, one-line errors."""
 
 from __future__ import annotations
 
@@ -70,10 +70,9 @@ def whole_file(path: PathLike, overwrite: bool = False) -> Iterator[Path]:
         # Tried here, so that an unwritable folder is told apart from a failed writer.
         temporary.touch()
     except OSError as error:
-        reason = error.strerror or str(error)
         raise type(error)(
-            f"Cannot write {path} ({reason}): choose a folder that exists and that "
-            "you may write to."
+            f"Cannot write {path} ({one_line(error)}): choose a folder that exists "
+            "and that you may write to."
         ) from error
     try:
         yield temporary
@@ -85,7 +84,7 @@ def whole_file(path: PathLike, overwrite: bool = False) -> Iterator[Path]:
         if error.errno is None or error.filename not in (None, str(temporary)):
             raise
         raise type(error)(
-            f"Cannot write {path} ({error.strerror}): free disk space or choose "
+            f"Cannot write {path} ({one_line(error)}): free disk space or choose "
             "another folder."
         ) from error
     finally:
@@ -250,7 +249,7 @@ def user_folder(kind: Literal["cache", "config", "data"]) -> Path:
 
 
 def duration(seconds: float) -> str:
-    """Say how long something takes as a person would.
+    """Say how long something takes in everyday words.
 
     Examples
     --------

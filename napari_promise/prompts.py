@@ -1,4 +1,4 @@
-"""What a person or a model says about one object: points, boxes, a mask.
+"""What the user or a model says about one object: points, boxes, a mask.
 
 This is the only module that flips the (row, column) of everything else to the
 (x, y) of Segment Anything.

@@ -4,7 +4,7 @@
 2. Whoever asks may join them with prompts that are there already.
 3. The segmenter answers each set; the masks that the signals compare come from the same
    call.
-4. `signals_of` says how far each mask can be trusted.
+4. `signals_of` says what speaks for each mask; `project.confidence` sums it up.
 
 Session, folder job and command line all propose by `propose`.
 """

@@ -27,6 +27,7 @@ from napari_promise.model.adapters import (
     tensor_bytes,
 )
 from napari_promise.model.local_correction import corrected_locally
+from napari_promise.model.resampling import mask_to_logits, upsample
 from napari_promise.model.sam import (
     Embedding,
     encode_image,
@@ -39,10 +40,7 @@ from napari_promise.segmentation import EmbeddingLike, NoPrompterError, Segmenta
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
 
-__all__ = ["Segmenter", "mask_to_logits"]
-
-#: How sure a mask prompt is of its pixels; the logit of it is about 6.9.
-_MASK_CONFIDENCE = 1 - 1e-3
+__all__ = ["Segmenter"]
 
 
 class Segmenter:
@@ -362,7 +360,7 @@ class Segmenter:
         if not own.is_crop:
             return found
         whole = np.zeros(own.plane_shape, np.float32)
-        whole[_window(own)] = found
+        whole[own.window] = found
         return whole
 
     def propose(self, emb: EmbeddingLike) -> Prompts:
@@ -520,12 +518,6 @@ def _own(emb: EmbeddingLike) -> Embedding:
     return emb
 
 
-def _window(emb: Embedding) -> tuple[slice, slice]:
-    """Return the rows and columns of the plane that were encoded."""
-    (row, column), (height, width) = emb.origin, emb.original_size
-    return slice(row, row + height), slice(column, column + width)
-
-
 def _union(parts: Sequence[torch.Tensor]) -> torch.Tensor:
     """Return the logits of all masks together."""
     whole = parts[0]
@@ -536,7 +528,7 @@ def _union(parts: Sequence[torch.Tensor]) -> torch.Tensor:
 
 def _region(logits: torch.Tensor, emb: Embedding) -> Region | None:
     """Return a mask's pixels in the plane; None when it is empty."""
-    bbox, crop = promise.upsample(logits, emb)
+    bbox, crop = upsample(logits, emb)
     return None if bbox is None else Region.from_crop(crop, bbox[:2], emb.plane_shape)
 
 
@@ -559,49 +551,6 @@ def _corrected(answer: torch.Tensor, prompts: Prompts, emb: Embedding) -> torch.
     ]
     merged = corrected_locally(before[0], answer.float().cpu().numpy(), clicks)
     return torch.from_numpy(merged).to(answer.device)
-
-
-def mask_to_logits(
-    mask: NDArray[np.bool_], emb: Embedding, size: tuple[int, int]
-) -> torch.Tensor:
-    """Turn a mask of the image into a mask prompt.
-
-    Parameters
-    ----------
-    mask : (H, W) bool
-        Of the whole plane.
-    emb : Embedding
-        Says which part of the plane was encoded, how it was scaled, and the device.
-    size : (int, int)
-        Rows and columns of the mask prompt.
-
-    Returns
-    -------
-    torch.Tensor
-        (1, 1, *size) logits in the padded frame: how much of each cell the mask
-        covers, as the logit of a probability. Rounded as `round_logits` does.
-
-    Raises
-    ------
-    ValueError
-        If the mask does not have the plane's shape.
-    """
-    if mask.shape != emb.plane_shape:
-        raise ValueError(
-            f"the mask prompt has shape {mask.shape}, the image {emb.plane_shape}; "
-            "pass a mask of this image."
-        )
-    frame = max(emb.input_size)
-    rows, columns = (
-        max(1, round(cells * used / frame))
-        for cells, used in zip(size, emb.input_size, strict=True)
-    )
-    part = np.array(mask[_window(emb)], np.uint8)
-    pixels = torch.from_numpy(part).to(emb.image.device)
-    covered = F.adaptive_avg_pool2d(pixels[None, None].float(), (rows, columns))
-    covered = F.pad(covered, (0, size[1] - columns, 0, size[0] - rows))
-    logits = torch.logit(covered.clamp(1 - _MASK_CONFIDENCE, _MASK_CONFIDENCE))
-    return logits.half().float()
 
 
 def _parts(

@@ -2,22 +2,35 @@
 
     python -m scripts.draw_rooms
 
-Writes `docs/images/rooms.svg`; `make docs` calls it.
+Writes `docs/images/rooms.svg`; `make docs` calls it. What stands in a room is the first
+line of its docstring, so it is true as long as that is.
 """
 
 from __future__ import annotations
 
 import ast
 import html
+import textwrap
 from pathlib import Path
 
 import tomllib
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURE = ROOT / "docs" / "images" / "rooms.svg"
-_WIDTH, _HEIGHT, _GAP = 860, 46, 8
+
 #: Rooms that may import napari and Qt, and rooms that may import torch.
 _WINDOW, _TORCH = {"widgets", "demo"}, {"model", "segmenter", "training", "session"}
+_TORCH |= {"jobs", "cli"}
+#: Of each kind of room: fill, line, and what the legend says.
+_KINDS = {
+    "window": ("#fff3dc", "#d9a441", "opens windows: napari and Qt"),
+    "torch": ("#ece8fb", "#8f7fd6", "works with torch, opens no window"),
+    "plain": ("#e4f3f1", "#5ba79d", "neither: NumPy and files"),
+}
+_WIDTH, _MARGIN, _GAP = 900, 44, 10
+_PAD, _LINE, _TITLE = 12, 16, 20
+#: Pixels that a letter of the description takes on average.
+_LETTER = 6.2
 
 
 def layers() -> list[list[str]]:
@@ -39,37 +52,71 @@ def job(room: str) -> str:
     return text.splitlines()[0].split(". ")[0].rstrip(".")
 
 
+def _kind(room: str) -> str:
+    if room in _WINDOW:
+        return "window"
+    return "torch" if room in _TORCH else "plain"
+
+
+def _text(x: float, y: float, words: str, look: str) -> str:
+    return f'<text x="{x:.0f}" y="{y:.0f}" class="{look}">{html.escape(words)}</text>'
+
+
+def _room(room: str, x: float, y: float, width: float, height: float) -> list[str]:
+    fill, line, _ = _KINDS[_kind(room)]
+    name = f"{room}/" if (ROOT / "napari_promise" / room).is_dir() else f"{room}.py"
+    parts = [
+        f'<rect x="{x:.0f}" y="{y:.0f}" width="{width:.0f}" height="{height:.0f}" '
+        f'rx="7" fill="{fill}" stroke="{line}"/>',
+        _text(x + _PAD, y + _TITLE, name, "name"),
+    ]
+    for number, words in enumerate(_wrapped(room, width)):
+        parts.append(
+            _text(x + _PAD, y + _TITLE + 18 + number * _LINE, words, "job"),
+        )
+    return parts
+
+
+def _wrapped(room: str, width: float) -> list[str]:
+    return textwrap.wrap(job(room), int((width - 2 * _PAD) / _LETTER))
+
+
 def draw() -> str:
     """Return the picture, SVG."""
-    floors = layers()
-    height = len(floors) * (_HEIGHT + _GAP) + _GAP
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" '
-        'font-family="sans-serif">'
-    ]
-    for row, rooms in enumerate(floors):
-        width = (_WIDTH - _GAP * (len(rooms) + 1)) / len(rooms)
+    parts: list[str] = []
+    y = float(_GAP)
+    for rooms in layers():
+        width = (_WIDTH - _MARGIN - _GAP * len(rooms)) / len(rooms)
+        lines = max(len(_wrapped(room, width)) for room in rooms)
+        height = _TITLE + lines * _LINE + _PAD
         for column, room in enumerate(rooms):
-            x = _GAP + column * (width + _GAP)
-            y = _GAP + row * (_HEIGHT + _GAP)
-            colour = "#cfe8e5"
-            if room in _WINDOW:
-                colour = "#fde7c4"
-            elif room in _TORCH:
-                colour = "#dcd6f7"
-            words = job(room)
-            limit = int(width / 6.3)
-            if len(words) > limit:
-                words = words[: limit - 1].rsplit(" ", 1)[0] + " …"
-            parts += [
-                f'<rect x="{x:.0f}" y="{y}" width="{width:.0f}" height="{_HEIGHT}" '
-                f'rx="6" fill="{colour}" stroke="#555"/>',
-                f'<text x="{x + 10:.0f}" y="{y + 19}" font-size="14" '
-                f'font-weight="bold">{room}</text>',
-                f'<text x="{x + 10:.0f}" y="{y + 37}" font-size="12" fill="#333">'
-                f"{html.escape(words)}</text>",
-            ]
-    return "\n".join([*parts, "</svg>"]) + "\n"
+            parts += _room(room, _MARGIN + column * (width + _GAP), y, width, height)
+        y += height + _GAP
+    middle = _MARGIN / 2
+    arrow = (
+        f'<line x1="{middle:.0f}" y1="{_GAP}" x2="{middle:.0f}" y2="{y - 22:.0f}" '
+        'stroke="#8a8a8a" stroke-width="1.5"/>'
+        f'<path d="M{middle - 5:.0f} {y - 24:.0f} h10 l-5 12 z" fill="#8a8a8a"/>'
+        f'<text transform="translate({middle - 7:.0f} {y / 2:.0f}) rotate(-90)" '
+        'text-anchor="middle" class="job">imports go down only</text>'
+    )
+    x = float(_MARGIN)
+    for fill, line, words in _KINDS.values():
+        parts.append(
+            f'<rect x="{x:.0f}" y="{y + 6:.0f}" width="14" height="14" rx="3" '
+            f'fill="{fill}" stroke="{line}"/>'
+        )
+        parts.append(_text(x + 21, y + 18, words, "job"))
+        x += 55 + len(words) * _LETTER
+    height = y + 32
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height:.0f}" '
+        'font-family="Helvetica, Arial, DejaVu Sans, sans-serif">\n'
+        "<style>.name { font-size: 14px; font-weight: bold; fill: #222 } "
+        ".job { font-size: 12px; fill: #444 }</style>\n"
+        f'<rect width="{_WIDTH}" height="{height:.0f}" rx="10" fill="#ffffff"/>'
+    )
+    return "\n".join([head, arrow, *parts, "</svg>"]) + "\n"
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.metadata
 import json
 import os
@@ -135,6 +136,48 @@ def test_metadata_is_in_setup_cfg_alone_and_names_no_qt_binding() -> None:
     needed = config["options"]["install_requires"].lower()
     assert not re.search(r"pyqt|pyside", needed)
     assert "Framework :: napari" in config["metadata"]["classifiers"]
+
+
+#: Distributions whose modules have another name.
+_MODULES = {"pillow": "PIL", "scikit-image": "skimage"}
+#: tifffile opens compressed files with it, and imports it by itself.
+_UNSEEN = {"imagecodecs"}
+#: Parts of napari's own interface: its key codes, and the tables of its features.
+_OF_NAPARI = {"app_model", "pandas"}
+
+
+def _required(*sections: tuple[str, str]) -> set[str]:
+    """Modules that setup.cfg asks for under these options."""
+    config = ConfigParser(interpolation=None)
+    config.read(ROOT / "setup.cfg", encoding="utf-8")
+    lines = "\n".join(config[section][option] for section, option in sections)
+    names = re.findall(r"^([A-Za-z][\w-]*)", lines, re.MULTILINE)
+    return {_MODULES.get(name, name).replace("-", "_") for name in names}
+
+
+def _imported() -> set[str]:
+    """Modules of others that the package imports somewhere, by their first name."""
+    names = set()
+    for path in (ROOT / "napari_promise").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names.add(node.module.split(".")[0])
+    return names - sys.stdlib_module_names - {"napari_promise"}
+
+
+def test_nothing_is_required_that_nothing_imports() -> None:
+    assert not _required(("options", "install_requires")) - _imported() - _UNSEEN
+
+
+def test_nothing_is_imported_that_is_not_required_or_an_extra() -> None:
+    required = _required(
+        ("options", "install_requires"),
+        ("options.extras_require", "dicom"),
+        ("options.extras_require", "metrics"),
+    )
+    assert not _imported() - required - _OF_NAPARI
 
 
 @pytest.fixture(scope="module")

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from napari_promise import proposing
-from napari_promise.document import Region
-from napari_promise.prompts import Prompts
+from napari_promise.prompts import Before, Prompts
 from napari_promise.segmentation import Segmentation
+from tests import regions
 
 SHAPE = (40, 60)
-
-
-def rectangle(r0: int, c0: int, r1: int, c1: int) -> Region:
-    mask = np.zeros(SHAPE, bool)
-    mask[r0:r1, c0:c1] = True
-    region = Region.from_mask(mask)
-    assert region is not None
-    return region
+rectangle = partial(regions.rectangle, SHAPE)
 
 
 class Segmenter:
@@ -47,7 +41,7 @@ class Segmenter:
 def test_each_proposal_becomes_an_object_in_their_order_by_one_call() -> None:
     map_ = np.full((1, 2, 2), 3.0)
     segmenter = Segmenter(
-        Prompts(points=[(2, 3), (9, 9)], logits=map_), Prompts(points=[(5, 6)])
+        Prompts(points=[(2, 3), (9, 9)], before=Before(map_)), Prompts(points=[(5, 6)])
     )
     found = proposing.propose(segmenter, object(), (4,), class_name="polyp")
     assert [one.region for one in found] == [
@@ -71,7 +65,7 @@ def test_joined_prompts_are_answered_and_the_modules_own_can_be_told_apart() -> 
         points=[(2, 3), (9, 9)],
         labels=[1, 0],
         scores=[0.7, 0.6],
-        logits=np.full((1, 2, 2), 3.0),
+        before=Before(np.full((1, 2, 2), 3.0)),
     )
 
     def join(found: Prompts) -> Any:

@@ -14,10 +14,11 @@ import torch
 
 from napari_promise.model.adapters import Adapter, AdapterInfo
 from napari_promise.model.pattern_shift import PatternEmbedding
+from napari_promise.model.resampling import mask_to_logits
 from napari_promise.model.sam import Embedding, build_sam, freeze
 from napari_promise.prompts import Before, Prompts, round_logits
 from napari_promise.segmentation import NoPrompterError
-from napari_promise.segmenter import Segmenter, mask_to_logits
+from napari_promise.segmenter import Segmenter
 
 SHAPE = (90, 120)
 MODEL = "promise-tiny"

@@ -1,7 +1,4 @@
-"""The program: its commands, and the exit status and message of whatever they raise.
-
-Knows of a command nothing but its name.
-"""
+"""The program: its commands, and the exit status and message of whatever they raise."""
 
 from __future__ import annotations
 

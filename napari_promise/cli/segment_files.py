@@ -11,7 +11,7 @@ _PLANE_FORMATS = ("png", "tif", "npy", "nii", "nii.gz", "dcm")
 
 
 @dataclass(frozen=True)
-class Job:
+class SegmentJob:
     """One image and the files that it becomes."""
 
     image: Path
@@ -25,7 +25,9 @@ class Job:
         return self.labels.with_name(stem_of(self.labels) + ".prompts.json")
 
 
-def find_jobs(images: list[Path], output: Path, format_: str | None) -> list[Job]:
+def find_jobs(
+    images: list[Path], output: Path, format_: str | None
+) -> list[SegmentJob]:
     """Say which file every image becomes; two may not become the same."""
     from napari_promise.data.export import LABEL_SUFFIXES
     from napari_promise.data.images import stem_of
@@ -44,13 +46,13 @@ def find_jobs(images: list[Path], output: Path, format_: str | None) -> list[Job
             raise ValueError(
                 f"--output {output} is one file for {len(found)} images: give a folder."
             )
-        return [Job(found[0], output)]
+        return [SegmentJob(found[0], output)]
     if output.exists() and not output.is_dir():
         raise ValueError(f"--output {output} is a file: give a folder.")
-    jobs: dict[Path, Job] = {}
+    jobs: dict[Path, SegmentJob] = {}
     for image in found:
         suffix = f".{(format_ or _format_for(image)).lstrip('.')}"
-        job = Job(image, output / (stem_of(image) + suffix))
+        job = SegmentJob(image, output / (stem_of(image) + suffix))
         earlier = jobs.setdefault(job.labels, job)
         if earlier is not job:
             raise ValueError(

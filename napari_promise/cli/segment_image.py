@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from napari_promise.cli.segment_files import Job
-from napari_promise.cli.segment_request import Request, are_other_pixels, objects_on
+from napari_promise.cli.segment_files import SegmentJob
+from napari_promise.cli.segment_request import (
+    SegmentRequest,
+    are_other_pixels,
+    objects_on,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,8 +26,8 @@ if TYPE_CHECKING:
 
 
 def segment_image(
-    job: Job,
-    request: Request,
+    job: SegmentJob,
+    request: SegmentRequest,
     segmenter: Segmenter,
     embeddings: EmbeddingCache | None,
     force: bool,
@@ -100,7 +104,7 @@ def segment_image(
 
 
 def _proposed(
-    segmenter: Segmenter, embedding: Embedding, index: Plane, request: Request
+    segmenter: Segmenter, embedding: Embedding, index: Plane, request: SegmentRequest
 ) -> tuple[list[SavedObject], list[Region | None]]:
     """Return what the adapter proposes for a plane, and the masks."""
     from napari_promise.data.export import SavedObject
@@ -178,7 +182,7 @@ def _embed(
 
 
 def _as_saved(
-    labels: npt.NDArray[Any], job: Job, place: Place
+    labels: npt.NDArray[Any], job: SegmentJob, place: Place
 ) -> tuple[npt.NDArray[Any], dict[str, Any]]:
     """Return the values as the file shall hold them, and where they lie."""
     if job.labels.suffix.lower() == ".png" and labels.max() == 1:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Request:
+class SegmentRequest:
     """What is wanted of every image."""
 
     objects: tuple[SavedObject, ...]  # empty: the adapter proposes
@@ -32,7 +32,7 @@ def read_request(
     replay: Path | None,
     contrast_limits: str | None,
     adapter: str | None,
-) -> Request:
+) -> SegmentRequest:
     """Read what is wanted from the options, or from the prompts file they name."""
     from napari_promise.data.export import SavedObject, load_prompts
     from napari_promise.prompts import Prompts
@@ -72,7 +72,7 @@ def read_request(
             "nothing says what to segment: give --points, --box or --prompts, or an "
             "--adapter that proposes points."
         )
-    return Request(objects, limits, replayed)
+    return SegmentRequest(objects, limits, replayed)
 
 
 def _numbers(
@@ -94,7 +94,7 @@ def _numbers(
 
 
 def objects_on(
-    index: tuple[int, ...], request: Request, is_stack: bool
+    index: tuple[int, ...], request: SegmentRequest, is_stack: bool
 ) -> list[SavedObject]:
     """Pick the prompts of one plane; those without a plane hold for every one."""
     return [
@@ -104,7 +104,9 @@ def objects_on(
     ]
 
 
-def differences(request: Request, replayed: PromptsFile, segmenter: Segmenter) -> str:
+def differences(
+    request: SegmentRequest, replayed: PromptsFile, segmenter: Segmenter
+) -> str:
     """Say what is not as it was when the prompts were saved: masks may differ then."""
     then = replayed.provenance
     adapter, settings = then.get("adapter") or {}, then.get("settings") or {}
@@ -126,7 +128,7 @@ def differences(request: Request, replayed: PromptsFile, segmenter: Segmenter) -
     )
 
 
-def are_other_pixels(request: Request, digests: dict[str, str]) -> bool:
+def are_other_pixels(request: SegmentRequest, digests: dict[str, str]) -> bool:
     """Tell whether a plane differs from the one whose prompts are replayed on it."""
     if request.replayed is None:
         return False

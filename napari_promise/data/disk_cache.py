@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Entry", "discard", "evict", "sweep", "temporary_name"]
+__all__ = ["CacheEntry", "discard", "evict", "sweep", "temporary_name"]
 
 #: What `files.whole_file` writes to begins so too.
 _TEMPORARY = ".writing-"
@@ -25,7 +25,7 @@ _ABANDONED_AFTER = 3600.0
 
 
 @dataclass(frozen=True, order=True)
-class Entry:
+class CacheEntry:
     """Something that is kept.
 
     Attributes
@@ -44,15 +44,15 @@ class Entry:
 
 
 def evict(
-    entries: Iterable[Entry],
+    entries: Iterable[CacheEntry],
     most: int,
-    stays: Callable[[Entry], bool] = lambda entry: False,
+    stays: Callable[[CacheEntry], bool] = lambda entry: False,
 ) -> int:
     """Remove what was used longest ago, until at most so many bytes are left.
 
     Parameters
     ----------
-    entries : iterable of Entry
+    entries : iterable of CacheEntry
         All that there are.
     most : int
         Bytes.

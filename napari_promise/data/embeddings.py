@@ -34,13 +34,13 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_promise.data.disk_cache import (
-    Entry,
+    CacheEntry,
     discard,
     evict,
     sweep,
     temporary_name,
 )
-from napari_promise.files import user_folder
+from napari_promise.files import one_line, user_folder
 
 __all__ = ["EmbeddingCache", "Key", "default_folder", "key_of"]
 
@@ -302,7 +302,7 @@ class EmbeddingCache:
             if not warned:
                 self._on_warning(
                     f"Embeddings cannot be kept in {folder} "
-                    f"({error.strerror or error}) and stay in memory only: free disk "
+                    f"({one_line(error)}) and stay in memory only: free disk "
                     "space there or choose another folder."
                 )
             return
@@ -323,7 +323,7 @@ class EmbeddingCache:
         self._disk_used = evict(self._entries(), self._disk_bytes)
         self._writes_until_measured = _MEASURE_EVERY
 
-    def _entries(self) -> Iterator[Entry]:
+    def _entries(self) -> Iterator[CacheEntry]:
         """Yield every entry on disk."""
         folder = self._folder
         try:
@@ -338,9 +338,9 @@ class EmbeddingCache:
                 )
             except OSError:  # being removed by another process, or damaged
                 if path.exists():
-                    yield Entry(0.0, 0, path)
+                    yield CacheEntry(0.0, 0, path)
                 continue
-            yield Entry(status.st_mtime, size, path)
+            yield CacheEntry(status.st_mtime, size, path)
 
 
 def _warn(message: str) -> None:

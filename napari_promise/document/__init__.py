@@ -1,6 +1,6 @@
 """The objects of one image: their prompts, masks and labels, and every edit's undo."""
 
-from napari_promise.document.commits import CommitResult, Overlap, commit_patch
+from napari_promise.document.commits import CommitResult, Overlap
 from napari_promise.document.corrections import answered_points, feedback
 from napari_promise.document.document import Document
 from napari_promise.document.events import Changes, DocumentEvents
@@ -11,7 +11,6 @@ from napari_promise.document.records import (
     SOURCES,
     ObjectRecord,
     Source,
-    source_code,
 )
 from napari_promise.document.regions import BBox, Plane, Region, Tile, union_bbox
 
@@ -35,8 +34,6 @@ __all__ = [
     "Step",
     "Tile",
     "answered_points",
-    "commit_patch",
     "feedback",
-    "source_code",
     "union_bbox",
 ]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from napari_promise.document.patches import LabelPatch
 from napari_promise.document.regions import BBox, Plane, Region, union_bbox
 
-__all__ = ["CommitResult", "Overlap", "commit_patch", "commit_patches"]
+__all__ = ["CommitResult", "Overlap", "commit_patches"]
 
 #: What a commit does with pixels of another object: leave them or take them.
 Overlap = Literal["keep", "overwrite"]
@@ -39,57 +39,6 @@ class CommitResult:
     yielded: dict[int, Region | None]
 
 
-def commit_patch(
-    labels: Any,
-    label: int,
-    region: Region | None,
-    *,
-    plane: Plane = (),
-    written: Mapping[int, Region | None] | None = None,
-    yielded: Mapping[int, Region | None] | None = None,
-    overlap: Overlap = "keep",
-    keep_painted: bool = True,
-) -> CommitResult:
-    """Work out how the labels of a plane change when an object is committed.
-
-    Earlier pixels of the object that its mask no longer holds are given up: they
-    go back to the object they were taken from, or to the background. A pixel
-    that was set by hand keeps its label, whatever the policy, while
-    `keep_painted`; a pixel that was taken off the object by hand stays off.
-
-    Parameters
-    ----------
-    labels : array-like, (H, W) integer
-        The plane's labels; only the part that matters is read.
-    label : int
-        The object's label.
-    region : Region or None
-        The object's mask.
-    plane : Plane
-        The plane, for the patch.
-    written, yielded : mapping of int to Region or None
-        What earlier commits left, by label, for the objects of this plane. All of
-        `yielded` may be gone through: leave out who yielded nothing.
-    overlap : {"keep", "overwrite"}
-        Whether pixels of other objects stay theirs or become this object's.
-    keep_painted : bool
-        Whether pixels set by hand keep their labels.
-
-    Returns
-    -------
-    CommitResult
-    """
-    return commit_patches(
-        labels,
-        [(label, region)],
-        plane=plane,
-        written=written or {},
-        yielded=yielded or {},
-        overlap=overlap,
-        keep_painted=keep_painted,
-    )
-
-
 def commit_patches(
     labels: Any,
     commits: Sequence[tuple[int, Region | None]],
@@ -100,7 +49,12 @@ def commit_patches(
     overlap: Overlap,
     keep_painted: bool,
 ) -> CommitResult:
-    """Work out what several objects of a plane change, committed one after another.
+    """Work out what objects of a plane change, committed one after another.
+
+    Earlier pixels of an object that its mask no longer holds are given up: they
+    go back to the object they were taken from, or to the background. A pixel
+    that was set by hand keeps its label, whatever the policy, while
+    `keep_painted`; a pixel that was taken off the object by hand stays off.
 
     Parameters
     ----------
@@ -108,8 +62,15 @@ def commit_patches(
         The plane's labels; what holds all of the objects is read, once.
     commits : sequence of (int, Region or None)
         Each object's label and mask.
-    plane, written, yielded, overlap, keep_painted
-        As of `commit_patch`.
+    plane : Plane
+        The plane, for the patch.
+    written, yielded : mapping of int to Region or None
+        What earlier commits left, by label, for the objects of this plane. All of
+        `yielded` may be gone through: leave out who yielded nothing.
+    overlap : {"keep", "overwrite"}
+        Whether pixels of other objects stay theirs or become the committed object's.
+    keep_painted : bool
+        Whether pixels set by hand keep their labels.
 
     Returns
     -------

@@ -497,7 +497,7 @@ class Document:
     ) -> LabelPatch | None:
         """Write an object's mask into the labels; one step.
 
-        Emits `labels_patched` where pixels must change; see `commit_patch` for the
+        Emits `labels_patched` where pixels must change; see `commit_patches` for the
         rules.
 
         Parameters
@@ -549,7 +549,7 @@ class Document:
             The labels of all planes as they are now; a plane is ``labels[plane]``.
         overlap : {"keep", "overwrite"}
         keep_painted : bool
-            See `commit_patch`.
+            See `commit_patches`.
 
         Returns
         -------

@@ -1,8 +1,8 @@
 """The steps that can be undone and redone, and the one that is being made.
 
 A step holds what was there before and after: records of objects and label pixels. The
-history keeps the steps in order and hands them out. It changes no object, tells nobody
-and knows no threads: that is the document's work.
+history keeps the steps in order and hands them out; the document changes the objects,
+emits the events and holds the lock.
 """
 
 from __future__ import annotations

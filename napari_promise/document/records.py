@@ -12,29 +12,13 @@ from napari_promise.document.logits import MaskLogits
 from napari_promise.document.regions import BBox, Plane, Region
 from napari_promise.prompts import Prompts
 
-__all__ = ["SOURCES", "ObjectRecord", "Source", "source_code"]
+__all__ = ["SOURCES", "ObjectRecord", "Source"]
 
 #: Who placed a point: the user, an auto-prompting module, the object's mask on another
 #: plane, or the mask of an example.
 Source = Literal["user", "auto", "propagated", "example"]
 #: Every source; the place of each is its code, a uint8, in tables of points.
 SOURCES: tuple[Source, ...] = get_args(Source)
-
-
-def source_code(source: Source) -> int:
-    """Return the code of a source; `SOURCES` at this place is the source.
-
-    Raises
-    ------
-    ValueError
-        If there is no such source.
-    """
-    try:
-        return SOURCES.index(source)
-    except ValueError:
-        raise ValueError(
-            f"{source!r} is no source of a point; it is one of {', '.join(SOURCES)}."
-        ) from None
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""Some pixels of one plane, kept small. Knows no labels and no objects."""
+"""Regions: some pixels of one plane, kept small."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from napari_promise.data.pairs import SampleReader
 from napari_promise.document import Plane, Tile
 from napari_promise.files import one_line
-from napari_promise.jobs.training_sources import Found, TrainingSource
+from napari_promise.jobs.training_sources import LabelledPlane, TrainingSource
 from napari_promise.prompts import Prompts
 from napari_promise.segmentation import EmbeddingLike
 from napari_promise.session import ImageSource, JobContext
@@ -212,8 +212,8 @@ class TallyJob:
         self._source, self._adapters, self._names = source, adapters, names
         self._tell, self._failed = tell, failed
         self._folder: tempfile.TemporaryDirectory[str] | None = None
-        self._images: Iterator[Found | None] | None = None
-        self._waiting: Found | None = None
+        self._images: Iterator[LabelledPlane | None] | None = None
+        self._waiting: LabelledPlane | None = None
         self._files = SampleReader()
         self._dices: list[tuple[float, float]] = []
         self._left_out = 0

@@ -11,13 +11,13 @@ from napari_promise.document import Tile
 from napari_promise.project import OpenedImage, Project
 from napari_promise.session import JobContext
 
-__all__ = ["ImageShelf", "Prefetch"]
+__all__ = ["ImageCache", "Prefetch"]
 
-#: Bytes of pixels kept beside the image in work; the latest is kept in any case.
-_SHELF_BYTES = 256 * 2**20
+#: Bytes of pixels kept beside the open image; the latest is kept in any case.
+_CACHE_BYTES = 256 * 2**20
 
 
-class ImageShelf:
+class ImageCache:
     """Images that were read a moment ago or will be wanted in a moment.
 
     May be asked from several threads; each image is read once.
@@ -59,7 +59,7 @@ class ImageShelf:
                 self._read[key] = known
             self._read.move_to_end(key)
             size = sum(image.array.nbytes for _, image in self._read.values())
-            while size > _SHELF_BYTES and len(self._read) > 1:
+            while size > _CACHE_BYTES and len(self._read) > 1:
                 _, (_, dropped) = self._read.popitem(last=False)
                 size -= dropped.array.nbytes
             return known[1]
@@ -70,13 +70,13 @@ class Prefetch:
 
     Parameters
     ----------
-    shelf : ImageShelf
+    cache : ImageCache
     keys : iterable of str
         The likeliest first.
     """
 
-    def __init__(self, shelf: ImageShelf, keys: Iterable[str]) -> None:
-        self._shelf = shelf
+    def __init__(self, cache: ImageCache, keys: Iterable[str]) -> None:
+        self._images = cache
         self._keys = deque(keys)
 
     def step(self, context: JobContext) -> bool:
@@ -86,7 +86,7 @@ class Prefetch:
         if context.must_give_way():
             return True
         try:
-            image = self._shelf.get(self._keys[0])
+            image = self._images.get(self._keys[0])
         except (OSError, ValueError):
             # It will be said when the image is really wanted.
             self._keys.popleft()

@@ -1,9 +1,9 @@
-"""Propose objects for a whole folder: auto-prompts, masks, and how far to trust them.
+"""Propose objects for a whole folder: auto-prompts, masks, and their confidence.
 
 One step of the job is one plane. What is found for an image is handed to the project
-as a proposal, which never touches what a person did.
+as a proposal, which never touches what the user did.
 
-Of every object it is noted how far it can be trusted, see `proposing.signals_of`.
+The signals that the confidence is made of are kept too, see `proposing.signals_of`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class ProposeProgress:
     proposed : int
         Images for which something was proposed.
     left_out : int
-        Images that could not be read, or that a person worked on meanwhile.
+        Images that could not be read, or that the user worked on meanwhile.
     seconds_left : float or None
         None while nothing can be said.
     message : str
@@ -139,7 +139,7 @@ class Propose:
 
     def _begin(self, key: str) -> None:
         if self._project.item(key).state not in ("new", "proposed"):
-            raise _Ahead(f"{key} was taken up by a person meanwhile.")
+            raise _Ahead(f"{key} was edited by the user meanwhile.")
         self._image = self._read(key)
         self._planes = deque(np.ndindex(self._image.shape[:-2]))
         self._found = []
@@ -210,7 +210,7 @@ class Propose:
 
 
 class _Ahead(ValueError):
-    """A person was quicker."""
+    """The user was quicker."""
 
 
 def _concerns_all(error: Exception, succeeded: int) -> bool:

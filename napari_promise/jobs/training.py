@@ -25,7 +25,7 @@ from typing import Any
 
 from napari_promise.data.pairs import Pair
 from napari_promise.files import one_line
-from napari_promise.jobs.training_sources import Found, TrainingSource
+from napari_promise.jobs.training_sources import LabelledPlane, TrainingSource
 from napari_promise.session import JobContext
 from napari_promise.training.config import TrainConfig
 from napari_promise.training.recipe import recipe_for
@@ -150,7 +150,7 @@ class TrainingJob:
         self._train = train
         self._bench: JobContext | None = None
         self._folder: Path | None = None
-        self._images: Iterator[Found | None] | None = None
+        self._images: Iterator[LabelledPlane | None] | None = None
         self._pairs: list[Pair] = []
         self._run: Iterator[Any] | None = None
         self._rows: list[dict[str, Any]] = []

@@ -22,7 +22,7 @@ from napari_promise.session import ImageSource
 
 __all__ = [
     "FolderSource",
-    "Found",
+    "LabelledPlane",
     "LabelledImage",
     "LabelsLike",
     "LaterSource",
@@ -36,7 +36,7 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class Found:
+class LabelledPlane:
     """One labelled image.
 
     Attributes
@@ -65,7 +65,7 @@ class TrainingSource(Protocol):
     def name(self) -> str:
         """What it is called: said in the adapter's record."""
 
-    def images(self, folder: Path | None) -> Iterator[Found | None]:
+    def images(self, folder: Path | None) -> Iterator[LabelledPlane | None]:
         """Give the labelled images one by one; None for one without a label.
 
         Parameters
@@ -110,7 +110,7 @@ class ViewerSource:
         """Names of the images."""
         return ", ".join(item.image.name for item in self.items)
 
-    def images(self, folder: Path | None) -> Iterator[Found | None]:
+    def images(self, folder: Path | None) -> Iterator[LabelledPlane | None]:
         """See `TrainingSource`."""
         stacks = sum(len(item.image.shape) > 2 for item in self.items)
         for number, item in enumerate(self.items):
@@ -132,7 +132,7 @@ class ViewerSource:
                     stem = "-".join(map(str, (number, *index)))
                     mask = np.isin(labels, ids)
                     pair = _write(folder / stem, item.image, index, mask, group)
-                yield Found(len(ids), where, pair, group)
+                yield LabelledPlane(len(ids), where, pair, group)
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ class FolderSource:
         """Name of the folder of images."""
         return self.images_dir.name
 
-    def images(self, folder: Path | None) -> Iterator[Found | None]:
+    def images(self, folder: Path | None) -> Iterator[LabelledPlane | None]:
         """See `TrainingSource`."""
         found = find_pairs(
             self.images_dir, self.masks_dir, group=self.group, skip_unpaired=True
@@ -177,7 +177,7 @@ class LaterSource:
     name: str
     pairs: Callable[[], Sequence[Pair]]
 
-    def images(self, folder: Path | None) -> Iterator[Found | None]:
+    def images(self, folder: Path | None) -> Iterator[LabelledPlane | None]:
         """See `TrainingSource`."""
         yield from PairsSource(tuple(self.pairs()), self.name).images(folder)
 
@@ -189,7 +189,7 @@ class PairsSource:
     pairs: tuple[Pair, ...]
     name: str = "images"
 
-    def images(self, folder: Path | None) -> Iterator[Found | None]:
+    def images(self, folder: Path | None) -> Iterator[LabelledPlane | None]:
         """See `TrainingSource`."""
         masks = LatestRead()
         for pair in planes_of(self.pairs):
@@ -199,7 +199,7 @@ class PairsSource:
                 mask = read.labels
                 ids = np.unique(mask[pair.plane] if pair.plane else mask)
                 objects = int((ids != 0).sum())
-            yield Found(objects, pair.name, pair, pair.group, read)
+            yield LabelledPlane(objects, pair.name, pair, pair.group, read)
 
 
 def _write(

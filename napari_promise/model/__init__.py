@@ -1,5 +1,4 @@
-"""The torch room: frozen SAM models, adapters and the one forward pass.
+"""Frozen SAM models, adapters, and the one forward pass.
 
-Importing the package itself imports no torch; it knows no window, file of the user or
-session.
+Importing the package itself imports no torch. Everything here works without napari.
 """

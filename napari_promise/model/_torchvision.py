@@ -1,9 +1,8 @@
 """Let `segment_anything` be imported where torchvision's operators are missing.
 
-A CPU-only torch beside PyPI's CUDA build of torchvision fails on import with
-"operator torchvision::nms does not exist". Nothing here uses those compiled
-operators, so declaring the two missing schemas is enough. This is done only after a
-failed import. The module knows nothing of models.
+A CPU-only torch beside PyPI's CUDA build of torchvision fails on import with "operator
+torchvision::nms does not exist". Nothing here uses those compiled operators, so
+declaring the two missing schemas is enough. This is done only after a failed import.
 """
 
 from __future__ import annotations

@@ -2,8 +2,7 @@
 
 That one file (``NAME.promise-adapter``) is a zip of exactly two members, the record and
 the tensors of the adapter. What comes from others is checked before anything is written
-and never executed: names, sizes, record and tensors; pickles are not read. The module
-knows no images or training.
+and never executed: names, sizes, record and tensors; pickles are not read.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from napari_promise.files import NewerFileError, write_whole
+from napari_promise.files import NewerFileError, one_line, write_whole
 from napari_promise.model.adapters import (
     RECORD,
     TENSORS,
@@ -70,10 +69,9 @@ def install(adapter: Adapter, *, force: bool = False) -> Path:
         save_adapter(adapter, part)
         _swap(part, folder)
     except OSError as error:
-        reason = error.strerror or str(error)
         raise type(error)(
-            f"Cannot write the adapter {folder} ({reason}): free disk space or make "
-            "the folder writable, then try again."
+            f"Cannot write the adapter {folder} ({one_line(error)}): free disk space "
+            "or make the folder writable, then try again."
         ) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -180,8 +178,8 @@ def export_file(source: str | Path, path: str | Path, *, force: bool = False) ->
         write_whole(path, content.getvalue())
     except OSError as error:
         raise type(error)(
-            f"Cannot write {path} ({error.strerror or error}): free disk space or "
-            "choose another folder."
+            f"Cannot write {path} ({one_line(error)}): free disk space or choose "
+            "another folder."
         ) from error
     return path
 
@@ -209,7 +207,7 @@ def read_file(path: str | Path) -> Adapter:
     except FileNotFoundError as error:
         raise ValueError(f"{path} does not exist: check the name.") from error
     except OSError as error:
-        raise ValueError(f"{path} cannot be read ({error.strerror}).") from error
+        raise ValueError(f"{path} cannot be read ({one_line(error)}).") from error
     except (
         zipfile.BadZipFile,
         zlib.error,
@@ -257,8 +255,7 @@ def _checked(contents: dict[str, bytes], path: Path) -> Adapter:
     except NewerFileError as error:
         raise NewerFileError(f"{path}: {error}") from error
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        line = (str(error).splitlines() or ["?"])[0]
-        raise ValueError(f"{path}: {RECORD} is damaged: {line}") from error
+        raise ValueError(f"{path}: {RECORD} is damaged: {one_line(error)}") from error
     _check_base(info, path)
     with tempfile.TemporaryDirectory(prefix="promise-import-") as name:
         folder = Path(name)

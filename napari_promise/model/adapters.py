@@ -1,8 +1,8 @@
 """Adapters: small trained modules beside a frozen SAM, and their files.
 
-An adapter is a folder with ``adapter.safetensors`` and ``adapter.json``. It belongs
-to one base model, named with its hash, and is refused on any other. Pickles are never
-read. The module knows no prompts, images or training.
+An adapter is a folder with ``adapter.safetensors`` and ``adapter.json``. It belongs to
+one base model, named with its hash, and is refused on any other. Pickles are never
+read.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from torch import nn
 from napari_promise.files import (
     NewerFileError,
     check_version,
+    one_line,
     user_folder,
     write_whole,
     written_by,
@@ -297,8 +298,9 @@ def load_adapter(source: str | Path, sam: Sam | None = None) -> Adapter:
         }
         adapter.load_state_dict(values, assign=True)
     except (RuntimeError, TypeError, ValueError, KeyError) as error:
-        line = str(error).splitlines()[0]
-        raise ValueError(f"{folder}: tensors and record disagree: {line}") from error
+        raise ValueError(
+            f"{folder}: tensors and record disagree: {one_line(error)}"
+        ) from error
     adapter.eval().requires_grad_(False)
     return adapter if sam is None else adapter.to(sam.device)
 

@@ -1,10 +1,9 @@
 """Auto-prompting: from features of the frozen encoder to point prompts.
 
-`HeatmapAPM` draws a coarse foreground map from the encoder's tokens, and
-`place_points` spreads positive points inside it and negative ones in a ring around
-it. The paper's modules regress coordinates [1]_; supervising where the object is, and
-placing points there, trains in seconds and puts more points on the object. The module
-knows no decoder, adapters or files.
+`HeatmapAPM` draws a coarse foreground map from the encoder's tokens, and `place_points`
+spreads positive points inside it and negative ones in a ring around it. The paper's
+modules regress coordinates [1]_; supervising where the object is, and placing points
+there, trains in seconds and puts more points on the object.
 
 References
 ----------

@@ -2,8 +2,8 @@
 
 `segment_anything`'s decoder takes many prompts of one image. This is the same
 computation with the stock decoder's own parts, for B images with one prompt each, and
-mask tokens shifted image by image where IPS asks for it. The module knows no files,
-layers or training; gradient mode, precision and device are the caller's business.
+mask tokens shifted image by image where IPS asks for it. Gradient mode, precision and
+device are the caller's business.
 """
 
 from __future__ import annotations

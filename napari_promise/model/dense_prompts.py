@@ -7,8 +7,6 @@ Interactive segmentation before SAM drew clicks as distance maps that are added 
 image's features [1]_; that needs next to no training. Here both go together: sparse
 tokens as in segment_anything, and the same prompts once more as a dense embedding.
 
-The module knows torch and segment_anything's prompt encoder, no weights or files.
-
 References
 ----------
 .. [1] Sofiiuk et al., "Reviving Iterative Training with Mask Guidance for Interactive

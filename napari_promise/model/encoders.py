@@ -2,7 +2,6 @@
 
 `MobileEncoder` is MobileSAM's TinyViT [1]_ [2]_, composed of timm's blocks;
 `level_blocks` names, for every encoder, the blocks whose tokens auto-prompting reads.
-The module knows no files, images or devices.
 
 References
 ----------

@@ -2,8 +2,7 @@
 
 Their files are whole state dicts: stock SAM, and beside it the auto-prompting module,
 the pattern embedding, or both [1]_. The modules are taken over in float32; SAM's part
-is compared with the base model tensor by tensor and left behind. The module knows no
-images, layers or command line.
+is compared with the base model tensor by tensor and left behind.
 
 References
 ----------

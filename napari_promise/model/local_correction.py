@@ -6,9 +6,8 @@ click asked for is taken from it; where it is another mask altogether, the click
 something else, and all of it is taken. Interactive methods call this progressive
 merging [1]_. A decoder may also make too little of a click, or pass over it: people
 click in the middle of what is wrong, so that a click far from the mask's edge means
-more than one beside it, and the answer's logits are lifted around it accordingly.
-Where it is unsure it scatters flecks, which smoothing takes away. The module knows no
-models, prompts or images.
+more than one beside it, and the answer's logits are lifted around it accordingly. Where
+it is unsure it scatters flecks, which smoothing takes away.
 
 References
 ----------

@@ -1,8 +1,7 @@
 """Incremental Pattern Shifting: what is added to SAM's mask tokens, and how.
 
-The PaE module reads the image embedding and yields one shift for each mask token
-[1]_; the stock decoder then runs with shifted tokens, its own parameters untouched.
-The module knows no prompts, adapters or files.
+The PaE module reads the image embedding and yields one shift for each mask token [1]_;
+the stock decoder then runs with shifted tokens, its own parameters untouched.
 
 References
 ----------

@@ -1,10 +1,9 @@
 """The paper's two auto-prompting modules: encoder levels to point coordinates.
 
-`ResNetAPM` is the convolutional one, `CrossAPM` the Transformer [1]_. Both regress
-P points whose labels are fixed by slot (`auto_prompt.slot_labels`), and learn where to
+`ResNetAPM` is the convolutional one, `CrossAPM` the Transformer [1]_. Both regress P
+points whose labels are fixed by slot (`auto_prompt.slot_labels`), and learn where to
 put them through the frozen decoder alone. Architecture and constants follow the
-authors' published code, so that their weights can be loaded. The module knows no
-decoder, adapters or files.
+authors' published code, so that their weights can be loaded.
 
 References
 ----------

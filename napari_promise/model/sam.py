@@ -1,8 +1,7 @@
 """Frozen SAM models: build, load, and turn an image into an embedding.
 
 The models are segment_anything's own classes, unmodified, so that everything that is
-added later (adapters, auto-prompting) leaves SAM what it was. The module knows no
-prompts, adapters or windows.
+added later (adapters, auto-prompting) leaves SAM what it was.
 """
 
 from __future__ import annotations
@@ -488,6 +487,12 @@ class Embedding:
     def is_crop(self) -> bool:
         """Whether it shows a part of its plane only."""
         return self.plane_shape != self.original_size
+
+    @property
+    def window(self) -> tuple[slice, slice]:
+        """Rows and columns of the plane that were encoded."""
+        (row, column), (height, width) = self.origin, self.original_size
+        return slice(row, row + height), slice(column, column + width)
 
     def to(
         self, device: str | torch.device, dtype: torch.dtype | None = None

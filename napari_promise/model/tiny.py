@@ -2,7 +2,7 @@
 
 Everything but the fusion of features and the drawn prompts is segment_anything's own
 code: the image encoder (at the size of DeiT-Tiny [1]_), the prompt tokens, the two-way
-transformer and the mask decoder [2]_. The module knows no weights, files or training.
+transformer and the mask decoder [2]_.
 
 References
 ----------

@@ -1,6 +1,6 @@
 """Checkpoint files: which there are, where they lie, how they are fetched and read.
 
-The module knows files and hashes; it knows no architecture and builds no model.
+What is built of them is in `sam`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_promise.files import user_folder, write_whole
+from napari_promise.files import one_line, user_folder, write_whole
 
 if TYPE_CHECKING:
     import torch
@@ -405,7 +405,7 @@ def fetch(
     except ValueError:  # pooch: the hash differs
         reason = "what came was not the file it should be (its hash differs)"
     except OSError as error:
-        reason = f"it could not be written ({error.strerror or error})"
+        reason = f"it could not be written ({one_line(error)})"
     else:
         algorithm, _, expected = info.hash.partition(":")
         _remember(path, algorithm, expected)

@@ -1,16 +1,15 @@
 """What the confidence of proposals was worth so far in one project.
 
-Learnt from images held out of a training, and from images that a person finished after
-a proposal.
+Learnt from images that the user finished after a proposal, and from what a file in the
+project says of other images, such as those that were held out of a training.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from napari_promise.files import save_json
 from napari_promise.project.confidence import Calibration
 from napari_promise.project.items import Entry
 
@@ -32,7 +31,7 @@ class CalibrationStore:
     Parameters
     ----------
     path : Path
-        Where the pairs of held-out images are kept; need not exist.
+        JSON with pairs of raw confidence and Dice as ``held_out``; need not exist.
     entries : callable
         Returns all entries of the project.
     """
@@ -52,23 +51,6 @@ class CalibrationStore:
             known = [pair for pair in pairs if pair is not None]
             found = self._calibration = Calibration.fit([*self._held_out, *known])
         return found
-
-    def save(self, pairs: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-        """Write pairs of raw confidence and Dice; `use` makes them count.
-
-        Raises
-        ------
-        OSError
-            If they cannot be kept.
-        """
-        given = [(float(raw), float(dice)) for raw, dice in pairs]
-        save_json(self._path, {"held_out": given}, overwrite=True)
-        return given
-
-    def use(self, held_out: list[tuple[float, float]]) -> None:
-        """Count these pairs instead of those of an earlier training."""
-        self._held_out = held_out
-        self._calibration = _UNKNOWN
 
     def learn(self, before: Entry | None, after: Entry) -> bool:
         """Take notice of an entry that replaced another.

@@ -1,4 +1,4 @@
-"""How far a proposal can be trusted, before anybody looked at it.
+"""The confidence of a proposal: how good its mask probably is, before a review.
 
 Five signals say something of a mask without knowing the truth, each in [0, 1]:
 
@@ -18,7 +18,7 @@ bundled adapter *polyp*): on 90 frames of kvasir-seg 0.75 for the score, 0.76 fo
 stability, 0.63 for the tokens and 0.79 for the mean; on 61 of three sequences of
 cvc-clinicdb 0.54, 0.39, 0.18 and 0.50.
 
-That orders images, but is no Dice: `Calibration` learns from images that a person
+That orders images, but is no Dice: `Calibration` learns from images that the user
 confirmed afterwards which Dice such a number meant, by isotonic regression, which
 keeps the order and assumes no shape.
 """
@@ -101,7 +101,7 @@ class Calibration:
         Parameters
         ----------
         pairs : sequence of (float, float)
-            Raw confidence of a proposal, and its Dice with what a person confirmed.
+            Raw confidence of a proposal, and its Dice with what the user confirmed.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""What a person spends on each image, over time.
+"""What the user spends on each image, over time.
 
 A log of JSON lines, appended as images are finished and adapters trained; nothing is
 ever taken out of it, and a line that a crash cut off is passed over.
@@ -21,7 +21,7 @@ FILE = "effort.jsonl"
 
 @dataclass(frozen=True)
 class Finished:
-    """One image that a person confirmed.
+    """One image that the user confirmed.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class Effort:
     Attributes
     ----------
     finished : tuple of Finished
-        In the order in which images were first finished; one that was taken up
+        In the order in which images were first finished; one that was opened
         again counts with what it took in the end.
     trained : tuple of (int, str)
         After how many finished images an adapter was trained, and its name.

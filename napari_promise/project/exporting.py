@@ -90,7 +90,7 @@ def export_project(
         Made where missing; not the project's source.
     formats : collection of Format
     states : collection of State
-        Whose images are written: "done", "in progress". Proposals that nobody confirmed
+        Whose images are written: "done", "in progress". Unconfirmed proposals
         never are.
     overwrite : bool
         Whether files already there may be replaced.
@@ -126,7 +126,7 @@ def export_project(
     if set(states).difference(("done", "in progress")):
         raise ValueError(
             f"the states are {sorted(states)}; only what is done or in progress holds "
-            "anything that a person made."
+            "anything that the user made."
         )
     items = [item for item in project.items if item.state in states]
     if not items:

@@ -23,6 +23,7 @@ from napari_promise.data.naming import (
     match,
     places_of_masks,
 )
+from napari_promise.files import one_line
 
 __all__ = [
     "Found",
@@ -113,7 +114,7 @@ def find(source: Path) -> Listing:
         folders = dict(_walk(source, source, frozenset()))
     except OSError as error:
         raise ValueError(
-            f"{source} cannot be read ({error.strerror}): choose a folder of images."
+            f"{source} cannot be read ({one_line(error)}): choose a folder of images."
         ) from error
     masks = {path: files for path, (files, is_mask) in folders.items() if is_mask}
     if is_image_folder(source.name):

@@ -20,6 +20,7 @@ from typing import IO, Any
 from napari_promise.files import (
     NewerFileError,
     check_version,
+    one_line,
     whole_file,
     written_by,
 )
@@ -44,7 +45,7 @@ class Index:
     Attributes
     ----------
     entries : dict of str to Entry
-        By key. Images that nobody touched have none.
+        By key. Untouched images have none.
     last_opened : str or None
         The key of the image that was opened last.
     unsure : set of str
@@ -197,7 +198,7 @@ class Index:
                 raise
             raise type(error)(
                 error.errno,
-                f"Cannot write {self._path} ({error.strerror}): free disk space, and "
+                f"Cannot write {self._path} ({one_line(error)}): free disk space, and "
                 "see that you may write there.",
             ) from error
 

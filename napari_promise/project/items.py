@@ -21,8 +21,8 @@ __all__ = [
     "check_state",
 ]
 
-#: new: nothing was done; proposed: a model proposed something that nobody reviewed;
-#: in progress: a person began; done: a person confirmed it; skipped: set aside.
+#: new: nothing was done; proposed: a model's proposal, not reviewed yet;
+#: in progress: started and saved; done: confirmed; skipped: set aside.
 State = Literal["new", "proposed", "in progress", "done", "skipped"]
 STATES: tuple[State, ...] = get_args(State)
 #: What version 0.1 called them in its files.
@@ -90,12 +90,12 @@ class Entry:
     raw : float or None
         The proposal's confidence as the model states it, before calibration.
     dice : float or None
-        Of the proposal with what a person confirmed, in [0, 1]; None unless both are
+        Of the proposal with what the user confirmed, in [0, 1]; None unless both are
         there.
     proposed : int or None
         How many objects are proposed; None without a proposal.
     saved : bool
-        Whether there is work of a person to be restored.
+        Whether there is work of the user to be restored.
     revision : int
         Counts the changes, so that the later of two entries is known.
     """
@@ -117,7 +117,7 @@ class Entry:
         return dataclasses.replace(self, revision=self.revision + 1, **changes)
 
     def to_json(self) -> dict[str, Any]:
-        """Return what differs from an entry of an image that nobody touched."""
+        """Return what differs from an entry of an untouched image."""
         return {
             name: value
             for name, value in vars(self).items()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from psygnal import Signal, SignalGroup
@@ -286,7 +286,7 @@ class Ledger:
                 wanted = state
                 if state == "done" and before.state == "proposed":
                     raise ValueError(
-                        f"{key} has a proposal that nobody confirmed: accept it, or "
+                        f"{key} has an unconfirmed proposal: accept it, or "
                         "open the image."
                     )
                 if state in ("new", "proposed"):
@@ -309,32 +309,10 @@ class Ledger:
     def calibration(self) -> Calibration | None:
         """What a raw confidence was worth so far; None where too little is known.
 
-        Learnt from held-out images (`set_held_out`) and from images that were done
-        after a proposal.
+        Learnt from images that were done after a proposal, see `CalibrationStore`.
         """
         with self._lock:
             return self._calibrations.calibration
-
-    def set_held_out(self, pairs: Sequence[tuple[float, float]]) -> None:
-        """Tell what proposals are worth on images that were held out of a training.
-
-        Parameters
-        ----------
-        pairs : sequence of (float, float)
-            Raw confidence and Dice; they replace those of an earlier training.
-
-        Raises
-        ------
-        OSError
-            If they cannot be kept.
-        """
-        with self.disk:
-            self.check_writable()
-            given = self._calibrations.save(pairs)
-            with self._lock:
-                self._calibrations.use(given)
-                self._items.clear()
-        self._events.items_changed.emit()
 
     def by_confidence(self) -> list[str]:
         """Return the images that are not done or skipped, the weakest first.

@@ -1,6 +1,6 @@
 """What labels say: how many objects, which, and how far they are what was proposed.
 
-Knows arrays and records, and how labels are written as a file to train on.
+Also writes labels as a file to train on.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from PIL import Image
 from napari_promise.document import ObjectRecord, Region
 from napari_promise.files import whole_file
 
-__all__ = ["as_labels", "compare", "count", "records_of", "write_exactly"]
+__all__ = ["checked_labels", "compare", "count", "records_of", "write_exactly"]
 
 
-def as_labels(labels: NDArray[Any], path: Path) -> NDArray[Any]:
+def checked_labels(labels: NDArray[Any], path: Path) -> NDArray[Any]:
     """Return ids of a mask file in a type that a Labels layer can grow in.
 
     Parameters

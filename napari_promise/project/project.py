@@ -6,7 +6,7 @@ The project keeps a folder ``.promise`` beside the images:
     items/NAME/      the work on one image and what is proposed for it, see `store`
     effort.jsonl     what was finished with how many clicks, see `effort`
     held_out.json    what confidence was worth in training, see `calibration`
-    settings.json    what a person set
+    settings.json    what the user set
     thumbnails/      may be deleted at any time
     masks/           labels as files to train on; made anew where missing
 
@@ -38,14 +38,14 @@ from napari_promise.data.images import (
 from napari_promise.data.mask_survey import MaskSurvey
 from napari_promise.data.masks import AS_THEY_ARE
 from napari_promise.document import Document, Snapshot
-from napari_promise.files import NewerFileError, utc_now, whole_file
+from napari_promise.files import NewerFileError, one_line, utc_now, whole_file
 from napari_promise.project import codec
 from napari_promise.project.finding import Listing, finder, refuse_empty
 from napari_promise.project.items import Entry, Item, State, Stored, check_state
 from napari_promise.project.learning import Learning
 from napari_promise.project.ledger import Ledger, ProjectEvents
 from napari_promise.project.lock import ProjectLock
-from napari_promise.project.masks import as_labels, compare, count, records_of
+from napari_promise.project.masks import checked_labels, compare, count, records_of
 from napari_promise.project.proposals import Proposals
 from napari_promise.project.settings import ProjectSettings
 from napari_promise.project.store import ItemStore, ItemStores
@@ -167,7 +167,7 @@ class Project:
         except OSError as error:
             raise type(error)(
                 error.errno,
-                f"Cannot write {root} ({error.strerror}): allow it, or choose another "
+                f"Cannot write {root} ({one_line(error)}): allow it, or choose another "
                 "folder for the project's files.",
             ) from error
         try:
@@ -478,7 +478,7 @@ class Project:
             return Snapshot(), None
         try:
             read = understand_mask(mask)
-            labels = as_labels(read.labels, mask)
+            labels = checked_labels(read.labels, mask)
             shape = self.read_image(key).shape
             if labels.shape != shape:
                 raise ValueError(

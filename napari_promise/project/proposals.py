@@ -79,7 +79,7 @@ class Proposals:
         Raises
         ------
         ValueError
-            If the image is in progress, done or skipped: a person is ahead.
+            If the image is in progress, done or skipped: the user is ahead.
         OSError
             If it cannot be written.
         """
@@ -159,7 +159,7 @@ class Proposals:
         Raises
         ------
         ValueError
-            If there is no proposal that waits for a person, or the image or the
+            If there is no proposal that waits for the user, or the image or the
             proposal cannot be read.
         OSError
             If it cannot be saved.

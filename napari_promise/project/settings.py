@@ -1,4 +1,4 @@
-"""What a person sets for a project; saved with it."""
+"""What the user sets for a project; saved with it."""
 
 from __future__ import annotations
 

@@ -216,7 +216,7 @@ class ItemStore:
                 self._pack = None  # what it holds is not known any more: a new one
                 raise type(error)(
                     error.errno,
-                    f"Cannot write {pack.path} ({error.strerror}): free disk space.",
+                    f"Cannot write {pack.path} ({one_line(error)}): free disk space.",
                 ) from error
         path = self.folder / WORK
         with whole_file(path, overwrite=True) as part:

@@ -1,4 +1,4 @@
-"""The session: what the user set, the image worked on, and one worker that computes.
+"""The session: what the user set, the image on display, one worker that computes.
 
 Wishes come in as method calls, facts go out as signals. Whoever calls never waits for
 the model, for pixels or for a disk; torch itself is imported by the worker only.
@@ -19,14 +19,14 @@ How a click is answered:
 """
 
 from napari_promise.session.contracts import Job, JobContext, Loader
-from napari_promise.session.results import DragPreview, SegmentResult, State, Status
+from napari_promise.session.results import DragAnswer, SegmentResult, State, Status
 from napari_promise.session.session import Session
 from napari_promise.session.settings import Settings
 from napari_promise.session.sources import ArraySource, ImageSource
 
 __all__ = [
     "ArraySource",
-    "DragPreview",
+    "DragAnswer",
     "ImageSource",
     "Job",
     "JobContext",

@@ -17,7 +17,7 @@ from napari_promise.prompts import Prompts
 from napari_promise.proposing import ProposedObject
 from napari_promise.segmentation import EmbeddingLike, Segmentation, SegmenterLike
 from napari_promise.session.requests import Request
-from napari_promise.session.results import DragPreview, SegmentResult
+from napari_promise.session.results import DragAnswer, SegmentResult
 
 __all__ = [
     "drag_preview_of",
@@ -39,7 +39,7 @@ def is_current(request: Request) -> bool:
     )
 
 
-def drag_preview_of(request: Request, result: Segmentation) -> DragPreview | None:
+def drag_preview_of(request: Request, result: Segmentation) -> DragAnswer | None:
     """Return what a drag preview shows; None where the object has changed meanwhile.
 
     Parameters
@@ -49,12 +49,12 @@ def drag_preview_of(request: Request, result: Segmentation) -> DragPreview | Non
 
     Returns
     -------
-    DragPreview or None
+    DragAnswer or None
     """
     if not is_current(request):
         return None
     assert request.object_id is not None
-    return DragPreview(
+    return DragAnswer(
         request.image.document,
         request.object_id,
         request.revision,

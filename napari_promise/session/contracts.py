@@ -1,4 +1,4 @@
-"""How a model is loaded, and what the session offers to those who work in steps."""
+"""How a model is loaded, and what the session offers to jobs, which work in steps."""
 
 from __future__ import annotations
 

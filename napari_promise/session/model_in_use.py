@@ -11,7 +11,7 @@ from typing import Any
 
 from napari_promise.segmentation import SegmenterLike
 
-__all__ = ["ModelInUse", "leaving_a_core", "load_segmenter"]
+__all__ = ["ModelInUse", "leaving_a_core", "load_model"]
 
 
 @dataclass(eq=False)
@@ -39,7 +39,7 @@ class ModelInUse:
         return "" if segmenter is None else str(segmenter.device)
 
 
-def load_segmenter(model: str, **options: Any) -> SegmenterLike:
+def load_model(model: str, **options: Any) -> SegmenterLike:
     """Load a model; imports torch, so the worker calls it."""
     from napari_promise.segmenter import Segmenter
 

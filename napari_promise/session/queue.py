@@ -138,7 +138,7 @@ class TaskQueue:
         Parameters
         ----------
         document : Document
-            Of the object; nothing is asked where the image in work has another.
+            Of the object; nothing is asked where the open image has another.
         record : ObjectRecord
         again : bool
             Even where the prompts have a mask, or are being answered.

@@ -95,7 +95,7 @@ class Requests:
         self._of_objects[key] = self._latest[key] = request
 
     def has_like(self, request: Request) -> bool:
-        """Whether the same is asked by one that waits or is in work."""
+        """Whether the same is asked by one that waits or is in progress."""
         waiting = self._of_objects.get(_key(request))
         return any(_asks_the_same(request, r) for r in (waiting, self.in_work))
 
@@ -113,7 +113,7 @@ class Requests:
             self.proposal = None
 
     def clear(self) -> None:
-        """Forget all that waits; the answer to what is in work will not count."""
+        """Forget all that waits; the answer to what is in progress will not count."""
         self._of_objects.clear()
         self._latest.clear()
         self.proposal = self.drag_preview = None
@@ -129,7 +129,7 @@ class Requests:
             self.proposal = dataclasses.replace(self.proposal, image=image)
 
     def take(self, request: Request) -> None:
-        """Have one of those that wait be the one in work."""
+        """Have one of those that wait be the one in progress."""
         self.in_work = request
         if request is self.proposal:
             self.proposal = None

@@ -7,7 +7,7 @@ from typing import Literal
 
 from napari_promise.document import Document, Plane, Region
 
-__all__ = ["DragPreview", "SegmentResult", "State", "Status"]
+__all__ = ["DragAnswer", "SegmentResult", "State", "Status"]
 
 #: What the worker can be at, see `Status`.
 State = Literal["idle", "loading", "downloading", "encoding", "ready", "error"]
@@ -60,7 +60,7 @@ class SegmentResult:
 
 
 @dataclass(frozen=True, eq=False)
-class DragPreview:
+class DragAnswer:
     """The mask that an object would get with other prompts; the document has it not.
 
     Attributes

@@ -30,10 +30,10 @@ from napari_promise.segmentation import Segmentation
 from napari_promise.session import answers
 from napari_promise.session.contracts import Job, Loader
 from napari_promise.session.embeddings import Embeddings
-from napari_promise.session.model_in_use import ModelInUse, load_segmenter
+from napari_promise.session.model_in_use import ModelInUse, load_model
 from napari_promise.session.queue import TaskQueue
 from napari_promise.session.requests import Request
-from napari_promise.session.results import DragPreview, SegmentResult, Status
+from napari_promise.session.results import DragAnswer, SegmentResult, Status
 from napari_promise.session.settings import Settings
 from napari_promise.session.sources import ImageSource
 from napari_promise.session.worker import Reports, Worker
@@ -68,7 +68,7 @@ class Session:
     settings : Settings
     segmented : Signal(SegmentResult)
         A mask was written into the document.
-    drag_previewed : Signal(DragPreview)
+    drag_previewed : Signal(DragAnswer)
         What a mask would be; see `drag_preview`.
     encoded : Signal(tuple)
         The plane on display is encoded.
@@ -91,7 +91,7 @@ class Session:
     """
 
     segmented = Signal(SegmentResult)
-    drag_previewed = Signal(DragPreview)
+    drag_previewed = Signal(DragAnswer)
     encoded = Signal(tuple)
     status_changed = Signal(Status)
     failed = Signal(str)
@@ -108,7 +108,7 @@ class Session:
         settings: Settings | None = None,
         preferences_path: Path | None = None,
         cache: EmbeddingCache | None = None,
-        loader: Loader = load_segmenter,
+        loader: Loader = load_model,
     ) -> None:
         if settings is None:
             preferences_path = preferences_path or preferences.default_path()

@@ -51,7 +51,7 @@ class AnswerTask(Task):
 
 @dataclass(eq=False)
 class EncodeTask(Task):
-    """Have the embedding of a tile; `ahead` of its time while nobody waits for it."""
+    """Have the embedding of a tile; `ahead` of its time where no answer waits."""
 
     image: ImageInWork
     tile: Tile

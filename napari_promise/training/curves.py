@@ -1,8 +1,7 @@
 """The course of a training run as a table and as a picture.
 
 ``curves.csv`` has a row for each pass, ``curves.png`` draws it: losses on the left,
-held-out Dice on the right, frozen SAM dashed. Both are written whole. The module knows
-no training.
+held-out Dice on the right, frozen SAM dashed. Both are written whole.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 `Embedder` fills a `ViewCache` with what it lacks; `Views` reads it back, in order. A
 pair that cannot be used is left out and named; a mask without foreground is a view that
-teaches that nothing is there. The module knows no prompters, losses or optimizers.
+teaches that nothing is there.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from napari_promise.data.images import plane_name
 from napari_promise.data.mask_survey import ALMOST_ALL
 from napari_promise.data.pairs import SampleReader, planes_of
-from napari_promise.files import duration
+from napari_promise.files import duration, one_line
 from napari_promise.model.sam import Embedding, encode_image
 from napari_promise.model.weights import Cancelled
 from napari_promise.training import views
@@ -136,7 +136,7 @@ class Views:
 
 
 @dataclass(frozen=True)
-class Step:
+class EmbedProgress:
     """How far the embedding is: views, those among them to encode, and a message."""
 
     done: int
@@ -212,12 +212,12 @@ class Embedder:
 
     def run(
         self, training: Sequence[ImagePair], held_out: Sequence[ImagePair]
-    ) -> Iterator[Step]:
+    ) -> Iterator[EmbedProgress]:
         """Embed the held-out pairs, then the views of the training pairs.
 
         Yields
         ------
-        Step
+        EmbedProgress
             After each view, and whenever it has to give way.
 
         Raises
@@ -231,7 +231,7 @@ class Embedder:
         pairs = len(training) + len(held_out)
         jobs = []
         for job in self._jobs(training, held_out, pairs):
-            if isinstance(job, Step):
+            if isinstance(job, EmbedProgress):
                 yield job
             else:
                 jobs.append(job)
@@ -240,7 +240,7 @@ class Embedder:
             if not self.cache.has(job.key, job.parts):
                 missing.add(job.key)
             if self.give_way():
-                yield Step(0, len(jobs), len(jobs))
+                yield EmbedProgress(0, len(jobs), len(jobs))
         wanted, encoded, said = len(missing), 0, False
         for done, job in enumerate(jobs, start=1):
             message = ""
@@ -251,7 +251,7 @@ class Embedder:
             try:
                 target = self._target(job)
                 if job.key in missing or target is None:
-                    pause = Step(done - 1, len(jobs), wanted - encoded)
+                    pause = EmbedProgress(done - 1, len(jobs), wanted - encoded)
                     emb, target = yield from self._looked(
                         job, encode=job.key in missing, pause=pause
                     )
@@ -269,7 +269,7 @@ class Embedder:
                 of = self.held_out if job.view < 0 else self.training
                 of.add(job.pair, job.key, target)
                 self.digests += [job.key, job.mask_digest]
-            yield Step(done, len(jobs), wanted - encoded, message)
+            yield EmbedProgress(done, len(jobs), wanted - encoded, message)
         self._check()
 
     def summary(self) -> str:
@@ -309,7 +309,7 @@ class Embedder:
         training: Sequence[ImagePair],
         held_out: Sequence[ImagePair],
         pairs: int,
-    ) -> Iterator[_Job | Step]:
+    ) -> Iterator[_Job | EmbedProgress]:
         """Every view in order; a step for every pair whose files cannot be read."""
         base = str(getattr(self.sam, "sha256", "")) or self.training.model_id
         digests: dict[PairName, tuple[str, str]] = {}
@@ -322,12 +322,12 @@ class Embedder:
                 found = of_file[pair.image], of_file[pair.mask]
             except OSError as error:
                 path = error.filename or pair.image
-                reason = f"{path} cannot be read ({error.strerror})"
-                yield Step(0, pairs, 0, self._leave_out(pair, reason, pairs))
+                reason = f"{path} cannot be read ({one_line(error)})"
+                yield EmbedProgress(0, pairs, 0, self._leave_out(pair, reason, pairs))
             else:
                 digests[self._name(pair)] = found
             if self.give_way():
-                yield Step(0, pairs, pairs)
+                yield EmbedProgress(0, pairs, pairs)
         ordered = [(pair, -1) for pair in held_out]
         ordered += [(pair, v) for v in range(self.views_each) for pair in training]
         for pair, view in ordered:
@@ -342,8 +342,8 @@ class Embedder:
             yield _Job(pair, image, mask, view, key, of.parts)
 
     def _looked(
-        self, job: _Job, *, encode: bool, pause: Step
-    ) -> Generator[Step, None, tuple[Embedding | None, Target]]:
+        self, job: _Job, *, encode: bool, pause: EmbedProgress
+    ) -> Generator[EmbedProgress, None, tuple[Embedding | None, Target]]:
         """Look at a view, beginning anew whenever it had to give way."""
         while True:
             try:

@@ -2,7 +2,7 @@
 
 What a model finds by itself and what it draws when prompted from the truth are two
 different things and never share a column; frozen SAM with the same prompts stands
-beside both. The module knows no torch: it calls a segmenter as a user's script would.
+beside both. The segmenter is called as a user's script would call it.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from napari_promise.data.images import plane_name
 from napari_promise.data.pairs import SampleReader, planes_of
 from napari_promise.document import Document, Region, Source
 from napari_promise.prompts import Prompts
+from napari_promise.proposing import iou
 from napari_promise.training import metrics as measuring
 from napari_promise.training.config import ImagePair
-from napari_promise.training.metrics import Mask, Measures, dice, iou
-from napari_promise.training.scores import EvaluationReport, Score, Shown
+from napari_promise.training.metrics import Mask, Measures, dice
+from napari_promise.training.scores import EvaluationReport, Example, Score
 from napari_promise.training.simulated_prompts import (
     PromptPlan,
     bounding_box,
@@ -370,8 +371,8 @@ def _measured(segmenter: Segments, emb: Any, truth: Mask, drawn: Drawing) -> Mea
     )
 
 
-def _shown(drawn: Drawing, start: Prompts, plan: PromptPlan) -> Shown:
-    return Shown(
+def _shown(drawn: Drawing, start: Prompts, plan: PromptPlan) -> Example:
+    return Example(
         Region.from_mask(drawn.mask),
         drawn.prompts.points,
         drawn.prompts.labels,

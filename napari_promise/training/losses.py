@@ -1,7 +1,4 @@
-"""Losses on masks and points in the part of SAM's frame where the image is.
-
-The module knows no models or prompts.
-"""
+"""Losses on masks and points in the part of SAM's frame where the image is."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 Overlap (Dice, IoU) and distance (HD95) look at the mask. MAE, S-measure, E-measure and
 F-beta look at the probability map, as the evaluation code of the ProMISe paper does
 through PySODMetrics [1]_, and agree with that package. Means come with intervals from
-`bootstrap`. The module knows no models, prompts or files.
+`bootstrap`.
 
 References
 ----------
@@ -120,12 +120,6 @@ def dice(mask: Mask, truth: Mask) -> float:
     """Dice coefficient; 1 where both are empty."""
     total = int(mask.sum()) + int(truth.sum())
     return 2 * int((mask & truth).sum()) / total if total else 1.0
-
-
-def iou(mask: Mask, truth: Mask) -> float:
-    """Intersection over union; 1 where both are empty."""
-    union = int((mask | truth).sum())
-    return int((mask & truth).sum()) / union if union else 1.0
 
 
 def stretched(probability: NDArray[np.floating]) -> Floats:

@@ -1,6 +1,6 @@
 """Choose how to train on few images: views, passes, patience, the share held out.
 
-Pure functions of the number of images; the module knows no files, models or torch.
+Pure functions of the number of images.
 """
 
 from __future__ import annotations

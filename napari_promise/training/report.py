@@ -1,8 +1,8 @@
 """What an evaluation leaves behind: a table, a CSV of all objects, a page of examples.
 
-Knows no models: it writes what `evaluate_all` returned. Every way of prompting has a
-column of its own, so that automatic scores and scores prompted from the truth never
-share one, and frozen SAM stands beside each.
+What `evaluate_all` returned is written here. Every way of prompting has a column of its
+own, so that automatic scores and scores prompted from the truth never share one, and
+frozen SAM stands beside each.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from napari_promise.data.pairs import SampleReader
 from napari_promise.files import PathLike, whole_file
 from napari_promise.training.config import ImagePair
 from napari_promise.training.metrics import Mask
-from napari_promise.training.scores import EvaluationReport, Score, Shown
+from napari_promise.training.scores import EvaluationReport, Example, Score
 from napari_promise.training.simulated_prompts import MOST_CLICKS, objects
 
 #: The page of examples, in the folder given.
@@ -299,7 +299,7 @@ def _outline(mask: Mask) -> str:
     return "".join(lines)
 
 
-def _marks(shown: Shown, width: int, height: int) -> str:
+def _marks(shown: Example, width: int, height: int) -> str:
     radius = max(width, height) / 70
     marks = [
         f'<rect class=box x="{c0:.1f}" y="{r0:.1f}" width="{c1 - c0:.1f}" '

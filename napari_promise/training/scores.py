@@ -26,7 +26,7 @@ _SINGLE = tuple(f.name for f in fields(Measures) if not f.name.endswith("_curve"
 
 
 @dataclass(frozen=True)
-class Shown:
+class Example:
     """What a page of examples shows of a score.
 
     Attributes
@@ -73,7 +73,7 @@ class Score:
         Pixels of the truth.
     measures, frozen_measures : Measures or None
         Where they were asked for.
-    shown : Shown or None
+    shown : Example or None
         Where examples were asked for.
     """
 
@@ -91,7 +91,7 @@ class Score:
     area: int = 0
     measures: Measures | None = None
     frozen_measures: Measures | None = None
-    shown: Shown | None = field(default=None, repr=False)
+    shown: Example | None = field(default=None, repr=False)
 
     def figures(self, plan: PromptPlan) -> dict[str, float | None]:
         """Every figure of this object by its name, frozen SAM's with ``frozen_``.

@@ -1,7 +1,6 @@
-"""Prompts taken from the truth, and a person who clicks on the largest error.
+"""Prompts taken from the truth, and a simulated user who clicks on the largest error.
 
-Knows masks, not models: how an object is prompted in a measurement, and how many
-clicks were needed.
+How an object is prompted in a measurement, and how many clicks were needed.
 """
 
 from __future__ import annotations
@@ -166,7 +165,7 @@ def objects(
 def next_click(
     mask: Mask, truth: Mask, rng: np.random.Generator | None = None
 ) -> tuple[tuple[int, int], int] | None:
-    """Where a person would click next: the centre of the largest error.
+    """Where a user would click next: the centre of the largest error.
 
     The centre is the maximum of the distance transform, the image's border counting
     as a border. With an empty mask this is the centre of the object.
@@ -238,7 +237,7 @@ def random_points(
 
 
 def bounding_box(truth: Mask) -> tuple[float, float, float, float]:
-    """Tight box of a mask that is not empty, as a person draws it.
+    """Tight box of a mask that is not empty, as a user draws it.
 
     Parameters
     ----------

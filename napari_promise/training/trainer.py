@@ -10,10 +10,11 @@ The run, as `train` tells it:
 4. *score*: the best of each phase is measured on the held-out part, automatic and
    GT-prompted apart, frozen SAM beside both, and written.
 
-What a phase learns is said in `tasks`, how a pass is measured in `validation`. After
-each pass the whole state is written beside the adapter, so that a killed run can go on
-(`run_state`), with the curves so far. Random numbers are drawn anew for each pass,
-phase and step, from the seed alone: a run that went on ends where it would have ended.
+What a phase learns is said in `objectives`, how a pass is measured in `validation`.
+After each pass the whole state is written beside the adapter, so that a killed run can
+go on (`run_state`), with the curves so far. Random numbers are drawn anew for each
+pass, phase and step, from the seed alone: a run that went on ends where it would have
+ended.
 
 SAM's parameters receive no gradient.
 """
@@ -47,8 +48,15 @@ from napari_promise.model.sam import load_sam, resolve_device
 from napari_promise.training.config import ImagePair, TrainConfig
 from napari_promise.training.curves import Row, write_curves
 from napari_promise.training.embedder import Embedder, Views
+from napari_promise.training.objectives import (
+    HeatmapObjective,
+    Objective,
+    PointObjective,
+    ShiftObjective,
+)
 from napari_promise.training.progress import Outlook, Progress
 from napari_promise.training.run_state import RunState, fingerprint
+from napari_promise.training.split import split
 from napari_promise.training.steps import (
     Learner,
     entropy,
@@ -56,7 +64,6 @@ from napari_promise.training.steps import (
     repeatable,
     seeded,
 )
-from napari_promise.training.tasks import HeatmapTask, PointTask, ShiftTask, Task
 from napari_promise.training.validation import (
     Validation,
     dice,
@@ -108,7 +115,7 @@ def train(
     """
     if sam is None:
         sam = load_sam(config.model, device=resolve_device(config.device))
-    training, held_out = divide(config)
+    training, held_out = split(config)
     with _cache(config) as cache:
         run = _Run(config, sam, cache, give_way)
         try:
@@ -121,47 +128,6 @@ def train(
         except (KeyboardInterrupt, GeneratorExit):
             run.save(note="Training was interrupted: this is the best until then.")
             raise
-
-
-def divide(config: TrainConfig) -> tuple[list[ImagePair], list[ImagePair]]:
-    """Training and held-out pairs; a group is never divided.
-
-    Parameters
-    ----------
-    config : TrainConfig
-
-    Returns
-    -------
-    tuple of list
-        Both in the order given.
-
-    Raises
-    ------
-    ValueError
-        If all pairs belong to one group.
-    """
-    if config.held_out:
-        return list(config.pairs), list(config.held_out)
-    group_of = [pair.group or str(pair.image) for pair in config.pairs]
-    groups = sorted(set(group_of))
-    if len(groups) < 2:
-        raise ValueError(
-            f"all pairs belong to one group ({groups[0]}): nothing could be held out; "
-            "give held-out pairs or more groups"
-        )
-    order = np.random.default_rng(config.seed).permutation(len(groups))
-    wanted = max(1, round(config.held_out_share * len(config.pairs)))
-    chosen: set[str] = set()
-    count = 0
-    for index in order[:-1]:
-        if count >= wanted:
-            break
-        chosen.add(groups[index])
-        count += group_of.count(groups[index])
-    parts: tuple[list[ImagePair], list[ImagePair]] = ([], [])
-    for pair, group in zip(config.pairs, group_of, strict=True):
-        parts[group in chosen].append(pair)
-    return parts
 
 
 class _Run:
@@ -326,56 +292,60 @@ class _Run:
         config, apm = self.config, self.adapter.apm
         assert apm is not None
         if isinstance(apm, HeatmapAPM):
-            yield from self._fit(HeatmapTask(config, apm, self.training, self.device))
+            yield from self._fit(
+                HeatmapObjective(config, apm, self.training, self.device)
+            )
         else:
             ips = self.adapter.ips
-            yield from self._fit(PointTask(config, self.sam, apm, ips, self.training))
+            yield from self._fit(
+                PointObjective(config, self.sam, apm, ips, self.training)
+            )
 
     def train_ips(self) -> Iterator[Progress]:
         """Learn how the object looks."""
         config, ips = self.config, self.adapter.ips
         assert ips is not None
         apm = self.adapter.apm
-        yield from self._fit(ShiftTask(config, self.sam, apm, ips, self.training))
+        yield from self._fit(ShiftObjective(config, self.sam, apm, ips, self.training))
 
-    def _fit(self, task: Task) -> Iterator[Progress]:
+    def _fit(self, objective: Objective) -> Iterator[Progress]:
         """Repeat passes until the held-out score stops rising; keep the best."""
-        config, module = self.config, task.module
-        if task.name in self.finished:
+        config, module = self.config, objective.module
+        if objective.name in self.finished:
             return
-        self.outlook.begin(task.name)
-        work = self.outlook.work[task.name]
-        count = len(task.batches(np.random.default_rng(config.seed)))
-        total = count * task.epochs
-        learner = Learner(module, task.rate, total, config.schedule, self.scaler)
+        self.outlook.begin(objective.name)
+        work = self.outlook.work[objective.name]
+        count = len(objective.batches(np.random.default_rng(config.seed)))
+        total = count * objective.epochs
+        learner = Learner(module, objective.rate, total, config.schedule, self.scaler)
         best, patience, first = -1.0, config.patience, 0
         if self.unfinished:
             first, best, patience = (
                 self.unfinished[name] for name in ("epoch", "best", "patience")
             )
             # what is trained on and what was best are two things from here on
-            self.adapter = self._with(task, copy.deepcopy(module))
+            self.adapter = self._with(objective, copy.deepcopy(module))
             learner.load_state_dict(self.unfinished)
             self.unfinished = {}
 
-        for epoch in range(first, task.epochs):
+        for epoch in range(first, objective.epochs):
             # learn from every batch of a pass
-            rng = np.random.default_rng(entropy(config.seed, task.name, epoch))
+            rng = np.random.default_rng(entropy(config.seed, objective.name, epoch))
             losses: list[float] = []
-            for at, chosen in enumerate(task.batches(rng), start=1):
+            for at, chosen in enumerate(objective.batches(rng), start=1):
                 step = epoch * count + at
-                with seeded(config.seed, task.name, step), repeatable(self.device):
+                with seeded(config.seed, objective.name, step), repeatable(self.device):
                     module.train()
-                    with self.quick(task.quick_on):
-                        loss = task.loss(chosen, rng)
+                    with self.quick(objective.quick_on):
+                        loss = objective.loss(chosen, rng)
                     learner.step(loss, step)
                 losses.append(float(loss.detach()))
                 self.trained = True
                 left = self.outlook.left(
-                    work * (1 - (epoch + at / count) / task.epochs)
+                    work * (1 - (epoch + at / count) / objective.epochs)
                 )
                 yield Progress(
-                    task.name,
+                    objective.name,
                     step,
                     total,
                     float(np.mean(losses)),
@@ -384,34 +354,36 @@ class _Run:
                 )
 
             # measure what it led to, and keep that if it is the best
-            left = self.outlook.left(work * (1 - (epoch + 1) / task.epochs))
+            left = self.outlook.left(work * (1 - (epoch + 1) / objective.epochs))
             pause = Progress(
-                task.name, step, total, held_out=dict(self.scores), eta=left
+                objective.name, step, total, held_out=dict(self.scores), eta=left
             )
-            candidate = self._with(task, learner.average)
-            found, scores = yield from _pausing(self._measure(task, candidate), pause)
+            candidate = self._with(objective, learner.average)
+            found, scores = yield from _pausing(
+                self._measure(objective, candidate), pause
+            )
             better = found > best
             if better:
                 best, patience = found, config.patience
                 self.scores |= scores
                 # an interruption from here on keeps these
-                self.adapter = self._with(task, copy.deepcopy(learner.average))
+                self.adapter = self._with(objective, copy.deepcopy(learner.average))
             else:
                 patience -= 1
 
             # write where the run stands, and tell
             row: Row = {
                 "epoch": epoch + 1,
-                "phase": task.name,
+                "phase": objective.name,
                 "loss": float(np.mean(losses)),
                 **scores,
             }
             self.curves.append(row)
-            if patience and epoch + 1 < task.epochs:
+            if patience and epoch + 1 < objective.epochs:
                 stands = {"epoch": epoch + 1, "best": best, "patience": patience}
                 self._write_state(stands, learner)
             else:
-                self.finished.append(task.name)
+                self.finished.append(objective.name)
                 self._write_state()
             yield replace(
                 pause,
@@ -424,26 +396,26 @@ class _Run:
                 break
         module.eval()
 
-    def _with(self, task: Task, module: nn.Module) -> Adapter:
-        """Return the adapter with what a task trains in its place."""
+    def _with(self, objective: Objective, module: nn.Module) -> Adapter:
+        """Return the adapter with what an objective trains in its place."""
         parts: dict[str, Any] = {"apm": self.adapter.apm, "ips": self.adapter.ips}
         if isinstance(module, nn.ModuleDict):
             parts |= dict(module.items())
         else:
-            parts[task.name] = module
+            parts[objective.name] = module
         return Adapter(self.adapter.info, **parts)
 
     def _measure(
-        self, task: Task, candidate: Adapter
+        self, objective: Objective, candidate: Adapter
     ) -> Generator[None, None, tuple[float, dict[str, float]]]:
         """Held-out score to choose by, and all that was measured for it."""
-        if isinstance(task, HeatmapTask):
+        if isinstance(objective, HeatmapObjective):
             assert isinstance(candidate.apm, HeatmapAPM)
             found = yield from self.validation.map_dice(candidate.apm)
             return found, {"map": round(found, 4)}
         # what frozen SAM draws from the same prompts does not change in the ips phase
-        frozen_too = isinstance(task, ShiftTask) and not any(
-            row["phase"] == task.name for row in self.curves
+        frozen_too = isinstance(objective, ShiftObjective) and not any(
+            row["phase"] == objective.name for row in self.curves
         )
         measured = yield from self.validation.measure(
             candidate, SCORED_IN_TRAINING, frozen_too=frozen_too

@@ -34,7 +34,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from napari_promise.data.disk_cache import Entry, evict, sweep
+from napari_promise.data.disk_cache import CacheEntry, evict, sweep
 from napari_promise.data.embeddings import default_folder as embeddings_folder
 from napari_promise.files import one_line, write_whole
 
@@ -156,7 +156,7 @@ class ViewCache:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ValueError(
-                f"the cache folder {folder} cannot be made ({error.strerror}): choose "
+                f"the cache folder {folder} cannot be made ({one_line(error)}): choose "
                 "another with --cache"
             ) from error
 
@@ -288,7 +288,7 @@ class ViewCache:
         """Bytes in the folder."""
         return sum(entry.size for entry in self._entries())
 
-    def _entries(self) -> list[Entry]:
+    def _entries(self) -> list[CacheEntry]:
         """Return every entry's files; leftovers are removed."""
         sweep(self.folder)
         found = []
@@ -296,7 +296,7 @@ class ViewCache:
             if path.suffix in (".safetensors", ".target"):
                 with contextlib.suppress(FileNotFoundError):  # another's eviction
                     status = path.stat()
-                    found.append(Entry(status.st_mtime, status.st_size, path))
+                    found.append(CacheEntry(status.st_mtime, status.st_size, path))
         return found
 
     def _path(self, key: str, part: str) -> Path:
@@ -330,7 +330,7 @@ class ViewCache:
             ) from error
 
 
-def _key(entry: Entry) -> str:
+def _key(entry: CacheEntry) -> str:
     return entry.path.name.partition(".")[0]
 
 

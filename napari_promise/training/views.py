@@ -1,7 +1,6 @@
 """Views of a training image: itself at SAM's size, and augmented ones.
 
-Images are uint8 RGB, masks the share of each pixel that is foreground. The module
-knows no models, files or prompts.
+Images are uint8 RGB, masks the share of each pixel that is foreground.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The napari dock and its panels: they show and wish, and calculate nothing."""
+"""Docks, panels and layers in napari: they show, and say what the user wants."""

@@ -57,7 +57,7 @@ class KeyButton(QPushButton):
     text : str
         What the button does.
     key : str
-        The shortcut as a person reads it; empty for none.
+        The shortcut as the user reads it; empty for none.
     tooltip : str
         What happens, in a sentence.
     parent : QWidget, optional

@@ -1,4 +1,4 @@
-"""Combo boxes that report only what a person chose."""
+"""Combo boxes that report only what the user chose."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Choice:
 
 
 class ChoiceBox(QComboBox):
-    """A combo box of `Choice` that reports only what a person chose.
+    """A combo box of `Choice` that reports only what the user chose.
 
     Parameters
     ----------

@@ -22,7 +22,7 @@ from psygnal import Signal
 from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtWidgets import QApplication, QMainWindow, QWidget
 
-from napari_promise.session import DragPreview, Session
+from napari_promise.session import DragAnswer, Session
 from napari_promise.widgets import catalogue
 from napari_promise.widgets.actions import Actions
 from napari_promise.widgets.background import later
@@ -203,7 +203,7 @@ class Desk:
             QTimer.singleShot(0, self._open_likely)
 
     def _open_likely(self) -> None:
-        """Open the image a person most likely means, unless one is open."""
+        """Open the image the user most likely means, unless one is open."""
         if self._closed or not any(self._docks.values()):
             return
         if not self.bridge.has_image():
@@ -232,7 +232,7 @@ class Desk:
         if self.session.settings.live:
             self.session.drag_preview(object_id, prompts, sources)
 
-    def _on_drag_previewed(self, found: DragPreview) -> None:
+    def _on_drag_previewed(self, found: DragAnswer) -> None:
         self.bridge.show_drag_preview(found.document, found.object_id, found.region)
 
     # -- adapters -----------------------------------------------------------------

@@ -16,7 +16,7 @@ from napari.utils.key_bindings import coerce_keybinding
 
 
 class Shortcut(NamedTuple):
-    """A key combination as napari and as a person writes it."""
+    """A key combination as napari and as the user writes it."""
 
     keys: int
     shown: str

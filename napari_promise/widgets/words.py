@@ -1,4 +1,4 @@
-"""Sizes of files as a person reads them."""
+"""Sizes of files in words."""
 
 from __future__ import annotations
 

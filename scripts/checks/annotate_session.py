@@ -39,7 +39,7 @@ import numpy as np
 
 from napari_promise import demo
 from napari_promise.files import save_json, utc_now, whole_file
-from napari_promise.training.metrics import iou
+from napari_promise.proposing import iou
 from scripts.study import datasets
 
 ENOUGH, MOST = 0.85, 10

@@ -22,7 +22,7 @@ from PIL import Image
 
 from napari_promise import demo
 from napari_promise.data.samples import endoscopy_scene
-from napari_promise.training.metrics import iou
+from napari_promise.proposing import iou
 
 PICTURES = Path("docs/images")
 SCENES, LABELLED = 16, 8

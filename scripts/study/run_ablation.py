@@ -31,6 +31,7 @@ from napari_promise.data.images import read_mask
 from napari_promise.document import Region
 from napari_promise.model import promise
 from napari_promise.model.adapters import Adapter, load_adapter
+from napari_promise.model.resampling import upsample
 from napari_promise.model.sam import Embedding, load_sam
 from napari_promise.prompts import Prompts, round_logits
 from napari_promise.segmentation import Segmentation
@@ -61,7 +62,7 @@ class FixedMask(runs.CachedSegmenter):
             multimask=self.token > 0,
         )
         index = max(0, self.token - 1)
-        bbox, crop = promise.upsample(logits[0, index], emb)
+        bbox, crop = upsample(logits[0, index], emb)
         shape = emb.original_size
         region = None if bbox is None else Region.from_crop(crop, bbox[:2], shape)
         low = round_logits(logits[0, index : index + 1].numpy())

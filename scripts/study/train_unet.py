@@ -28,9 +28,10 @@ from torch import nn
 from napari_promise.data import images as files
 from napari_promise.data.pairs import Pair
 from napari_promise.data.planes import to_rgb8
+from napari_promise.proposing import iou
 from napari_promise.training import views
 from napari_promise.training.losses import mask_loss
-from napari_promise.training.metrics import dice, iou, measures
+from napari_promise.training.metrics import dice, measures
 from napari_promise.training.scores import EvaluationReport, Score
 from scripts.study import runs
 

@@ -5,17 +5,23 @@ import time
 
 import pytest
 
-from napari_promise.data.disk_cache import Entry, discard, evict, sweep, temporary_name
+from napari_promise.data.disk_cache import (
+    CacheEntry,
+    discard,
+    evict,
+    sweep,
+    temporary_name,
+)
 
 
 @pytest.fixture
-def entries(tmp_path) -> list[Entry]:
+def entries(tmp_path) -> list[CacheEntry]:
     """Three of 10 bytes; a folder, used longest ago, and two files."""
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "part").write_bytes(b"0123456789")
     for name in "bc":
         (tmp_path / name).write_bytes(b"0123456789")
-    return [Entry(float(at), 10, tmp_path / name) for at, name in enumerate("abc")]
+    return [CacheEntry(float(at), 10, tmp_path / name) for at, name in enumerate("abc")]
 
 
 def left(folder) -> list[str]:

@@ -50,7 +50,7 @@ def test_prompts_come_back_exactly(tmp_path, objects):
 
 
 def test_a_prompts_file_of_0_1_is_read():
-    path = Path(__file__).parent / "files" / "prompts_0.1.json"
+    path = Path(__file__).parents[1] / "fixtures" / "v0_1_prompts.json"
     loaded = load_prompts(path)
     first, second, third = loaded.objects
     assert [o.id for o in loaded.objects] == [o.label for o in loaded.objects]

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from napari_promise.document import Document, LabelPatch, Region
+from tests import regions
 
 SHAPE = (20, 30)
-
-
-def rectangle(r0: int, c0: int, r1: int, c1: int) -> Region:
-    mask = np.zeros(SHAPE, bool)
-    mask[r0:r1, c0:c1] = True
-    region = Region.from_mask(mask)
-    assert region is not None
-    return region
+rectangle = partial(regions.rectangle, SHAPE)
 
 
 def logits(value: float) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_promise.document import commit_patch
+from napari_promise.document.commits import commit_patches
 from tests.document.bench import SHAPE, Bench, expected, rectangle
 
 
@@ -71,6 +71,19 @@ def test_overwriting_spares_what_was_painted_by_hand_until_told_otherwise() -> N
     np.testing.assert_array_equal(bench.labels, expected(_8=np.s_[:8, :8]))
 
 
+def _patch(labels, region):
+    """The first commit of one object into labels of an image of one plane."""
+    return commit_patches(
+        labels,
+        [(1, region)],
+        plane=(),
+        written={},
+        yielded={},
+        overlap="keep",
+        keep_painted=True,
+    )
+
+
 def test_a_commit_reads_only_the_part_of_the_labels_that_matters() -> None:
     class Spy:
         shape = SHAPE
@@ -80,13 +93,13 @@ def test_a_commit_reads_only_the_part_of_the_labels_that_matters() -> None:
             assert (rows.stop - rows.start, columns.stop - columns.start) == (3, 4)
             return np.zeros((3, 4), int)
 
-    result = commit_patch(Spy(), 1, rectangle(2, 3, 5, 7))
+    result = _patch(Spy(), rectangle(2, 3, 5, 7))
     assert result.patch.region.area == 12
 
 
 def test_a_commit_into_labels_of_another_shape_is_refused() -> None:
     with pytest.raises(ValueError, match="image's shape"):
-        commit_patch(np.zeros((5, 5), int), 1, rectangle(0, 0, 3, 3))
+        _patch(np.zeros((5, 5), int), rectangle(0, 0, 3, 3))
 
 
 def test_committing_an_object_without_a_mask_is_refused() -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-import pytest
-
-from napari_promise.document import SOURCES, Document, ObjectRecord, source_code
+from napari_promise.document import SOURCES, Document, ObjectRecord
 from napari_promise.prompts import Prompts
 from tests.document.bench import Bench, rectangle
 
@@ -31,16 +29,8 @@ def test_a_copy_of_the_prompts_is_answered_as_they_are() -> None:
     assert dataclasses.replace(record, prompts=copy).is_answered
 
 
-def test_sources_have_codes_and_a_user_has_none_but_zero() -> None:
-    assert [SOURCES[source_code(source)] for source in SOURCES] == list(SOURCES)
-    assert [source_code(s) for s in ("user", "auto", "propagated", "example")] == [
-        0,
-        1,
-        2,
-        3,
-    ]
-    with pytest.raises(ValueError, match="one of user, auto"):
-        source_code("model")
+def test_the_codes_of_sources_are_their_places_and_a_users_is_zero() -> None:
+    assert SOURCES == ("user", "auto", "propagated", "example")
 
 
 def test_every_source_can_place_a_point() -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from napari_promise.data import planes
 from napari_promise.document import Document, Region, Tile
-from napari_promise.jobs.prefetching import ImageShelf, Prefetch
+from napari_promise.jobs.prefetching import ImageCache, Prefetch
 from napari_promise.jobs.proposing import Propose, ProposeProgress
 from napari_promise.project import Project
 from napari_promise.prompts import Prompts
@@ -237,23 +237,23 @@ def test_every_plane_of_a_stack_is_proposed_for(tmp_path: Path) -> None:
 def test_prefetched_images_are_encoded_in_order_and_read_once(
     project: Project,
 ) -> None:
-    shelf, bench = ImageShelf(project), Bench()
-    run(Prefetch(shelf, ["p2.png", "p0.png"]), bench)
+    cache, bench = ImageCache(project), Bench()
+    run(Prefetch(cache, ["p2.png", "p0.png"]), bench)
     assert bench.asked == ["p2", "p0"]
-    assert shelf.get("p2.png") is shelf.get("p2.png")
+    assert cache.get("p2.png") is cache.get("p2.png")
 
 
 def test_prefetching_passes_over_what_cannot_be_read(project: Project) -> None:
     project.item("p1.png").path.write_bytes(b"no picture")
     project.item("p2.png").path.unlink()
     bench = Bench()
-    run(Prefetch(ImageShelf(project), ["p1.png", "p2.png", "p3.png"]), bench)
+    run(Prefetch(ImageCache(project), ["p1.png", "p2.png", "p3.png"]), bench)
     assert bench.asked == ["p3"]
 
 
 def test_a_file_that_changed_is_read_again(project: Project) -> None:
-    shelf = ImageShelf(project)
-    before = shelf.get("p0.png")
+    cache = ImageCache(project)
+    before = cache.get("p0.png")
     Image.fromarray(np.zeros((7, 9), np.uint8)).save(project.item("p0.png").path)
-    assert shelf.get("p0.png").array.shape == (7, 9)
+    assert cache.get("p0.png").array.shape == (7, 9)
     assert before.array.shape == SHAPE

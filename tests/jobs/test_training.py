@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ from napari_promise.jobs.training import TrainingJob, TrainingOrder, keep
 from napari_promise.jobs.training_sources import LabelledImage, ViewerSource, survey
 from napari_promise.model.adapters import load_adapter
 from napari_promise.session import ArraySource
+from tests.jobs.contexts import Context
 
 
 class _Labels:
@@ -18,17 +18,6 @@ class _Labels:
 
     def plane_labels(self, plane: Any) -> Any:
         return self.array[tuple(plane)] if plane else self.array
-
-
-class _Bench:
-    def __init__(self, sam: Any) -> None:
-        self.segmenter = SimpleNamespace(sam=sam, model_id="micro")
-
-    def must_give_way(self) -> bool:
-        return False
-
-    def deliver(self, call: Any) -> None:
-        call()
 
 
 def _source(count: int) -> ViewerSource:
@@ -59,7 +48,7 @@ def test_five_labelled_images_become_an_adapter_that_can_be_kept(
         on_ended=ended.append,
         on_failed=failed.append,
     )
-    bench = _Bench(micro_sam)
+    bench = Context(micro_sam)
     while job.step(bench):  # type: ignore[arg-type]
         pass
     assert not failed

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,22 +14,10 @@ from napari_promise.jobs.training import TrainingJob, TrainingOrder
 from napari_promise.jobs.training_sources import LaterSource, PairsSource, survey
 from napari_promise.project import Project
 from napari_promise.training.config import TrainConfig
-from napari_promise.training.trainer import divide
+from napari_promise.training.split import split
 from tests.data.stacks import save_dicom, save_nifti, scan
+from tests.jobs.contexts import Context
 from tests.project.people import Person
-
-
-class Context:
-    """A job's context without a window."""
-
-    def __init__(self, sam: Any) -> None:
-        self.segmenter = SimpleNamespace(sam=sam, model_id="micro")
-
-    def must_give_way(self) -> bool:
-        return False
-
-    def deliver(self, call: Any) -> None:
-        call()
 
 
 @pytest.fixture
@@ -84,7 +71,7 @@ def test_what_is_held_out_shares_no_stack_with_what_is_trained_on(
     source = PairsSource(project.learning.training_pairs())
     pairs = [f.pair for f in source.images(None) if f]
     assert all(pairs)
-    training, held_out = divide(TrainConfig(pairs=tuple(pairs)))  # type: ignore[arg-type]
+    training, held_out = split(TrainConfig(pairs=tuple(pairs)))  # type: ignore[arg-type]
     assert held_out
     assert not {p.image for p in training} & {p.image for p in held_out}
 

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 
 from napari_promise.model import promise
 from napari_promise.model.adapters import Adapter, AdapterInfo
@@ -153,38 +152,6 @@ def test_the_best_predicted_mask_is_chosen_unless_tokens_were_shifted() -> None:
     assert promise.choose_mask(logits, iou, False) == 1
     assert promise.choose_mask(logits, iou, True) == 0
     assert promise.choose_mask(logits[:1], iou[:1], False) == 0
-
-
-@pytest.mark.parametrize(
-    "size", [(45, 90), (64, 64), (300, 517), (31, 40), (1200, 900), (3, 700)]
-)
-def test_upsampling_in_the_box_equals_stock(
-    micro_sam: Any, size: tuple[int, int]
-) -> None:
-    scale = 64 / max(size)
-    inner = (int(size[0] * scale + 0.5) or 1, int(size[1] * scale + 0.5) or 1)
-    nothing = torch.zeros(1, 32, 8, 8)
-    emb = Embedding(nothing, (), inner, size, "micro")
-    for seed in range(8):
-        generator = torch.Generator().manual_seed(seed)
-        coarse = torch.randn(1, 1, 5, 5, generator=generator) - 0.6
-        logits = F.interpolate(coarse, (32, 32), mode="bicubic")
-        stock = micro_sam.postprocess_masks(logits, inner, size)[0, 0] > 0
-        mask = np.zeros(size, dtype=bool)
-        bbox, crop = promise.upsample(logits[0, 0], emb)
-        if bbox is not None:
-            r0, c0, r1, c1 = bbox
-            mask[r0:r1, c0:c1] = crop
-            assert crop[0].any()
-            assert crop[-1].any()
-            assert crop[:, 0].any()
-            assert crop[:, -1].any()
-        np.testing.assert_array_equal(mask, stock.numpy())
-
-
-def test_an_empty_mask_has_no_box(micro_sam: Any) -> None:
-    emb = Embedding(torch.zeros(1, 32, 8, 8), (), (64, 64), (100, 100), "micro")
-    assert promise.upsample(torch.full((32, 32), -1.0), emb)[0] is None
 
 
 def test_proposed_points_lie_on_the_object_in_the_images_own_pixels() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,10 @@ from PIL import Image
 
 from napari_promise.document import Document, Region
 from napari_promise.project import Project
+from tests import regions
 
 SHAPE = (40, 60)
-
-
-def rectangle(r0: int, c0: int, r1: int, c1: int) -> Region:
-    mask = np.zeros(SHAPE, bool)
-    mask[r0:r1, c0:c1] = True
-    region = Region.from_mask(mask)
-    assert region is not None
-    return region
+rectangle = partial(regions.rectangle, SHAPE)
 
 
 def write_image(path: Path, seed: int = 0) -> Path:

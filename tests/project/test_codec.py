@@ -24,7 +24,7 @@ from napari_promise.prompts import Before, Prompts
 from tests.project.people import SHAPE, rectangle
 
 #: Written by napari-promise 0.1.
-FILES = Path(__file__).parent / "files"
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 
 
 class Blobs:
@@ -171,7 +171,7 @@ def test_answers_labels_tiles_and_small_logits_come_back():
 
 
 def test_files_of_0_1_are_read_with_all_their_history():
-    saved = json.loads((FILES / "history_0.1.json").read_text())
+    saved = json.loads((FIXTURES / "v0_1_history.json").read_text())
     blobs = [base64.b64decode(blob) for blob in saved["blobs"]]
     snapshot, _ = codec.decode(saved["history"], lambda ref: blobs[ref[0]])
     document = Document()

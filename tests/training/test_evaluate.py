@@ -13,8 +13,9 @@ from PIL import Image
 from napari_promise.data.pairs import Pair
 from napari_promise.document import Document, Region
 from napari_promise.prompts import Before, Prompts
+from napari_promise.proposing import iou
 from napari_promise.training.evaluate import evaluate, evaluate_all
-from napari_promise.training.metrics import dice, iou
+from napari_promise.training.metrics import dice
 from napari_promise.training.scores import EvaluationReport, Score
 from napari_promise.training.simulated_prompts import (
     MOST_CLICKS,

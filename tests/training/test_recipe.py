@@ -12,7 +12,7 @@ from napari_promise.training.recipe import (
     recipe_for,
     warning_for,
 )
-from napari_promise.training.trainer import divide
+from napari_promise.training.split import split
 
 
 @pytest.mark.parametrize("count", [2, 3, 5, 7, 8, 13, 14, 20, 40, 199, 200, 1000])
@@ -21,7 +21,7 @@ def test_every_number_of_images_gives_a_run_that_holds_out_what_it_says(
 ) -> None:
     pairs = tuple(Pair(Path(f"{i}"), Path(f"{i}m")) for i in range(count))
     config = TrainConfig(pairs=pairs, **recipe_for(count))
-    training, held_out = divide(config)
+    training, held_out = split(config)
     assert len(held_out) == held_out_of(count)
     assert len(training) == count - len(held_out)
 

@@ -13,7 +13,7 @@ from PIL import Image
 from napari_promise.data.pairs import Pair
 from napari_promise.document import Region
 from napari_promise.training import report
-from napari_promise.training.scores import EvaluationReport, Score, Shown
+from napari_promise.training.scores import EvaluationReport, Example, Score
 
 
 def _score(name: str, quality: float, **more: object) -> Score:
@@ -92,7 +92,7 @@ def test_the_csv_has_a_row_for_each_object_and_a_column_for_each_figure(
 
 
 def test_worst_median_and_best_are_told_apart_and_never_the_same() -> None:
-    shown = Shown(None, np.zeros((0, 2)), np.zeros(0, int), np.zeros((0, 4)), 0)
+    shown = Example(None, np.zeros((0, 2)), np.zeros(0, int), np.zeros((0, 4)), 0)
     scores = [_score(str(i), i / 20, shown=shown) for i in range(20)]
     scores.append(_score("empty", 0.0, shown=shown, area=0))
     found = report.chosen(_report("auto", scores[::-1]), each=2)
@@ -117,7 +117,7 @@ def test_the_page_shows_image_truth_mask_and_points_and_needs_no_other_file(
         Image.fromarray(np.full((60, 80, 3), 90, np.uint8)).save(image)
         Image.fromarray(truth).save(mask)
         pairs.append(Pair(image, mask))
-        shown = Shown(
+        shown = Example(
             Region.from_mask(truth > 0),
             np.array([[30.0, 35.0], [5.0, 70.0]]),
             np.array([1, 0]),

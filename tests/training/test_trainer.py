@@ -28,7 +28,8 @@ from napari_promise.training import embedder, trainer
 from napari_promise.training.config import TrainConfig
 from napari_promise.training.embedder import Embedder
 from napari_promise.training.evaluate import evaluate
-from napari_promise.training.trainer import Progress, divide, train
+from napari_promise.training.split import split
+from napari_promise.training.trainer import Progress, train
 from napari_promise.training.view_cache import ViewCache
 
 
@@ -472,12 +473,12 @@ def test_a_group_is_never_divided(toy: tuple[Pair, ...]) -> None:
     pairs = tuple(
         Pair(pair.image, pair.mask, f"patient-{i // 5}") for i, pair in enumerate(toy)
     )
-    training, held_out = divide(_config(pairs))
+    training, held_out = split(_config(pairs))
     assert {p.group for p in training}.isdisjoint(p.group for p in held_out)
     assert len(held_out) == 5
     one = tuple(Pair(pair.image, pair.mask, "one") for pair in toy)
     with pytest.raises(ValueError, match="one group"):
-        divide(_config(one))
+        split(_config(one))
 
 
 def test_too_small_a_disk_is_said_before_embedding(

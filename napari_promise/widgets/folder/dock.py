@@ -500,10 +500,10 @@ class FolderWidget(QWidget):
     # -- all images ---------------------------------------------------------------
 
     def propose_all(self) -> None:
-        """Propose for every image that nobody worked on, in the background."""
+        """Propose for every untouched image, in the background."""
         if self._opened is None:
             return
-        # Those that come next first: a person may be there in a moment.
+        # Those that come next first: the user may be there in a moment.
         key = self._opened.work.key
         ahead = order.to_do_after(self.table.model.order, key, self._state_of)
         self._opened.runs.propose([*([] if key is None else [key]), *ahead])

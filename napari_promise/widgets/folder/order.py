@@ -14,7 +14,7 @@ StateOf = Callable[[str], State]
 
 
 class ByConfidence(Protocol):
-    """What knows how far proposals can be trusted, see `project.ledger.Ledger`."""
+    """What knows the confidence of proposals, see `project.ledger.Ledger`."""
 
     def by_confidence(self) -> Sequence[str]:
         """Return the images that are not finished, the weakest first."""

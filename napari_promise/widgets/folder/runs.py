@@ -11,7 +11,7 @@ from napari.utils.notifications import show_error, show_info, show_warning
 from psygnal import Signal
 
 from napari_promise.files import one_line
-from napari_promise.jobs.prefetching import ImageShelf, Prefetch
+from napari_promise.jobs.prefetching import ImageCache, Prefetch
 from napari_promise.jobs.proposing import Propose, ProposeProgress
 from napari_promise.jobs.training_sources import LaterSource
 from napari_promise.project import Effort, Project, export_project
@@ -28,7 +28,7 @@ class FolderRuns:
     Parameters
     ----------
     project : Project
-    images : ImageShelf
+    images : ImageCache
         Pixels that were read a moment ago.
     desk : Desk
     dispatch : callable
@@ -50,7 +50,7 @@ class FolderRuns:
     effort_read = Signal(Effort)
 
     def __init__(
-        self, project: Project, images: ImageShelf, desk: Desk, dispatch: Dispatch
+        self, project: Project, images: ImageCache, desk: Desk, dispatch: Dispatch
     ) -> None:
         self._project, self._images, self._desk = project, images, desk
         self._dispatch = dispatch
@@ -123,7 +123,7 @@ class FolderRuns:
     # -- proposing ----------------------------------------------------------------
 
     def propose(self, first: Sequence[str]) -> None:
-        """Propose for every image that nobody worked on, in the background.
+        """Propose for every untouched image, in the background.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""The states of an image as a person reads them, with their signs."""
+"""The states of an image as the user reads them, with their signs."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ from qtpy.QtCore import QTimer
 
 from napari_promise.document import Document
 from napari_promise.files import one_line
-from napari_promise.jobs.prefetching import ImageShelf
+from napari_promise.jobs.prefetching import ImageCache
 from napari_promise.project import Autosaver, OpenedImage, Project, State
 from napari_promise.widgets.background import Dispatch
 from napari_promise.widgets.desk import Desk
@@ -71,7 +71,7 @@ class FolderWork:
     work : Work or None
         Its layers and its document.
     clicks : int
-        Clicks and strokes of a person on it so far.
+        Clicks and strokes of the user on it so far.
     opened : Signal(str)
         Another image is open.
     opening : Signal(str)
@@ -96,7 +96,7 @@ class FolderWork:
         self.project = project
         self._desk = desk
         self._dispatch = dispatch
-        self.images = ImageShelf(project)
+        self.images = ImageCache(project)
         self.key: str | None = None
         self.work: Work | None = None
         self.clicks = 0
@@ -228,7 +228,7 @@ class FolderWork:
     # -- effort -------------------------------------------------------------------
 
     def count_click(self) -> None:
-        """Take note of a click or a stroke of a person on the open image."""
+        """Take note of a click or a stroke of the user on the open image."""
         self.clicks += 1
         self._saver.touch()
 

@@ -1,1 +1,1 @@
-"""The layers of the plugin: what a person edits, and what shows the results."""
+"""The layers of the plugin: what the user edits, and what shows the results."""

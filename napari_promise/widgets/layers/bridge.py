@@ -76,7 +76,7 @@ class LayerBridge:
     edited : Signal(list)
         Ids of the objects whose prompts somebody edited in a layer.
     dragged : Signal(int, Prompts, list)
-        The object in work, with the prompts and their sources that it would have if
+        The active object, with the prompts and their sources that it would have if
         its points were dropped where they are being dragged.
     drag_ended : Signal
         Nothing is being dragged any more.
@@ -130,7 +130,7 @@ class LayerBridge:
             self._connections.add(emitter, handler)
         for layer in self.images():
             self._watch_name(layer)
-        self._works.take_up(viewer.layers)
+        self._works.adopt(viewer.layers)
 
     def close(self) -> None:
         """Let go of the viewer; the layers stay in it."""
@@ -148,7 +148,7 @@ class LayerBridge:
         return lookup.images_in(self._viewer.layers)
 
     def likely_image(self) -> Image | None:
-        """Return the image a person most likely means: the selected, else the top."""
+        """Return the image the user most likely means: the selected, else the top."""
         images = self.images()
         active = self._viewer.layers.selection.active
         return next((i for i in images if i is active), images[0] if images else None)
@@ -198,7 +198,7 @@ class LayerBridge:
             viewer yet.
         plane : tuple of int, optional
             Plane to put on display; left out, the one that the sliders point at, with
-            the object in work as it is.
+            the active object as it is.
         active : int, optional
             Object to work on there, where a plane is given; None for none.
         """
@@ -349,7 +349,7 @@ class LayerBridge:
         return lookup.label_colour(self.work, label)
 
     def selected_label_mask(self) -> tuple[str, np.ndarray]:
-        """Mask of the label a person means, on the plane on display; see `lookup`.
+        """Mask of the label the user means, on the plane on display; see `lookup`.
 
         Raises
         ------
@@ -364,7 +364,7 @@ class LayerBridge:
         )
 
     def add_mask(self, mask: np.ndarray) -> int:
-        """Make a mask the prompt of the object in work; see `edits.take_mask`."""
+        """Make a mask the prompt of the active object; see `edits.take_mask`."""
         assert self.work is not None
         return edits.take_mask(self.work.document, self.plane, mask)
 

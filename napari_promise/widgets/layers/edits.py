@@ -193,7 +193,7 @@ def take_boxes(
 
 
 def take_mask(document: Document, plane: Plane, mask: np.ndarray) -> int:
-    """Make a mask the prompt of the object in work, or of a new one; one step.
+    """Make a mask the prompt of the active object, or of a new one; one step.
 
     Parameters
     ----------

@@ -89,7 +89,7 @@ def foreign_labels(layers: Iterable[Layer], work: Work | None) -> list[Labels]:
 def selected_label_mask(
     layers: Iterable[Layer], selected: Iterable[Layer], work: Work, plane: Plane
 ) -> tuple[str, np.ndarray]:
-    """Mask of the label selected in the Labels layer that a person means.
+    """Mask of the label selected in the Labels layer that the user means.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ from napari_promise.widgets.layers.work import Work
 
 
 def use_as_mask_prompt(viewer: Viewer) -> None:
-    """Prompt the object in work with the selected label of the selected Labels layer.
+    """Prompt the active object with the selected label of the selected Labels layer.
 
     Parameters
     ----------

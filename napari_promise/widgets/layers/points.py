@@ -49,7 +49,7 @@ _SCREEN_SIZES = (9, 18)
 #: that a thick border would fill.
 _USER_BORDER, _MODEL_BORDER = 0.15, 0.3
 
-#: How strongly points of objects other than the one in work are drawn, and points that
+#: How strongly points of objects other than the active one are drawn, and points that
 #: a mask of another plane brought.
 _OTHERS, _PROPAGATED = 0.35, 0.5
 
@@ -194,7 +194,7 @@ class PointPrompts:
         Parameters
         ----------
         object_id : int
-            Object in work, or 0 where the next point begins one.
+            The active object, or 0 where the next point begins one.
         include : bool
             Polarity of the next point.
         """
@@ -392,7 +392,7 @@ def _columns(table: PointTable) -> dict[str, np.ndarray]:
 def _look(
     *, include: bool, source: int, faint: bool
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Face and border (RGBA) of a point: a person's is filled, a model's hollow."""
+    """Face and border (RGBA) of a point: the user's is filled, a model's hollow."""
     colour = INCLUDE_COLOUR if include else EXCLUDE_COLOUR
     strength = _OTHERS if faint else 1.0
     if source == CODES["propagated"]:
@@ -442,7 +442,7 @@ def _as_include(value: Any) -> int:
 
 
 def _as_source(value: Any) -> int:
-    """Code of a source; True and False are read as "a model's" and "a person's"."""
+    """Code of a source; True and False are read as "a model's" and "the user's"."""
     return CODES["auto"] if str(value) == "True" else USER
 
 

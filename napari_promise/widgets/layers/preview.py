@@ -1,4 +1,4 @@
-"""The translucent mask of the object in work, repainted only where it changed."""
+"""The translucent mask of the active object, repainted only where it changed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _OPACITY = 0.5
 
 
 class MaskPreview:
-    """A Labels layer of a single plane that lies where the object in work is.
+    """A Labels layer of a single plane that lies where the active object is.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The Labels layer that committed objects are written to, and a person paints in."""
+"""The Labels layer that committed objects are written to, and the user paints in."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from napari_promise.widgets.layers.work import Work
 
 
-#: With more prompts of other objects on a plane only those of the object in work are
+#: With more prompts of other objects on a plane only those of the active object are
 #: shown: they would hide the image, and napari draws all of them anew with every click.
 MOST_PROMPTS = 1000
 
@@ -71,7 +71,7 @@ class Shown:
     preview : Region or None
         That mask; None for an empty one.
     foreground : int
-        Object in work, whose points are drawn in full; 0 for none.
+        The active object, whose points are drawn in full; 0 for none.
     label : int
         Its label, which is selected in the labels layer; 0 for none.
     next_object : int
@@ -114,14 +114,14 @@ def what_to_show(
     include : bool
         What the next point says.
     drag_preview : DragPreview, optional
-        Shown in place of the mask of the object in work, as long as it `holds`.
+        Shown in place of the mask of the active object, as long as it `holds`.
     held : Shown, optional
         What the layers hold now: rows that are there keep their places.
 
     Returns
     -------
     Shown
-        Prompts of the object in work, and those of other objects on this plane that
+        Prompts of the active object, and those of other objects on this plane that
         were never written to the labels, unless they are more than `MOST_PROMPTS`.
     """
     active = document.active

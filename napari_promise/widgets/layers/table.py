@@ -14,7 +14,7 @@ import numpy as np
 
 from napari_promise.document import SOURCES
 
-#: Rows whose object is not chosen yet; they go to the object in work.
+#: Rows whose object is not chosen yet; they go to the active object.
 UNASSIGNED = 0
 
 #: Code of a point's source in a table, by its name.
@@ -43,7 +43,7 @@ class PointTable:
         Who placed each point, as an index into `SOURCES`; the user's, too, where
         somebody has touched it since.
     scores : array, shape (N,), float
-        A model's confidence in its point; NaN for a person's.
+        A model's confidence in its point; NaN for the user's.
     """
 
     data: np.ndarray

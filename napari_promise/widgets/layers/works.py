@@ -44,7 +44,7 @@ class Works:
             heard.add(signal, _telling_of(work, handler))
         self._listening[work] = heard
 
-    def take_up(self, layers: Iterable[Layer]) -> None:
+    def adopt(self, layers: Iterable[Layer]) -> None:
         """Go on with the works that a dock left when it was closed."""
         for layer in layers:
             work = Work.of(layer)

@@ -1,7 +1,4 @@
-"""Where to, in which format, under which class names: the questions before an export.
-
-Asks and answers; knows no layer and writes no file.
-"""
+"""What is asked before an export: where to, which format, the classes' names."""
 
 from __future__ import annotations
 
@@ -34,7 +31,7 @@ class Format:
     key : str
         How the exporter calls it.
     title : str
-        How a person calls it.
+        The name shown in lists.
     suffix : str
     note : str
         What is in the file, in a sentence.

@@ -1,6 +1,6 @@
 """Which image, which model, which adapter, and how things stand.
 
-Shows choices and the status line, and announces what a person chose.
+Shows choices and the status line, and announces what the user chose.
 """
 
 from __future__ import annotations

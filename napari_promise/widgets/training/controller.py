@@ -49,7 +49,7 @@ _VIEW_GUESS = 2e6
 
 
 class Training(QObject):
-    """Everything about training that a person can ask for.
+    """Everything about training that the user can ask for.
 
     Parameters
     ----------

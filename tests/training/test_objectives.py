@@ -8,36 +8,36 @@ import numpy as np
 import pytest
 import torch
 
-from napari_promise.training import tasks
+from napari_promise.training import objectives
 
 GRID = 32
 
 
 @pytest.fixture
 def shift(monkeypatch):
-    """A shift task whose points and masks are arranged: a square, its half drawn."""
-    task = object.__new__(tasks.ShiftTask)
-    task.grid = GRID
-    task.sam = SimpleNamespace(device=torch.device("cpu"))
+    """A shift whose points and masks are arranged: a square, its half drawn."""
+    objective = object.__new__(objectives.ShiftObjective)
+    objective.grid = GRID
+    objective.sam = SimpleNamespace(device=torch.device("cpu"))
     truth = torch.zeros(1, GRID, GRID)
     truth[:, 4:28, 4:28] = 1
-    task.store = SimpleNamespace(
+    objective.store = SimpleNamespace(
         embedding=lambda at, device: SimpleNamespace(input_size=(64, 64)),
         target_and_inside=lambda at, grid: (truth, torch.ones(1, GRID, GRID)),
     )
     drawn = torch.full((1, 1, GRID, GRID), -5.0)
     drawn[..., 4:28, 4:14] = 5.0
-    monkeypatch.setattr(task, "_token_one", lambda views: drawn)
-    monkeypatch.setattr(tasks, "ROUNDS", (0.0, 1.0))
+    monkeypatch.setattr(objective, "_token_one", lambda views: drawn)
+    monkeypatch.setattr(objectives, "ROUNDS", (0.0, 1.0))
     points = np.array([[50.0, 30.0], [20.0, 30.0], [12.0, 12.0], [60.0, 60.0]])
     labels = np.array([1, 1, 1, 0])
 
     def arrange(automatic: bool):
         given = points, labels, None, automatic
-        monkeypatch.setattr(task, "_prompts", lambda *_: given)
-        return task._prompted(0, np.random.default_rng(0))
+        monkeypatch.setattr(objective, "_prompts", lambda *_: given)
+        return objective._prompted(0, np.random.default_rng(0))
 
-    arrange.task = task
+    arrange.objective = objective
     return arrange
 
 
@@ -55,7 +55,7 @@ def test_a_correction_is_taught_with_what_a_click_sends(shift):
 def test_a_later_correction_is_taught_on_a_mask_that_was_corrected_locally(
     shift, monkeypatch
 ):
-    task = shift.task
+    objective = shift.objective
 
     def square(*columns: tuple[int, int, float]) -> torch.Tensor:
         drawn = torch.full((1, 1, GRID, GRID), -5.0)
@@ -65,8 +65,8 @@ def test_a_later_correction_is_taught_on_a_mask_that_was_corrected_locally(
 
     # the click at the right brings two columns there (smoothed), and one is lost left
     answers = [square((4, 25, 5.0)), square((5, 27, 7.0))]
-    monkeypatch.setattr(task, "_token_one", lambda views: answers.pop(0))
-    monkeypatch.setattr(tasks, "ROUNDS", (0.0, 0.0, 1.0))
+    monkeypatch.setattr(objective, "_token_one", lambda views: answers.pop(0))
+    monkeypatch.setattr(objectives, "ROUNDS", (0.0, 0.0, 1.0))
     view = shift(automatic=False)
     assert not answers
     assert view.labels.tolist() == [1, 1, 1, 0, 1, 1]

@@ -1,8 +1,8 @@
 """What each module of an adapter learns, and from what: one class for each.
 
-A task names the module to train, cuts a pass into batches, and gives the loss of a
-batch through the frozen decoder where that is needed. How passes are repeated, chosen
-and kept is the trainer's business. The module knows no files, optimizers or progress.
+An objective names the module to train, cuts a pass into batches, and gives the loss of
+a batch, through the frozen decoder where that is needed. `trainer` repeats the passes,
+chooses the best and keeps it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ ROUNDS = (0.35, 0.2, 0.15, 0.1, 0.08, 0.06, 0.06)
 FROM_MAP = 0.65  # share whose points come from the prompter, where it draws a map
 
 
-class Task(Protocol):
+class Objective(Protocol):
     """What `trainer` repeats."""
 
     @property
@@ -68,7 +68,7 @@ class Task(Protocol):
         """Scalar loss of a batch, with gradients to `module`."""
 
 
-class HeatmapTask:
+class HeatmapObjective:
     """Where the object is: a coarse map, supervised cell by cell."""
 
     name = "apm"
@@ -111,7 +111,7 @@ class HeatmapTask:
         return mask_loss(logits.float(), target, inside)
 
 
-class PointTask:
+class PointObjective:
     """Coordinates, through the frozen decoder: the paper's way [1]_.
 
     With IPS both modules learn together here, as the authors' do.
@@ -177,7 +177,7 @@ class PointTask:
         return loss
 
 
-class ShiftTask:
+class ShiftObjective:
     """How the object looks: the shift of the mask tokens, under prompts of many kinds.
 
     Prompts come from the prompter or at random from the truth, some with a simulated
