@@ -138,7 +138,8 @@ def told(path: Path, call: Callable[[], _T]) -> _T:
         raise
     except Exception as error:
         # Each library has its own errors for damaged bytes, some of many lines.
+        reason = one_line(error).replace(f" {str(path)!r}", "")  # named already
         raise ValueError(
-            f"{path} cannot be read ({one_line(error)}): check that it is a whole "
-            "image file of the kind its name says."
+            f"{path} cannot be read ({reason}): check that it is a whole image file of "
+            "the kind its name says."
         ) from error

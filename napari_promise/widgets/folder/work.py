@@ -72,6 +72,8 @@ class FolderWork:
         Its layers and its document.
     clicks : int
         Clicks and strokes of the user on it so far.
+    unreadable : set of str
+        Images that could not be opened when that was last tried.
     opened : Signal(str)
         Another image is open.
     opening : Signal(str)
@@ -81,6 +83,8 @@ class FolderWork:
     saved : Signal(str)
     failed : Signal(str)
         Something did not work: one line with the remedy.
+    not_opened : Signal(str)
+        The image that was asked for cannot be; `failed` said why.
     noticed : Signal(str)
         Something the person should know.
     """
@@ -90,6 +94,7 @@ class FolderWork:
     edited = Signal()
     saved = Signal(str)
     failed = Signal(str)
+    not_opened = Signal(str)
     noticed = Signal(str)
 
     def __init__(self, project: Project, desk: Desk, dispatch: Dispatch) -> None:
@@ -100,6 +105,7 @@ class FolderWork:
         self.key: str | None = None
         self.work: Work | None = None
         self.clicks = 0
+        self.unreadable: set[str] = set()
         self._wanted: str | None = None
         self._finishing: Callable[[], None] | None = None
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="napari-promise folder")
@@ -170,9 +176,11 @@ class FolderWork:
     def _on_unreadable(self, key: str, line: str) -> None:
         if key == self._wanted:
             self._wanted = None
+            self.unreadable.add(key)
             self.failed.emit(line)
             if self.key is not None:
                 self.opened.emit(self.key)
+            self.not_opened.emit(key)
 
     def _on_fetched(self, fetched: _Fetched) -> None:
         if fetched.key != self._wanted or self._closed:
@@ -200,6 +208,7 @@ class FolderWork:
         if active is not None:
             plane = fetched.document.get(active).plane
         self.key, self.work = fetched.key, work
+        self.unreadable.discard(fetched.key)
         self.clicks = self.project.item(fetched.key).clicks
         self._watch(fetched.key, work)
         work.result.painted.connect(self._on_painted)

@@ -54,6 +54,9 @@ class ObjectRows(QObject):
         self._others.add(desk.session.document_changed, self._on_document_changed)
         self._others.add(desk.bridge.work_changed, self.show_now)
         self._others.add(desk.bridge.plane_changed, self._on_plane_changed)
+        dims = desk.viewer.dims.events
+        for way_of_showing in (dims.ndisplay, dims.order):  # flat, or not any more
+            self._others.add(way_of_showing, self._on_plane_changed)
         self._on_document_changed(desk.session.document)
 
     def close(self) -> None:
