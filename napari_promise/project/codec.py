@@ -20,6 +20,8 @@ from napari_promise.document import (
     LabelPatch,
     MaskLogits,
     ObjectRecord,
+    Overlap,
+    PendingCommit,
     Region,
     SmallLogits,
     Snapshot,
@@ -188,8 +190,11 @@ class _Encoder:
         }
 
     def _step(self, step: Step) -> dict[str, Any]:
+        commit = step.commit
+        waiting = {} if commit is None else {"commit": dataclasses.asdict(commit)}
         return {
             "name": step.name,
+            **waiting,
             "active": list(step.active),
             "records": [
                 [key, self._object(before), self._object(after)]
@@ -352,6 +357,7 @@ class _Decoder:
                 )
                 for patch in row["patches"]
             ],
+            None if row.get("commit") is None else _pending(row["commit"]),
         )
 
     def _object(self, row: Mapping[str, Any]) -> ObjectRecord:
@@ -441,6 +447,11 @@ class _Decoder:
         value = np.asarray(row["value"], np.dtype(row["type"]))
         value.flags.writeable = False
         return value
+
+
+def _pending(row: Mapping[str, Any]) -> PendingCommit:
+    overlap: Overlap = "overwrite" if row["overlap"] == "overwrite" else "keep"
+    return PendingCommit(int(row["object_id"]), overlap, bool(row["keep_painted"]))
 
 
 def _at(rows: Sequence[_T], index: int | None) -> _T | None:

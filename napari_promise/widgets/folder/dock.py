@@ -229,6 +229,7 @@ class FolderWidget(QWidget):
         add(bridge.work_changed, self._bind_keys)
         add(session.segmented, self._on_segmented)
         add(session.failed, self._on_session_failed)
+        add(self.desk.actions.settled, self._on_settled)
         add(session.encoded, self._on_encoded)
 
     # -- the project --------------------------------------------------------------
@@ -472,7 +473,15 @@ class FolderWidget(QWidget):
 
     def _on_segmented(self, _result: Any) -> None:
         if self.work is not None:
-            self.work.go_on_finishing()
+            self.work.go_on()
+
+    def _on_settled(self, _document: Any) -> None:
+        # Perhaps in the middle of an answer: others have to hear of it, too.
+        QTimer.singleShot(0, self._go_on_with_work)
+
+    def _go_on_with_work(self) -> None:
+        if self.work is not None:
+            self.work.go_on()
 
     def _on_session_failed(self, _line: str) -> None:
         if self.work is not None:

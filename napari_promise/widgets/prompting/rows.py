@@ -90,8 +90,12 @@ class ObjectRows(QObject):
         """Show objects, history, and what can be done."""
         work = self._desk.bridge.work
         document = None if work is None else work.document
+        rows = []
+        if document is not None:
+            pending = document.pending
+            rows = [self._row(r, r.id in pending) for r in document.objects]
         self._objects.show_rows(
-            [] if document is None else [self._row(r) for r in document.objects],
+            rows,
             None if document is None else document.active_id,
         )
         self._prompt.show_history(
@@ -119,10 +123,10 @@ class ObjectRows(QObject):
             auto = " or press A" if places_points else ""
             hint = f"Click on an object{auto}."
         else:
-            hint = ""
+            hint = self._desk.actions.waiting_line()
         self._prompt.show_hint(hint)
 
-    def _row(self, record: ObjectRecord) -> ObjectRow:
+    def _row(self, record: ObjectRecord, pending: bool) -> ObjectRow:
         prompts = record.prompts
         return ObjectRow(
             record.id,
@@ -136,6 +140,7 @@ class ObjectRows(QObject):
             record.plane,
             record.committed,
             record.written is not None,
+            pending,
         )
 
 
