@@ -40,7 +40,7 @@ from napari_promise.data.disk_cache import (
     sweep,
     temporary_name,
 )
-from napari_promise.files import user_folder
+from napari_promise.files import parse_json, user_folder
 
 __all__ = ["EmbeddingCache", "Key", "default_folder", "key_of"]
 
@@ -400,7 +400,7 @@ def _read_entry(folder: Path, key: Key) -> Arrays | None:
     """Return an entry's arrays, or ``None`` where they are not what was written."""
     import zarr
 
-    entry = json.loads((folder / "entry.json").read_text(encoding="utf-8"))
+    entry = parse_json((folder / "entry.json").read_text(encoding="utf-8"))
     if not 1 <= entry["format"] <= _FORMAT or entry["key"] != list(key):
         return None
     arrays: Arrays = {}

@@ -9,7 +9,6 @@ knows no images or training.
 from __future__ import annotations
 
 import io
-import json
 import shutil
 import tempfile
 import uuid
@@ -19,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from napari_promise.files import NewerFileError, write_whole
+from napari_promise.files import NewerFileError, parse_json, write_whole
 from napari_promise.model.adapters import (
     RECORD,
     TENSORS,
@@ -246,7 +245,7 @@ def _member(file: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> bytes
 
 def _checked(contents: dict[str, bytes], path: Path) -> Adapter:
     try:
-        record = json.loads(contents[RECORD].decode("utf-8"))
+        record = parse_json(contents[RECORD].decode("utf-8"))
         _check_sizes(record)
         info = AdapterInfo.from_json(record)
         if not isinstance(info.modules, dict) or not isinstance(info.scores, dict):
