@@ -373,7 +373,13 @@ def _write_entry(folder: Path, key: Key, arrays: Arrays, meta: dict[str, Any]) -
         described[name] = {"crc32": zlib.crc32(array.reshape(-1).view(np.uint8).data)}
         _write_array(folder / name, array)
     text = json.dumps(
-        {"format": _FORMAT, "key": list(key), "arrays": described, "meta": meta}
+        {
+            "format": _FORMAT,
+            "key": list(key),
+            "arrays": described,
+            "crc32": _sum_of(described),
+            "meta": meta,
+        }
     )
     (folder / "entry.json").write_text(text, encoding="utf-8")
     return sum(array.nbytes for array in arrays.values()) + len(text)
@@ -403,6 +409,9 @@ def _read_entry(folder: Path, key: Key) -> Arrays | None:
     entry = parse_json((folder / "entry.json").read_text(encoding="utf-8"))
     if not 1 <= entry["format"] <= _FORMAT or entry["key"] != list(key):
         return None
+    # Version 0.1 wrote none; a size that is wrong by a digit puts masks elsewhere.
+    if entry.get("crc32", _sum_of(entry["arrays"])) != _sum_of(entry["arrays"]):
+        return None
     arrays: Arrays = {}
     for name, described in entry["arrays"].items():
         if "values" in described:
@@ -415,6 +424,10 @@ def _read_entry(folder: Path, key: Key) -> Arrays | None:
         array.setflags(write=False)
         arrays[name] = array
     return arrays
+
+
+def _sum_of(described: Mapping[str, Any]) -> int:
+    return zlib.crc32(json.dumps(described, sort_keys=True).encode())
 
 
 def _replace_folder(temporary: Path, entry: Path) -> None:

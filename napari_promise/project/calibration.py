@@ -93,5 +93,5 @@ def _read(path: Path) -> list[tuple[float, float]]:
     try:
         found = parse_json(path.read_text(encoding="utf-8"))["held_out"]
         return [(float(raw), float(dice)) for raw, dice in found]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return []

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_promise.data.formats.raw import Raw, Unreadable, has_colours, no_place
 from napari_promise.files import one_line
@@ -41,6 +42,13 @@ def read(path: Path, *, palette: bool = False) -> Raw:
             mode = "RGB"  # CMYK, YCbCr, LAB, HSV
         array = np.array(picture if mode == picture.mode else picture.convert(mode))
     return Raw(array, has_colours(array.shape))
+
+
+def small(path: Path, side: int) -> NDArray[np.uint8]:
+    """Read a JPEG at a fraction of its size, (h, w, 3), no smaller than `side`."""
+    with _opened(path) as picture:
+        picture.draft("RGB", (side, side))
+        return np.asarray(picture.convert("RGB"))
 
 
 def shape(path: Path) -> tuple[int, ...]:
