@@ -92,9 +92,12 @@ def segment_image(
         image=image,
         overwrite=force,
     )
+    said = list(opened.notes)
     if are_other_pixels(request, digests):
-        return "these are not the pixels that the prompts were made on."
-    return "" if labels.any() else "nothing was found, the labels are empty."
+        said.append("these are not the pixels that the prompts were made on.")
+    elif not labels.any():
+        said.append("nothing was found, the labels are empty.")
+    return " ".join(said)
 
 
 def _proposed(

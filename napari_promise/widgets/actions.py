@@ -15,6 +15,7 @@ from typing import Any, Concatenate, ParamSpec
 import numpy as np
 
 from napari_promise.data.export import load_prompts
+from napari_promise.data.place import Place
 from napari_promise.document import Document, ObjectRecord
 from napari_promise.session import Session
 from napari_promise.widgets.layers.bridge import LayerBridge
@@ -44,6 +45,10 @@ class Snapshot:
     image_name : str
     provenance : mapping
         What made the masks.
+    place : Place or None
+        Where the image's file lies, unless the layer was moved since.
+    file_name : str or None
+        Of the file that the image was opened from, where known.
     """
 
     labels: np.ndarray
@@ -52,6 +57,8 @@ class Snapshot:
     objects: tuple[ObjectRecord, ...]
     image_name: str
     provenance: Mapping[str, Any]
+    place: Place | None = None
+    file_name: str | None = None
 
 
 def _answering(
@@ -303,6 +310,7 @@ class Actions:
         where = placement(work.image)
         units = where.pop("units", None)
         unit = None if units is None else str(units[-1])
+        place = work.image.metadata.get("place")
         return Snapshot(
             np.array(work.result.layer.data),
             where,
@@ -310,7 +318,15 @@ class Actions:
             work.document.objects,
             work.image.name,
             self._session.provenance(),
+            place if isinstance(place, Place) and place.is_that_of(where) else None,
+            _file_of(work.image),
         )
+
+
+def _file_of(image: Any) -> str | None:
+    """Return the name of the one file that a layer was opened from, where known."""
+    path = getattr(image.source, "path", None)
+    return None if not isinstance(path, (str, Path)) else Path(path).name
 
 
 def _named(model: str, adapter: str) -> str:

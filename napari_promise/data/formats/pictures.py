@@ -41,7 +41,8 @@ def read(path: Path, *, palette: bool = False) -> Raw:
         ):
             mode = "RGB"  # CMYK, YCbCr, LAB, HSV
         array = np.array(picture if mode == picture.mode else picture.convert(mode))
-    return Raw(array, has_colours(array.shape))
+        turned = _turned(picture)
+    return Raw(array, has_colours(array.shape), notes=turned)
 
 
 def small(path: Path, side: int) -> NDArray[np.uint8]:
@@ -74,6 +75,24 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         ) from error
     with picture:
         yield picture
+
+
+def notes(path: Path) -> tuple[str, ...]:
+    """Say whether a camera wrote that the picture is to be turned."""
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        return _turned(picture)
+
+
+def _turned(picture: Image.Image) -> tuple[str, ...]:
+    way = picture.getexif().get(0x0112, 1)
+    if way not in range(2, 9):
+        return ()
+    return (
+        f"its EXIF orientation is {way}, which is not applied here: a program that "
+        "applies it shows it turned or mirrored, so that its masks would not fit.",
+    )
 
 
 def _is_grey(picture: Image.Image) -> bool:

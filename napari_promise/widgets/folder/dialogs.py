@@ -29,6 +29,7 @@ _FORMATS: tuple[tuple[Format, str, str], ...] = (
     ("masks", "Masks", "one file per image in masks/, pixel value = object number."),
     ("coco", "COCO", "annotations.json: run-length masks, boxes, classes."),
     ("nifti", "NIfTI", "stacks with voxel size and position, in nifti/."),
+    ("dicom", "DICOM SEG", "segmentations over DICOM images, in dicom/."),
     ("csv", "Tables", "prompts.csv: every point and box; images.csv: states, clicks."),
     (
         "provenance",

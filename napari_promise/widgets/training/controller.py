@@ -285,6 +285,7 @@ class Training(QObject):
         if found.unlabelled:
             shown = "; ".join(found.names[:6]) + ("…" if found.images > 6 else "")
             lines.append(f"{found.unlabelled} planes without labels left out: {shown}.")
+        lines += found.masks
         if warning := recipe.warning_for(found.images):
             lines.append(warning)
         self.panel.show_summary("\n".join(lines), ready=True)
