@@ -202,7 +202,7 @@ def read_file(path: str | Path) -> Adapter:
             if names != sorted((RECORD, TENSORS)):
                 raise ValueError(
                     f"{path} is no adapter file: it must hold {RECORD} and {TENSORS} "
-                    f"and nothing else, not {', '.join(names[:4]) or 'nothing'}."
+                    f"and nothing else, not {', '.join(map(_shown, names[:4])) or 'nothing'}."
                 )
             contents = {m.filename: _member(file, m, path) for m in members}
     except FileNotFoundError as error:
@@ -225,6 +225,11 @@ def read_file(path: str | Path) -> Adapter:
 def import_file(path: str | Path, *, force: bool = False) -> Path:
     """Take an adapter from one file to the user's own; see `read_file`, `install`."""
     return install(read_file(path), force=force)
+
+
+def _shown(name: str) -> str:
+    """Return a member's name as it may stand in a line."""
+    return name[:60] if name.isprintable() else repr(name[:60])
 
 
 def _member(file: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> bytes:

@@ -913,7 +913,10 @@ def _(folder: Path) -> Outcome:
 # Running them ------------------------------------------------------------------------
 
 
-def measure(only: str = "") -> dict[str, list[Any]]:
+def measure(
+    only: str = "",
+    tell: Callable[[str, list[Any]], None] = lambda number, outcome: None,
+) -> dict[str, list[Any]]:
     """Try experiments; returns what came out and whether it is right, by number."""
     found: dict[str, list[Any]] = {}
     for number, (_title, function) in EXPERIMENTS.items():
@@ -927,6 +930,7 @@ def measure(only: str = "") -> dict[str, list[Any]]:
                 line = (str(error).splitlines() or [""])[0][:110]
                 told, right = f"{type(error).__name__}, uncaught: {line}", False
             found[number] = [told.replace(name, "…"), bool(right)]
+            tell(number, found[number])
     return found
 
 
@@ -941,7 +945,7 @@ def _measure_before(checkout: Path) -> dict[str, list[Any]]:
         cwd=checkout,
         check=True,
     )
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    return dict(json.loads(line) for line in done.stdout.splitlines())
 
 
 def _rows(before: dict[str, list[Any]], now: dict[str, list[Any]]) -> Iterator[str]:
@@ -982,18 +986,20 @@ def main() -> int:
         before = _measure_before(options.before.resolve())
         text = json.dumps(before, indent=1, ensure_ascii=False)
         BEFORE.write_text(text + "\n", encoding="utf-8")
-    now = measure(options.only)
     if options.outcomes:
-        print(json.dumps(now))
+        measure(options.only, lambda *each: print(json.dumps(each), flush=True))
         return 0
     before = json.loads(BEFORE.read_text(encoding="utf-8")) if BEFORE.exists() else {}
-    if options.write:
-        _write(options.write, before, now)
-    for number, (told, right) in now.items():
-        mark = "right" if right else "WRONG"
-        print(f"{number:4} {mark:6} {told}")
+
+    def tell(number: str, outcome: list[Any]) -> None:
+        mark = "right" if outcome[1] else "WRONG"
+        print(f"{number:4} {mark:6} {outcome[0]}", flush=True)
         if number in before:
             print(f"{'':11} before: {before[number][0]}")
+
+    now = measure(options.only, tell)
+    if options.write:
+        _write(options.write, before, now)
     return int(not all(right for _, right in now.values()))
 
 
