@@ -200,9 +200,10 @@ def read_file(path: str | Path) -> Adapter:
             members = file.infolist()
             names = sorted(member.filename for member in members)
             if names != sorted((RECORD, TENSORS)):
+                there = ", ".join(map(_shown, names[:4])) or "nothing"
                 raise ValueError(
                     f"{path} is no adapter file: it must hold {RECORD} and {TENSORS} "
-                    f"and nothing else, not {', '.join(map(_shown, names[:4])) or 'nothing'}."
+                    f"and nothing else, not {there}."
                 )
             contents = {m.filename: _member(file, m, path) for m in members}
     except FileNotFoundError as error:
