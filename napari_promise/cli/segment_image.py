@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -175,7 +176,8 @@ def _embed(
     key = key_of(digest(rgb8), segmenter)
     arrays = embeddings.get(key)
     if arrays is not None:
-        return segmenter.restore(arrays)
+        with contextlib.suppress(ValueError):  # not whole: encoded anew
+            return segmenter.restore(arrays)
     embedding = segmenter.encode(rgb8)
     embeddings.put(key, embedding.to_arrays(), {"image": name})
     return embedding

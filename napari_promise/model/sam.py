@@ -522,7 +522,13 @@ class Embedding:
     def from_arrays(
         cls, arrays: dict[str, np.ndarray], device: str | torch.device = "cpu"
     ) -> Embedding:
-        """Return the embedding that `to_arrays` wrote, as float32 on a device."""
+        """Return the embedding that `to_arrays` wrote, as float32 on a device.
+
+        Raises
+        ------
+        ValueError
+            If something is missing or of another kind: encode anew.
+        """
         count = sum(name.startswith("level_") for name in arrays)
 
         def read(name: str) -> torch.Tensor:
@@ -532,17 +538,20 @@ class Embedding:
             first, second = (int(value) for value in arrays[name])
             return first, second
 
-        return cls(
-            image=read("image"),
-            levels=tuple(read(f"level_{i}") for i in range(count)),
-            input_size=pair("input_size"),
-            original_size=pair("original_size"),
-            model_id=str(arrays["model_id"]),
-            origin=pair("origin") if "origin" in arrays else (0, 0),
-            plane_shape=pair(
-                "plane_shape" if "plane_shape" in arrays else "original_size"
-            ),
-        )
+        try:
+            return cls(
+                image=read("image"),
+                levels=tuple(read(f"level_{i}") for i in range(count)),
+                input_size=pair("input_size"),
+                original_size=pair("original_size"),
+                model_id=str(arrays["model_id"]),
+                origin=pair("origin") if "origin" in arrays else (0, 0),
+                plane_shape=pair(
+                    "plane_shape" if "plane_shape" in arrays else "original_size"
+                ),
+            )
+        except (KeyError, TypeError, OverflowError) as error:
+            raise ValueError(f"the embedding is not whole ({error!r})") from error
 
 
 def _to_numpy(tensor: torch.Tensor) -> np.ndarray:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_promise.files import one_line, user_folder, write_whole
+from napari_promise.files import one_line, parse_json, user_folder, write_whole
 
 if TYPE_CHECKING:
     import torch
@@ -517,7 +517,7 @@ def _state(path: Path) -> list[int]:
 
 def _remembered() -> dict[str, dict[str, Any]]:
     try:
-        hashes = json.loads((cache_dir() / "hashes.json").read_text("utf-8"))
+        hashes = parse_json((cache_dir() / "hashes.json").read_text("utf-8"))
         return {key: dict(entry) for key, entry in hashes.items()}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}  # none yet, or spoilt: computed anew

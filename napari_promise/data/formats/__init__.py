@@ -134,8 +134,13 @@ def told(path: Path, call: Callable[[], _T]) -> _T:
         raise FileNotFoundError(f"{path} {what}: check the name.")
     try:
         return call()
-    except (MemoryError, Unreadable):
+    except Unreadable:
         raise
+    except MemoryError as error:
+        raise ValueError(
+            f"{path} needs more memory than there is, or says so and is damaged: open "
+            "a part of it, or a smaller copy."
+        ) from error
     except Exception as error:
         # Each library has its own errors for damaged bytes, some of many lines.
         reason = one_line(error).replace(f" {str(path)!r}", "")  # named already
