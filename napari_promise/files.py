@@ -24,6 +24,7 @@ __all__ = [
     "check_version",
     "duration",
     "one_line",
+    "parse_json",
     "save_json",
     "user_folder",
     "utc_now",
@@ -164,6 +165,28 @@ def one_line(error: BaseException | str) -> str:
         return error.strerror
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Return what JSON says; whatever is wrong with it is a ValueError.
+
+    Parameters
+    ----------
+    text : str or bytes
+
+    Returns
+    -------
+    dict, list, …
+
+    Raises
+    ------
+    ValueError
+        If it is no JSON, or nested deeper than anything that is written here.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
 
 
 class NewerFileError(ValueError):

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from napari_promise.files import user_folder, write_whole, written_by
+from napari_promise.files import parse_json, user_folder, write_whole, written_by
 
 __all__ = ["default_path", "read_preferences", "write_preferences"]
 
@@ -43,7 +43,7 @@ def read_preferences(path: Path) -> dict[str, Any]:
     dict
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     if not isinstance(found, dict):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import dataclasses
+import math
 import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -361,12 +362,14 @@ class Prompts:
             mask = before = scores = None
             if data.get("mask") is not None:
                 shape = tuple(int(n) for n in data["mask"]["shape"])
-                bits = np.frombuffer(_decode(data["mask"]["bits"]), np.uint8)
-                count = int(np.prod(shape))
+                count = math.prod(shape)
+                packed = _decode(data["mask"]["bits"], -(-count // 8))
+                bits = np.frombuffer(packed, np.uint8)
                 mask = np.unpackbits(bits)[:count].reshape(shape).astype(bool)
             if data.get("logits") is not None:
                 shape = tuple(int(n) for n in data["logits"]["shape"])
-                raw = np.frombuffer(_decode(data["logits"]["float16"]), "<f2")
+                packed = _decode(data["logits"]["float16"], 2 * math.prod(shape))
+                raw = np.frombuffer(packed, "<f2")
                 tile = data.get("tile")
                 before = Before(
                     raw.reshape(shape).astype(np.float32),
@@ -388,6 +391,7 @@ class Prompts:
             KeyError,
             TypeError,
             AttributeError,
+            OverflowError,
             binascii.Error,
             zlib.error,
         ) as error:
@@ -456,5 +460,10 @@ def _encode(data: bytes) -> str:
     return base64.b64encode(zlib.compress(data, 6)).decode("ascii")
 
 
-def _decode(text: str) -> bytes:
-    return zlib.decompress(base64.b64decode(text, validate=True))
+def _decode(text: str, size: int) -> bytes:
+    """Unpack so many bytes and no more: a damaged file may unpack to anything."""
+    packed = base64.b64decode(text, validate=True)
+    found = zlib.decompressobj().decompress(packed, max(1, size))
+    if len(found) != size:
+        raise ValueError(f"{len(found)} bytes instead of {size}")
+    return found

@@ -168,6 +168,11 @@ class Segmenter:
         return str(getattr(self.sam, "sha256", ""))
 
     @property
+    def prompt_kinds(self) -> tuple[str, ...]:
+        """What the model was trained for: of "points", "boxes" and "masks"."""
+        return tuple(getattr(self.sam, "prompt_kinds", ("points", "boxes", "masks")))
+
+    @property
     def device(self) -> torch.device:
         """Where the model computes."""
         return torch.device(self.sam.device)

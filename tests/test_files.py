@@ -6,7 +6,7 @@ import contextlib
 
 import pytest
 
-from napari_promise.files import duration, save_json, whole_file
+from napari_promise.files import duration, parse_json, save_json, whole_file
 from tests.folders import left_in
 
 
@@ -51,3 +51,8 @@ def test_a_link_keeps_pointing_at_the_file_that_is_replaced(tmp_path):
 )
 def test_a_time_is_said_as_a_person_would(seconds, words):
     assert duration(seconds) == words
+
+
+def test_json_nested_without_end_is_a_value_error():
+    with pytest.raises(ValueError, match="too deep"):
+        parse_json("[" * 200_000 + "]" * 200_000)

@@ -210,6 +210,8 @@ def wheel_names(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         "napari_promise/py.typed",
         "napari_promise/data/samples.py",
         "napari_promise/model/bundled/promise-tiny.safetensors",
+        "napari_promise/model/bundled/promise-medical.safetensors",
+        "napari_promise/model/bundled/promise-medical.json",
         "napari_promise/model/bundled/adapters/polyp/adapter.safetensors",
         "napari_promise/model/bundled/adapters/polyp/adapter.json",
     ],

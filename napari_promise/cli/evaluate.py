@@ -16,7 +16,7 @@ from napari_promise.cli.arguments import (
     checked_arguments,
 )
 from napari_promise.cli.loading import load_segmenter
-from napari_promise.cli.output import print_table, progress_bar, say
+from napari_promise.cli.output import print_table, progress_bar, say, say_masks
 
 
 def evaluate(
@@ -100,6 +100,7 @@ def evaluate(
             _check_free("--overlays", page, force)
         pairs = find_pairs(images, masks, group=group, skip_unpaired=skip_unpaired)
         pairs = list(planes_of(pairs[:limit]))
+    say_masks(pairs)
     automatic = any(plan.automatic for plan in plans)
     segmenter = load_segmenter(model, adapter, device, not automatic)
     if not metrics.has_monai() and not all(plan.noc for plan in plans):

@@ -6,12 +6,26 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from rich.progress import Progress
+
+    from napari_promise.data.pairs import ImagePair
 
 
 def say(message: str) -> None:
     """Write one line to stderr."""
     print(" ".join(str(message).split()), file=sys.stderr, flush=True)
+
+
+def say_masks(pairs: Iterable[ImagePair]) -> None:
+    """Say how the masks of a set were understood, and what looks wrong with them."""
+    from napari_promise.data.mask_survey import survey_masks
+
+    found = survey_masks(pairs)
+    say(found.line() + ".")
+    for line in found.warnings():
+        say(line)
 
 
 def fail(message: str, status: int) -> int:

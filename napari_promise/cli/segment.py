@@ -60,8 +60,8 @@ def segment(
         str | None,
         typer.Option(
             "--format",
-            help="png, tif, npy, nii or nii.gz. By default png, tif for stacks and "
-            "nii.gz for NIfTI.",
+            help="png, tif, npy, nii, nii.gz, or dcm of DICOM images. By default png, "
+            "tif for stacks and nii.gz for NIfTI.",
         ),
     ] = None,
     contrast_limits: Annotated[

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-_PLANE_FORMATS = ("png", "tif", "npy", "nii", "nii.gz")
+_PLANE_FORMATS = ("png", "tif", "npy", "nii", "nii.gz", "dcm")
 
 
 @dataclass(frozen=True)

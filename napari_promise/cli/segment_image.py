@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -95,9 +96,12 @@ def segment_image(
         image=image,
         overwrite=force,
     )
+    said = list(opened.notes)
     if are_other_pixels(request, digests):
-        return "these are not the pixels that the prompts were made on."
-    return "" if labels.any() else "nothing was found, the labels are empty."
+        said.append("these are not the pixels that the prompts were made on.")
+    elif not labels.any():
+        said.append("nothing was found, the labels are empty.")
+    return " ".join(said)
 
 
 def _proposed(
@@ -172,7 +176,8 @@ def _embed(
     key = key_of(digest(rgb8), segmenter)
     arrays = embeddings.get(key)
     if arrays is not None:
-        return segmenter.restore(arrays)
+        with contextlib.suppress(ValueError):  # not whole: encoded anew
+            return segmenter.restore(arrays)
     embedding = segmenter.encode(rgb8)
     embeddings.put(key, embedding.to_arrays(), {"image": name})
     return embedding

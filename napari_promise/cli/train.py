@@ -17,7 +17,7 @@ from napari_promise.cli.arguments import (
     checked_arguments,
 )
 from napari_promise.cli.loading import model_source
-from napari_promise.cli.output import fail, progress_bar, say
+from napari_promise.cli.output import fail, progress_bar, say, say_masks
 
 
 def train(
@@ -149,6 +149,7 @@ def train(
             licence=licence,
             **fitting | {k: value for k, value in given.items() if value is not None},
         )
+    say_masks(found)
     _train(config, output)
 
 

@@ -40,7 +40,7 @@ from napari_promise.data.disk_cache import (
     sweep,
     temporary_name,
 )
-from napari_promise.files import one_line, user_folder
+from napari_promise.files import one_line, parse_json, user_folder
 
 __all__ = ["EmbeddingCache", "Key", "default_folder", "key_of"]
 
@@ -373,7 +373,13 @@ def _write_entry(folder: Path, key: Key, arrays: Arrays, meta: dict[str, Any]) -
         described[name] = {"crc32": zlib.crc32(array.reshape(-1).view(np.uint8).data)}
         _write_array(folder / name, array)
     text = json.dumps(
-        {"format": _FORMAT, "key": list(key), "arrays": described, "meta": meta}
+        {
+            "format": _FORMAT,
+            "key": list(key),
+            "arrays": described,
+            "crc32": _sum_of(described),
+            "meta": meta,
+        }
     )
     (folder / "entry.json").write_text(text, encoding="utf-8")
     return sum(array.nbytes for array in arrays.values()) + len(text)
@@ -400,8 +406,11 @@ def _read_entry(folder: Path, key: Key) -> Arrays | None:
     """Return an entry's arrays, or ``None`` where they are not what was written."""
     import zarr
 
-    entry = json.loads((folder / "entry.json").read_text(encoding="utf-8"))
+    entry = parse_json((folder / "entry.json").read_text(encoding="utf-8"))
     if not 1 <= entry["format"] <= _FORMAT or entry["key"] != list(key):
+        return None
+    # Version 0.1 wrote none; a size that is wrong by a digit puts masks elsewhere.
+    if entry.get("crc32", _sum_of(entry["arrays"])) != _sum_of(entry["arrays"]):
         return None
     arrays: Arrays = {}
     for name, described in entry["arrays"].items():
@@ -415,6 +424,10 @@ def _read_entry(folder: Path, key: Key) -> Arrays | None:
         array.setflags(write=False)
         arrays[name] = array
     return arrays
+
+
+def _sum_of(described: Mapping[str, Any]) -> int:
+    return zlib.crc32(json.dumps(described, sort_keys=True).encode())
 
 
 def _replace_folder(temporary: Path, entry: Path) -> None:

@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_promise.data import formats
-from napari_promise.data.formats import dicom, nifti
+from napari_promise.data.formats import dicom, nifti, pictures
 from napari_promise.data.formats.raw import Raw
-from napari_promise.data.masks import read_mask
+from napari_promise.data.masks import ReadMask, read_mask, understand_mask
+from napari_promise.data.naming import stem_of
 from napari_promise.data.place import Place
 from napari_promise.data.planes import robust_limits, to_rgb8
 from napari_promise.document import Plane
@@ -31,8 +32,11 @@ __all__ = [
     "LatestRead",
     "OpenedImage",
     "Place",
+    "ReadMask",
     "dicom_series_in",
     "is_dicom",
+    "is_image",
+    "notes_on",
     "place_of",
     "plane_name",
     "read_image",
@@ -41,6 +45,7 @@ __all__ = [
     "shape_of",
     "stem_of",
     "thumbnail",
+    "understand_mask",
 ]
 
 PathLike = str | os.PathLike[str]
@@ -62,12 +67,18 @@ class OpenedImage:
         The file's name without its suffix.
     place : Place
         Where it lies.
+    notes : tuple of str
+        What somebody who opens it should know, a sentence each.
+    limits : (float, float) or None
+        Where the file itself says what is black and white, as DICOM does.
     """
 
     array: NDArray[Any]
     rgb: bool
     name: str
     place: Place = Place()
+    notes: tuple[str, ...] = ()
+    limits: tuple[float, float] | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -106,7 +117,11 @@ class OpenedImage:
     @property
     def layer_options(self) -> dict[str, Any]:
         """Keyword arguments of a napari Image layer of `array`."""
-        options: dict[str, Any] = {"name": self.name, "rgb": self.rgb or None}
+        options: dict[str, Any] = {
+            "name": self.name,
+            "rgb": self.rgb or None,
+            "metadata": {"place": self.place},  # so that labels go back there
+        }
         if self.place.scale is not None:
             options["scale"] = self.place.scale
         if self.place.unit is not None:
@@ -123,6 +138,8 @@ class OpenedImage:
         """
         if self.rgb:
             return None
+        if self.limits is not None:
+            return self.limits
         if self.array.dtype == np.uint8:
             return 0.0, 255.0
         if self.array.dtype == bool:
@@ -153,21 +170,6 @@ class OpenedImage:
         return to_rgb8(
             self.plane_pixels(plane), limits or self.contrast_limits, self.rgb
         )
-
-
-def stem_of(path: PathLike) -> str:
-    """Return a file's name without its suffix, ``.nii.gz`` counting as one.
-
-    Examples
-    --------
-    >>> stem_of("scans/brain.01.nii.gz")
-    'brain.01'
-    """
-    name = Path(path).name
-    for suffix in (".nii.gz", ".ome.tif", ".ome.tiff"):
-        if name.lower().endswith(suffix):
-            return name[: -len(suffix)]
-    return Path(name).stem
 
 
 def plane_name(name: str, plane: Plane) -> str:
@@ -236,6 +238,11 @@ def is_dicom(path: PathLike) -> bool:
     return Path(path).is_file() and dicom.is_dicom(Path(path))
 
 
+def is_image(path: PathLike) -> bool:
+    """Tell whether a file in a folder is taken for an image, see `formats.is_image`."""
+    return formats.is_image(Path(path))
+
+
 def dicom_series_in(folder: PathLike) -> list[list[Path]]:
     """Find the DICOM series of a folder: the files of each, the longest series first.
 
@@ -269,6 +276,17 @@ def place_of(path: PathLike) -> Place:
     return formats.place(Path(path))
 
 
+def notes_on(path: PathLike) -> tuple[str, ...]:
+    """Return what somebody who uses an image should know, without reading its pixels.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        See `read_image`.
+    """
+    return formats.notes(Path(path))
+
+
 def thumbnail(path: Path, size: int) -> NDArray[np.uint8]:
     """Draw an image small; of a stack its middle plane.
 
@@ -291,20 +309,15 @@ def thumbnail(path: Path, size: int) -> NDArray[np.uint8]:
 
     small: NDArray[Any]
     if path.name.lower().endswith((".jpg", ".jpeg")):
-        try:
-            with Image.open(path) as picture:
-                picture.draft("RGB", (2 * size, 2 * size))  # decodes a fraction only
-                small = np.asarray(picture.convert("RGB"))
-        except (OSError, SyntaxError, ValueError) as error:
-            raise ValueError(f"{path} cannot be read ({error}).") from error
+        small = formats.told(path, lambda: pictures.small(path, 2 * size))
     elif formats.format_of(path) is nifti:
-        small = to_rgb8(formats.told(path, lambda: nifti.middle(path)))
+        small = formats.told(path, lambda: to_rgb8(nifti.middle(path)))
     else:
         image = read_image(path)
         plane = image.plane_pixels(image.first_plane)
         # Reading less is quicker than averaging more, where a plane is large.
         stride = max(1, max(plane.shape[:2]) // (4 * size))
-        small = to_rgb8(plane[::stride, ::stride], rgb=image.rgb)
+        small = to_rgb8(plane[::stride, ::stride], image.limits, rgb=image.rgb)
     drawn = Image.fromarray(small)
     drawn.thumbnail((size, size))
     return np.asarray(drawn)
@@ -322,7 +335,7 @@ class LatestRead:
 
     def __init__(self) -> None:
         self._image: tuple[Any, OpenedImage] | None = None
-        self._mask: tuple[Any, NDArray[Any]] | None = None
+        self._mask: tuple[Any, ReadMask] | None = None
 
     def image(self, path: Path) -> OpenedImage:
         """See `read_image`."""
@@ -331,7 +344,11 @@ class LatestRead:
 
     def mask(self, path: Path) -> NDArray[Any]:
         """See `read_mask`."""
-        self._mask = _again(self._mask, path, read_mask)
+        return self.understood(path).labels
+
+    def understood(self, path: Path) -> ReadMask:
+        """See `understand_mask`."""
+        self._mask = _again(self._mask, path, understand_mask)
         return self._mask[1]
 
 
@@ -359,4 +376,4 @@ def _opened(raw: Raw, path: Path) -> OpenedImage:
             f"{path} holds numbers of type {array.dtype}, which cannot be shown: "
             "convert it to integers or floats."
         )
-    return OpenedImage(array, raw.rgb, stem_of(path), raw.place)
+    return OpenedImage(array, raw.rgb, stem_of(path), raw.place, raw.notes, raw.limits)

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from napari_promise.data.formats import nifti
+from napari_promise.data.formats import dicom_seg, nifti
 from napari_promise.files import PathLike, save_json, whole_file
+
+if TYPE_CHECKING:
+    from typing import TypeGuard
 
 __all__ = ["LABEL_SUFFIXES", "as_labels", "save_labels", "sidecar", "world_matrix"]
 
@@ -26,6 +29,7 @@ LABEL_SUFFIXES = {
     ".npy": "NumPy array",
     ".nii": "NIfTI with the whole transform",
     ".nii.gz": "NIfTI with the whole transform, compressed",
+    ".dcm": "DICOM segmentation of a DICOM image",
 }
 
 _UNITS = {
@@ -111,6 +115,7 @@ def save_labels(
     shear: npt.ArrayLike | None = None,
     affine: npt.ArrayLike | None = None,
     unit: str | None = None,
+    header: Any | None = None,
     classes: Mapping[int, str] | None = None,
     metadata: Mapping[str, Any] | None = None,
     image: str | Mapping[str, Any] | None = None,
@@ -121,7 +126,8 @@ def save_labels(
     Parameters
     ----------
     path : path
-        Ends in ``.tif``, ``.tiff``, ``.png``, ``.npy``, ``.nii`` or ``.nii.gz``.
+        Ends in ``.tif``, ``.tiff``, ``.png``, ``.npy``, ``.nii``, ``.nii.gz``, or
+        over DICOM images in ``.dcm``.
     labels : (..., row, column) bool or integer
         Object ids, 0 the background. The file's integer type is the smallest that
         holds every id.
@@ -130,6 +136,10 @@ def save_labels(
         the pixel size; PNG and NPY hold none. The sidecar always holds the matrix.
     unit : str, optional
         Of the world coordinates, e.g. ``"um"`` or ``"mm"``; pixels by default.
+    header : object, optional
+        `Place.header` of the image that the labels lie over: NIfTI is written with its
+        transforms, codes, units and time step, a DICOM segmentation over its files;
+        other formats do without.
     classes : mapping of int to str, optional
         Each object's class, for the sidecar.
     metadata : mapping, optional
@@ -170,9 +180,20 @@ def save_labels(
         affine=affine,
     )
     write = _writer(path)
+    over = header if write is _write_dicom else None
+    if write is _write_dicom and not _is_files(over):
+        raise ValueError(
+            f"{path.name}: a DICOM segmentation lies over a DICOM image, which this is "
+            "not: export these labels as .tif or .nii.gz."
+        )
     unit = _UNITS.get(unit or "", unit or "pixel")
     with whole_file(path, overwrite) as temporary:
-        write(temporary, array, matrix, unit)
+        if header is not None and write is nifti.write and not _is_files(header):
+            nifti.write(temporary, array, matrix, unit, header)
+        elif _is_files(over):
+            dicom_seg.write(temporary, array, over, classes or {})
+        else:
+            write(temporary, array, matrix, unit)
         if metadata is not None or image is not None:
             record = dict(metadata or {})
             if image is not None:
@@ -302,6 +323,16 @@ def _write_npy(
         np.save(file, labels, allow_pickle=False)
 
 
+def _write_dicom(
+    path: Path,
+    labels: npt.NDArray[Any],
+    matrix: npt.NDArray[np.float64],
+    unit: str,
+) -> None:
+    """Stand for `dicom_seg.write`, which needs the images too."""
+    raise AssertionError("save_labels calls dicom_seg itself")
+
+
 _WRITERS: dict[str, LabelWriter] = {
     ".tif": _write_tiff,
     ".tiff": _write_tiff,
@@ -309,7 +340,13 @@ _WRITERS: dict[str, LabelWriter] = {
     ".npy": _write_npy,
     ".nii": nifti.write,
     ".nii.gz": nifti.write,
+    ".dcm": _write_dicom,
 }
+
+
+def _is_files(header: Any) -> TypeGuard[tuple[Path, ...]]:
+    """Tell whether what an image came with are the files of a DICOM series."""
+    return isinstance(header, tuple)
 
 
 def _vector(

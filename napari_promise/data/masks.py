@@ -7,6 +7,8 @@ there are, and whether they form areas (ids) or lie along edges (blends).
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +17,58 @@ import numpy.typing as npt
 
 from napari_promise.data import formats
 
-__all__ = ["read_mask"]
+__all__ = ["AS_THEY_ARE", "ReadMask", "read_mask", "understand_mask"]
 
 PathLike = str | os.PathLike[str]
 
 
+@dataclass(frozen=True, eq=False)
+class ReadMask:
+    """A mask that was read, and how its numbers were understood.
+
+    Attributes
+    ----------
+    labels : (row, column) or (plane, ..., row, column) integer
+        0 the background.
+    rule : str
+        How the file's numbers became ids, in a few words: ``"ids as they are"``.
+    """
+
+    labels: npt.NDArray[Any]
+    rule: str
+
+    @cached_property
+    def sizes(self) -> dict[int, int]:
+        """Pixels of each id but 0."""
+        ids, counts = np.unique(self.labels, return_counts=True)
+        pairs = zip(ids.tolist(), counts.tolist(), strict=True)
+        return {number: count for number, count in pairs if number != 0}
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """Every id but 0, ascending."""
+        return tuple(self.sizes)
+
+    @property
+    def foreground(self) -> float:
+        """Share of the pixels that are no background."""
+        return sum(self.sizes.values()) / self.labels.size
+
+
+#: The rule of a mask that needed none.
+AS_THEY_ARE = "ids as they are"
+
+
 def read_mask(path: PathLike) -> npt.NDArray[Any]:
     """Read a mask or label file as integer ids, 0 the background.
+
+    See `understand_mask`, which tells also how it was understood.
+    """
+    return understand_mask(path).labels
+
+
+def understand_mask(path: PathLike) -> ReadMask:
+    """Read a mask or label file as integer ids, and say how it was understood.
 
     Parameters
     ----------
@@ -30,7 +77,7 @@ def read_mask(path: PathLike) -> npt.NDArray[Any]:
 
     Returns
     -------
-    array of integers, (row, column) or (plane, ..., row, column)
+    ReadMask
         Decided by what the file holds:
 
         - ids as they are, whole numbers in float too (within 0.001);
@@ -55,21 +102,24 @@ def read_mask(path: PathLike) -> npt.NDArray[Any]:
     path = Path(path)
     raw = formats.read(path, palette=True)
     array, lossy = raw.array, path.suffix.lower() in (".jpg", ".jpeg")
+    rule = AS_THEY_ARE
     if raw.rgb:
-        array = _ids_of_colours(array, path, lossy)
+        array, rule = _ids_of_colours(array, path, lossy)
     if array.ndim < 2 or array.size == 0:
         raise ValueError(f"{path} holds no mask: its shape is {array.shape}.")
     if array.dtype.kind == "b":
-        return array.astype(np.uint8)
+        return ReadMask(array.astype(np.uint8), rule)
     if array.dtype.kind == "f":
         return _ids_of_floats(array, path)
     if array.dtype.kind not in "ui":
         raise ValueError(f"{path} holds no mask: its type is {array.dtype}.")
-    if array.dtype == np.uint8:
-        return _ids_of_bytes(array, path, lossy)
-    return array
+    if array.dtype == np.uint8 and rule != _ALPHA:
+        return _ids_of_bytes(array, path, lossy, rule)
+    return ReadMask(array, rule)
 
 
+_ALPHA = "the alpha channel, cut at one half"
+_COLOURS = "colours, numbered from 1"
 #: With so few values between black and white they are ids, no soft edge.
 _FEW = 4
 #: Beside ids no larger than this, 255 means "ignore".
@@ -79,25 +129,27 @@ _NEAR = 32
 
 
 def _ids_of_bytes(
-    array: npt.NDArray[np.uint8], path: Path, lossy: bool
-) -> npt.NDArray[np.uint8]:
+    array: npt.NDArray[np.uint8], path: Path, lossy: bool, rule: str
+) -> ReadMask:
+    cut = ReadMask((array > 127).astype(np.uint8), "grey values, cut above 127")
     counts = np.bincount(array.reshape(-1), minlength=256)
     between = np.flatnonzero(counts[1:255]) + 1
     if lossy:
-        return (array > 127).astype(np.uint8)
+        return cut
     if not counts[255] or not len(between):
-        return array
+        return ReadMask(array, rule)
     if between.max() <= _SMALL_ID and len(between) <= _SMALL_ID:
         if len(between) <= _FEW or _are_areas(array, between):
-            return np.where(array == 255, 0, array).astype(np.uint8)
+            ids = np.where(array == 255, 0, array).astype(np.uint8)
+            return ReadMask(ids, "ids, 255 left out as “ignore”")
     if 8 * counts[255] >= counts[1:].sum() and not _are_areas(array, between):
-        return (array > 127).astype(np.uint8)
+        return cut
     if len(between) <= _FEW and counts[0] and (_border(array) == 255).all():
         raise ValueError(
             f"{path} has 255 all along its border and {between[0]} and 0 within: it "
             "looks as if 255 were the background. Save it with 0 as background."
         )
-    return array
+    return ReadMask(array, rule)
 
 
 def _are_areas(array: npt.NDArray[Any], values: npt.NDArray[Any]) -> bool:
@@ -131,37 +183,43 @@ def _border(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def _ids_of_colours(
     array: npt.NDArray[Any], path: Path, lossy: bool
-) -> npt.NDArray[Any]:
-    """Give colours, (..., 3 | 4), numbers from 1; black and transparent ones 0."""
+) -> tuple[npt.NDArray[Any], str]:
+    """Give colours, (..., 3 | 4), numbers from 1; black and transparent ones 0.
+
+    Returns the numbers, or what is left to be understood, and the rule.
+    """
     opaque = np.ones(array.shape[:-1], bool)
     if array.shape[-1] == 4:
         full = 1 if array.dtype.kind == "f" else np.iinfo(array.dtype).max
         opaque = array[..., 3] > full / 2
         array = array[..., :3]
         if not array.any() and not opaque.all():
-            return opaque.astype(np.uint8)
+            return opaque.astype(np.uint8), _ALPHA
         array = array * opaque[..., None].astype(array.dtype)
     if (array[..., :1] == array).all():
-        return array[..., 0]
+        return array[..., 0], AS_THEY_ARE
     if lossy:  # no two pixels have the same colour there
-        return np.asarray(array.max(axis=-1))
+        return np.asarray(array.max(axis=-1)), _COLOURS
     flat = array.reshape(-1, 3)
     colours, ids, counts = np.unique(
         flat, axis=0, return_inverse=True, return_counts=True
     )
-    ids = ids.reshape(array.shape[:-1])
+    ids, rule = ids.reshape(array.shape[:-1]), _COLOURS
     if len(colours) > _FEW:
+        before = len(colours)
         colours, ids = _without_blends(colours, ids)
+        if len(colours) < before:
+            rule += ", blends given to the nearest"
     ids = ids.astype(np.int32)
     if not colours[0].any():  # unique sorts, so black comes first where there is any
-        return ids
+        return ids, rule
     if len(colours) > 1:
         often = tuple(int(value) for value in colours[counts[: len(colours)].argmax()])
         raise ValueError(
             f"{path} has no black pixel, so it cannot be told which colour is the "
             f"background ({often} perhaps): save it with a black background."
         )
-    return ids + 1
+    return ids + 1, rule
 
 
 def _without_blends(
@@ -188,12 +246,13 @@ def _without_blends(
     return colours[kept][alone], nearest[ids]
 
 
-def _ids_of_floats(array: npt.NDArray[Any], path: Path) -> npt.NDArray[Any]:
+def _ids_of_floats(array: npt.NDArray[Any], path: Path) -> ReadMask:
     array = np.nan_to_num(array, nan=0.0, posinf=np.nan, neginf=np.nan)
     if np.isfinite(array).all():
         whole = np.rint(array)
         if np.abs(array - whole).max() <= 1e-3 and np.abs(array).max() < 2**53:
-            return whole.astype(np.int64)
+            rule = AS_THEY_ARE if (array == whole).all() else "almost whole, rounded"
+            return ReadMask(whole.astype(np.int64), rule)
         if array.min() >= 0 and array.max() <= 1:
             if array.max() <= 0.5 and len(values := np.unique(array)) <= _FEW**2:
                 raise ValueError(
@@ -201,7 +260,8 @@ def _ids_of_floats(array: npt.NDArray[Any], path: Path) -> npt.NDArray[Any]:
                     f"{len(values)} different ones: ids that were scaled, it seems. "
                     "Save it as integers."
                 )
-            return (array > 0.5).astype(np.uint8)
+            share = (array > 0.5).astype(np.uint8)
+            return ReadMask(share, "fractions, cut at one half")
     raise ValueError(
         f"{path} holds no mask: its numbers are neither whole nor within 0..1, save "
         "it as integers."

@@ -22,15 +22,16 @@ from napari_promise.data.images import (
     IMAGE_SUFFIXES,
     LatestRead,
     OpenedImage,
+    is_image,
     plane_name,
     read_mask,
     shape_of,
     stem_of,
 )
+from napari_promise.data.naming import match
 from napari_promise.document import Plane
 
 __all__ = [
-    "MASK_ENDINGS",
     "ImagePair",
     "Pair",
     "Sample",
@@ -43,9 +44,6 @@ __all__ = [
 ]
 
 PathLike = str | os.PathLike[str]
-
-#: What data sets append to an image's stem to name its mask.
-MASK_ENDINGS = ("_mask", "_masks", "_label", "_labels", "_segmentation", "_gt")
 
 _NAMED_IN_ERRORS = 5
 
@@ -145,15 +143,15 @@ def find_pairs(
     group: str | None = None,
     skip_unpaired: bool = False,
 ) -> list[Pair]:
-    """Match images with their masks by stem.
+    """Match images with their masks by their names.
 
-    ``a.jpg`` belongs to ``a.png`` or ``a.tif``, or to a mask whose stem has one of the
-    usual endings: ``a_mask.png``, ``a_segmentation.png``.
+    ``a.jpg`` belongs to ``a.png`` or ``a.tif``, or to a mask whose name has one of the
+    usual additions: ``a_mask.png``, ``A_seg.tif``, ``a.jpg.png``; see `data.naming`.
 
     Parameters
     ----------
     images_dir, masks_dir : path
-        Folders. They may be the same, if the masks have such an ending.
+        Folders. They may be the same, if the masks have such an addition.
     group : str, optional
         A regular expression; what its first group (or the whole) matches in an
         image's stem is the pair's group, so that frames of one patient or sequence
@@ -394,13 +392,11 @@ def _images_in(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in folder.iterdir()
-        if path.name.lower().endswith(IMAGE_SUFFIXES)
-        and not path.name.startswith(".")
-        and path.is_file()
+        if not path.name.startswith(".") and path.is_file() and is_image(path)
     )
 
 
-def _by_stem(paths: Iterable[Path]) -> dict[str, Path]:
+def _refuse_equal_stems(paths: Iterable[Path]) -> None:
     found: dict[str, Path] = {}
     for path in paths:
         earlier = found.setdefault(stem_of(path), path)
@@ -409,27 +405,33 @@ def _by_stem(paths: Iterable[Path]) -> dict[str, Path]:
                 f"{earlier} and {path.name} have the same stem, so it is not clear "
                 "which is meant: rename or remove one of them."
             )
-    return found
 
 
 def _matched(
     images_dir: Path, masks_dir: Path, pattern: re.Pattern[str] | None
 ) -> tuple[list[Pair], list[Path]]:
     """Pairs, and the images that have no mask."""
-    masks = _by_stem(_images_in(masks_dir))
-    images = _images_in(images_dir)
-    if images_dir.resolve() == masks_dir.resolve():
-        images = [p for p in images if not stem_of(p).lower().endswith(MASK_ENDINGS)]
+    images = {path.name: path for path in _images_in(images_dir)}
+    together = images_dir.resolve() == masks_dir.resolve()
+    masks = images if together else {p.name: p for p in _images_in(masks_dir)}
+    matching = match(images, masks, same_folder=together)
+    if together:
+        images = {k: v for k, v in images.items() if k not in matching.fitting}
+    _refuse_equal_stems(images.values())
     pairs, alone = [], []
-    for stem, image in _by_stem(images).items():
-        names = [stem, *(stem + ending for ending in MASK_ENDINGS)]
-        mask = next(
-            (masks[name] for name in names if masks.get(name, image) != image), None
-        )
+    for name, image in images.items():
+        if name in matching.unclear:
+            raise ValueError(
+                f"{image} may belong to {' or '.join(matching.unclear[name])} in "
+                f"{masks_dir}, so it is not clear which is meant: rename or remove all "
+                "but one, or name the pairs in a table (--pairs)."
+            )
+        mask = matching.masks.get(name)
         if mask is None:
             alone.append(image)
-        else:
-            pairs.append(Pair(image, mask, _group_of(stem, pattern)))
+            continue
+        group = _group_of(stem_of(image), pattern) or matching.shared.get(name)
+        pairs.append(Pair(image, masks_dir / mask, group))
     return pairs, alone
 
 

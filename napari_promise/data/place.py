@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +31,9 @@ class Place:
         The file's own shape, axes of length 1 that were left out included.
     file_world : (n + 1, n + 1) float64 or None
         `world` for all n axes of `file_shape`.
+    header : object or None
+        The file's own header, from which labels in the same place are written: of
+        NIfTI both transforms with their codes, the units and the time step.
     """
 
     scale: tuple[float, ...] | None = None
@@ -37,6 +41,7 @@ class Place:
     world: NDArray[np.float64] | None = None
     file_shape: tuple[int, ...] | None = None
     file_world: NDArray[np.float64] | None = None
+    header: Any | None = None
 
     def labels_as_in_file(
         self, labels: NDArray[Any]
@@ -53,11 +58,46 @@ class Place:
         labels : (..., row, column) integer
             With the axes of length 1 that the file has.
         placement : dict
-            ``affine`` or ``scale``, and ``unit``, as `save_labels` takes them.
+            ``affine`` or ``scale``, ``unit`` and ``header``, as `save_labels` takes
+            them.
         """
         if self.file_shape is not None and self.file_world is not None:
             placed = labels.reshape(self.file_shape)
-            return placed, {"affine": self.file_world, "unit": self.unit}
+            return placed, {
+                "affine": self.file_world,
+                "unit": self.unit,
+                "header": self.header,
+            }
         if self.scale is None:
             return labels, {}
         return labels, {"scale": self.scale, "unit": self.unit}
+
+    def is_that_of(self, transforms: Mapping[str, Any]) -> bool:
+        """Tell whether a layer lies where it was opened: nobody moved it.
+
+        Parameters
+        ----------
+        transforms : mapping
+            ``scale``, ``translate``, ``rotate``, ``shear``, ``affine`` of the layer.
+        """
+        scale = np.asarray(transforms.get("scale", ()), float)
+        expected = np.ones(len(scale)) if self.scale is None else self.scale
+        if not len(scale) or not np.array_equal(scale, expected):
+            return False
+        ndim = len(scale)
+        return (
+            not np.any(transforms.get("translate", 0))
+            and _is_identity(transforms.get("shear", 0), ndim)
+            and np.allclose(transforms.get("rotate", np.eye(ndim)), np.eye(ndim))
+            and np.allclose(
+                transforms.get("affine", np.eye(ndim + 1)), np.eye(ndim + 1)
+            )
+        )
+
+
+def _is_identity(shear: Any, ndim: int) -> bool:
+    """Tell whether a shear, a triangle or a whole matrix, leaves all as it is."""
+    matrix = np.asarray(shear, float)
+    if matrix.ndim == 2:
+        return bool(np.allclose(matrix, np.eye(ndim)))
+    return not matrix.any()

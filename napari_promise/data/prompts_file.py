@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_promise.files import PathLike, check_version, save_json, written_by
+from napari_promise.files import (
+    PathLike,
+    check_version,
+    parse_json,
+    save_json,
+    written_by,
+)
 from napari_promise.prompts import Before, Prompts
 
 __all__ = ["PromptsFile", "SavedObject", "load_prompts", "save_prompts"]
@@ -142,8 +147,8 @@ def load_prompts(path: PathLike) -> PromptsFile:
     """
     path = Path(path)
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        data = parse_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # no text, no JSON, or nested too deep
         raise ValueError(
             f"{path} is no prompts file, it cannot be read as JSON ({error}): choose "
             "a file that was exported as prompts."
@@ -159,7 +164,7 @@ def load_prompts(path: PathLike) -> PromptsFile:
             image=dict(data.get("image") or {}),
             provenance=dict(data.get("provenance") or {}),
         )
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise ValueError(
             f"{path} is damaged ({type(error).__name__}: {error}): export it again."
         ) from error

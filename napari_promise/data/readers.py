@@ -7,6 +7,7 @@ layers of it, or None where it is nothing for us. Pictures and TIFF are left to 
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from napari_promise.data.images import (
     read_series,
     stem_of,
 )
-from napari_promise.data.pairs import MASK_ENDINGS
+from napari_promise.data.naming import names_a_mask
 from napari_promise.data.prompts_file import SavedObject, load_prompts
 
 __all__ = ["image_reader", "prompts_reader"]
@@ -88,7 +89,7 @@ def _read_folder(path: str | Sequence[str]) -> list[LayerData]:
 def _layer_of(path: Path) -> LayerData:
     image = read_image(path)
     whole = image.array.dtype.kind in "bui" and not image.rgb
-    if not (whole and stem_of(path).lower().endswith(MASK_ENDINGS)):
+    if not (whole and names_a_mask(stem_of(path))):
         return _image_layer(image)
     data, options, _ = _image_layer(image)
     kept = {k: v for k, v in options.items() if k not in ("rgb", "contrast_limits")}
@@ -96,9 +97,9 @@ def _layer_of(path: Path) -> LayerData:
 
 
 def _image_layer(image: OpenedImage) -> LayerData:
-    # The place lets the writer put labels back where the file lies.
-    options = {**image.layer_options, "metadata": {"place": image.place}}
-    return image.array, options, "image"
+    for note in image.notes:
+        warnings.warn(f"{image.name}: {note}", stacklevel=2)  # napari shows it
+    return image.array, image.layer_options, "image"
 
 
 def _read_prompts(path: str | Sequence[str]) -> list[LayerData]:

@@ -42,7 +42,7 @@ def write_nifti(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
     """
     labels = _labels(data)
     place = (attributes.get("metadata") or {}).get("place")
-    if isinstance(place, Place) and _lies_as_opened(attributes, place):
+    if isinstance(place, Place) and place.is_that_of(attributes):
         labels, placement = place.labels_as_in_file(labels)
     else:
         placement = {k: attributes[k] for k in _TRANSFORMS if k in attributes}
@@ -71,19 +71,6 @@ def write_coco(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
 def _labels(data: Any) -> NDArray[Any]:
     levels = isinstance(data, (list, tuple)) or type(data).__name__ == "MultiScaleData"
     return np.asarray(data[0] if levels else data)
-
-
-def _lies_as_opened(attributes: dict[str, Any], place: Place) -> bool:
-    scale = np.asarray(attributes.get("scale", ()), float)
-    if place.scale is None or not np.array_equal(scale, place.scale):
-        return False
-    ndim = len(scale)
-    return (
-        not np.any(attributes.get("translate", 0))
-        and not np.any(attributes.get("shear", 0))
-        and np.allclose(attributes.get("rotate", np.eye(ndim)), np.eye(ndim))
-        and np.allclose(attributes.get("affine", np.eye(ndim + 1)), np.eye(ndim + 1))
-    )
 
 
 def _unit(attributes: dict[str, Any]) -> str | None:

@@ -4,7 +4,12 @@ from napari_promise.document.commits import CommitResult, Overlap
 from napari_promise.document.corrections import answered_points, feedback
 from napari_promise.document.document import Document
 from napari_promise.document.events import Changes, DocumentEvents
-from napari_promise.document.history import MIN_HISTORY, Snapshot, Step
+from napari_promise.document.history import (
+    MIN_HISTORY,
+    PendingCommit,
+    Snapshot,
+    Step,
+)
 from napari_promise.document.logits import MaskLogits, SmallLogits
 from napari_promise.document.patches import LabelPatch
 from napari_promise.document.records import (
@@ -25,6 +30,7 @@ __all__ = [
     "MaskLogits",
     "ObjectRecord",
     "Overlap",
+    "PendingCommit",
     "Plane",
     "Region",
     "SOURCES",

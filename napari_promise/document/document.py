@@ -13,7 +13,9 @@ How a click becomes one step:
    `Document.set_mask` drops it when the object has moved on, else it joins that
    step: undo takes the prompts and the mask back together.
 3. `Document.commit` compares the mask with the label pixels and emits a
-   `LabelPatch`; the same step puts the pixels back on undo.
+   `LabelPatch`; the same step puts the pixels back on undo. Where the mask is still
+   being computed, `commit_later` makes the step and `carry_out` fills it: what was done
+   meanwhile comes out as if it had been done afterwards (`pending`).
 
 What concerns many objects at once (`Document.add_many`, `commit_many`, `remove_many`,
 and undo and redo of them) is one step and one event.
@@ -27,7 +29,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -37,10 +39,11 @@ from numpy.typing import ArrayLike, NDArray
 from napari_promise.document.commits import Overlap, commit_patches
 from napari_promise.document.corrections import feedback, inherit
 from napari_promise.document.events import Changes, DocumentEvents
-from napari_promise.document.history import History, Snapshot
+from napari_promise.document.history import History, PendingCommit, Snapshot, Step
 from napari_promise.document.logits import MaskLogits
 from napari_promise.document.numbering import numbered
 from napari_promise.document.patches import LabelPatch
+from napari_promise.document.pending import settle_late
 from napari_promise.document.records import ObjectRecord, Source
 from napari_promise.document.regions import Plane, Region
 from napari_promise.prompts import Prompts
@@ -523,6 +526,7 @@ class Document:
             changed, patch = self._settled(
                 [record], labels, overlap=overlap, keep_painted=keep_painted
             )
+            self._history.add_patches([] if patch is None else [patch])
             # One after the other: each is told of as a single edit.
             for other_id, other in changed.items():
                 self._put({other_id: other})
@@ -573,10 +577,132 @@ class Document:
                 changed |= settled
                 if patch is not None:
                     patches.append(patch)
+            self._history.add_patches(patches)
             self._put(changed)
             for patch in patches:
                 self.events.labels_patched.emit(patch)
         return tuple(patches)
+
+    @property
+    def pending(self) -> frozenset[int]:
+        """The objects whose commit was asked for and waits, see `commit_later`."""
+        with self._lock:
+            return frozenset(
+                step.commit.object_id for step in self._history.pending() if step.commit
+            )
+
+    def is_draft(self, record: ObjectRecord) -> bool:
+        """Whether an object was never written to the labels, nor is about to be."""
+        never = not record.committed and record.written is None
+        return never and record.id not in self.pending
+
+    def commit_later(
+        self, object_id: int, *, overlap: Overlap = "keep", keep_painted: bool = True
+    ) -> None:
+        """Commit an object as soon as its mask, and those before it, are there.
+
+        One step, which `carry_out` completes. Undoing it takes the wish back.
+
+        Parameters
+        ----------
+        object_id : int
+        overlap, keep_painted
+            As of `commit`.
+
+        Raises
+        ------
+        ValueError
+            If there is no such object, or its mask is known to be empty.
+        """
+        if self.get(object_id).is_answered:
+            self._with_mask(object_id)
+        with self.step("commit"):
+            self._history.defer(PendingCommit(object_id, overlap, keep_painted))
+        self.events.object_changed.emit(object_id)
+
+    def carry_out(
+        self, labels: Callable[[Plane], Any]
+    ) -> tuple[list[int], list[tuple[int, str]]]:
+        """Carry out the commits that waited and can be made now, in their order.
+
+        Parameters
+        ----------
+        labels : callable
+            Returns the labels of a plane, (H, W), as they are now.
+
+        Returns
+        -------
+        committed : list of int
+            The objects that were committed.
+        refused : list of (int, str)
+            The objects that turned out to have no mask, and why: they stay open.
+        """
+        committed: list[int] = []
+        refused: list[tuple[int, str]] = []
+        with self._lock:
+            for step in self._history.pending():
+                wish = step.commit
+                assert wish is not None
+                if not self.get(wish.object_id).is_answered:
+                    break
+                try:
+                    record = self._with_mask(wish.object_id)
+                    self._carry_out(step, wish, record, labels(record.plane))
+                except ValueError as error:
+                    self.take_back_commit(wish.object_id)
+                    refused.append((wish.object_id, str(error)))
+                else:
+                    committed.append(wish.object_id)
+        return committed, refused
+
+    def take_back_commit(self, object_id: int) -> bool:
+        """Forget that an object was to be committed; it stays open.
+
+        Returns
+        -------
+        bool
+            False if nobody asked for it.
+        """
+        with self._lock:
+            waiting = [
+                step
+                for step in self._history.pending()
+                if step.commit and step.commit.object_id == object_id
+            ]
+            for step in waiting:
+                if step.records or step.patches:
+                    step.commit = None
+                else:
+                    self._history.drop(step)
+        if waiting:
+            if object_id in self:
+                self.events.object_changed.emit(object_id)
+            self.events.history_changed.emit()
+        return bool(waiting)
+
+    def _carry_out(
+        self, step: Step, wish: PendingCommit, record: ObjectRecord, labels: Any
+    ) -> None:
+        """Complete a step that was to commit an object, beneath all later steps."""
+        done, undone = self._history.later(step)
+        plane = record.plane
+
+        def settle(
+            then: NDArray[Any],
+        ) -> tuple[dict[int, ObjectRecord], LabelPatch | None]:
+            return self._settled(
+                [record], then, overlap=wish.overlap, keep_painted=wish.keep_painted
+            )
+
+        late = settle_late(
+            step, done, undone, plane, np.asarray(labels), settle, self._records
+        )
+        step.commit = None
+        for other_id, other in late.records.items():
+            self._restore({other_id: other})
+        if late.patch is not None:
+            self.events.labels_patched.emit(late.patch)
+        self.events.history_changed.emit()
 
     def remove(self, object_id: int, labels: Any | None = None) -> LabelPatch | None:
         """Take an object away, with its label pixels; one step.
@@ -598,6 +724,7 @@ class Document:
         with self.step("remove object"):
             if labels is not None and record.written is not None:
                 changed, patch = self._settled([record], labels, remove=True)
+                self._history.add_patches([] if patch is None else [patch])
                 for other_id, other in changed.items():
                     self._put({other_id: other})
                 if patch is not None:
@@ -637,6 +764,7 @@ class Document:
                 changed |= settled
                 if patch is not None:
                     patches.append(patch)
+            self._history.add_patches(patches)
             changed |= {record.id: None for record in records}
             if self._active in changed and changed[self._active] is None:
                 self.active_id = None
@@ -698,6 +826,7 @@ class Document:
             for patch in reversed(step.patches):
                 self.events.labels_patched.emit(patch.inverse())
             self._restore({key: pair[0] for key, pair in step.records.items()})
+            self._tell_pending(step)
             self._activate(step.active[0])
         self.events.history_changed.emit()
         return True
@@ -717,6 +846,7 @@ class Document:
             for patch in step.patches:
                 self.events.labels_patched.emit(patch)
             self._restore({key: pair[1] for key, pair in step.records.items()})
+            self._tell_pending(step)
             self._activate(step.active[1])
         self.events.history_changed.emit()
         return True
@@ -780,11 +910,8 @@ class Document:
         overlap: Overlap = "keep",
         keep_painted: bool = False,
         remove: bool = False,
-    ) -> tuple[dict[int, ObjectRecord | None], LabelPatch | None]:
-        """Work out what committing objects of one plane changes.
-
-        The label pixels join the open step; the records are for the caller to put.
-        """
+    ) -> tuple[dict[int, ObjectRecord], LabelPatch | None]:
+        """Work out what committing objects of one plane changes; changes nothing."""
         plane = records[0].plane
         here = self._by_plane[plane]
         known = {label: self._records[key] for label, key in here.items()}
@@ -799,10 +926,8 @@ class Document:
             overlap=overlap,
             keep_painted=keep_painted,
         )
-        if result.patch is not None:
-            self._history.add_patches([result.patch])
         committed = {record.label for record in records}
-        changed: dict[int, ObjectRecord | None] = {}
+        changed: dict[int, ObjectRecord] = {}
         for label in result.written.keys() | result.yielded.keys():
             record = known.get(label)
             if record is not None:
@@ -863,6 +988,10 @@ class Document:
         ):
             for object_id in ids:
                 signal.emit(object_id)
+
+    def _tell_pending(self, step: Step) -> None:
+        if step.commit is not None and step.commit.object_id in self:
+            self.events.object_changed.emit(step.commit.object_id)
 
     def _activate(self, object_id: int | None) -> None:
         self.active_id = object_id if object_id in self._records else None

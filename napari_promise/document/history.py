@@ -11,13 +11,31 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
+from napari_promise.document.commits import Overlap
 from napari_promise.document.patches import LabelPatch
 from napari_promise.document.records import ObjectRecord
 
-__all__ = ["MIN_HISTORY", "History", "Snapshot", "Step"]
+__all__ = ["MIN_HISTORY", "History", "PendingCommit", "Snapshot", "Step"]
 
 #: The fewest steps a history may be limited to.
 MIN_HISTORY = 100
+
+
+@dataclass(frozen=True)
+class PendingCommit:
+    """A commit that was asked for and is carried out when the mask is there.
+
+    Attributes
+    ----------
+    object_id : int
+    overlap : {"keep", "overwrite"}
+    keep_painted : bool
+        As of `Document.commit`.
+    """
+
+    object_id: int
+    overlap: Overlap = "keep"
+    keep_painted: bool = True
 
 
 @dataclass
@@ -34,6 +52,8 @@ class Step:
         By id, the object before and after; None where there was none.
     patches : list of LabelPatch
         In the order in which they were made.
+    commit : PendingCommit or None
+        What the step still has to do; None for a step that is complete.
     """
 
     name: str
@@ -42,6 +62,7 @@ class Step:
         default_factory=dict
     )
     patches: list[LabelPatch] = field(default_factory=list)
+    commit: PendingCommit | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +180,7 @@ class History:
         step, self._open = self._open, None
         assert step is not None
         step.active = (step.active[0], active)
-        if not (step.records or step.patches):
+        if not (step.records or step.patches or step.commit):
             return False
         self._undo.append(step)
         self._redo.clear()
@@ -177,6 +198,35 @@ class History:
         """Note in the step being made that label pixels changed."""
         assert self._open is not None
         self._open.patches.extend(patches)
+
+    def defer(self, commit: PendingCommit) -> None:
+        """Have the step being made commit an object later on."""
+        assert self._open is not None
+        self._open.commit = commit
+
+    # -- commits that wait --------------------------------------------------------
+
+    def pending(self) -> list[Step]:
+        """Return the steps that still have to commit something, the first one first."""
+        return [step for step in self._undo if step.commit is not None]
+
+    def drop(self, step: Step) -> None:
+        """Forget a step that did nothing."""
+        kept = [other for other in self._undo if other is not step]
+        self._undo.clear()
+        self._undo.extend(kept)
+
+    def later(self, step: Step) -> tuple[list[Step], list[Step]]:
+        """Return what was done after a step, and what would be redone after that.
+
+        Returns
+        -------
+        done, undone : list of Step
+            Both in the order in which they were made.
+        """
+        done = list(self._undo)
+        at = next(i for i, other in enumerate(done) if other is step)
+        return done[at + 1 :], self._redo[::-1]
 
     # -- the steps that were made -------------------------------------------------
 
@@ -247,4 +297,6 @@ class History:
 
 def _copied(step: Step) -> Step:
     # `History.rewrite` changes steps in place.
-    return Step(step.name, step.active, dict(step.records), list(step.patches))
+    return Step(
+        step.name, step.active, dict(step.records), list(step.patches), step.commit
+    )

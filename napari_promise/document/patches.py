@@ -88,6 +88,23 @@ class LabelPatch:
         r0, c0, r1, c1 = self.bbox
         labels[self.plane][r0:r1, c0:c1][self.region.crop] = self.after
 
+    def rebased(self, labels: NDArray[Any]) -> LabelPatch:
+        """Return the patch as it would have been made on other labels.
+
+        Parameters
+        ----------
+        labels : (H, W) integer
+            The plane's labels before the patch.
+        """
+        r0, c0, r1, c1 = self.bbox
+        before = labels[r0:r1, c0:c1][self.region.crop]
+        return LabelPatch(self.plane, self.region, _compact(before), self.after)
+
+    def write(self, labels: NDArray[Any]) -> None:
+        """Write the patch into the labels of its plane, (H, W), in place."""
+        r0, c0, r1, c1 = self.bbox
+        labels[r0:r1, c0:c1][self.region.crop] = self.after
+
 
 def _compact(values: NDArray[Any]) -> NDArray[Any]:
     if len(values) and (values == values[0]).all():

@@ -13,7 +13,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from napari_promise.data.images import LatestRead, plane_name
+from napari_promise.data.images import LatestRead, ReadMask, plane_name
+from napari_promise.data.mask_survey import MaskSurvey
 from napari_promise.data.pairs import Pair, find_pairs, planes_of
 from napari_promise.data.planes import to_rgb8
 from napari_promise.document import Plane
@@ -54,6 +55,7 @@ class LabelledPlane:
     where: str
     pair: Pair | None = None
     group: str | None = None
+    read: ReadMask | None = None
 
 
 class TrainingSource(Protocol):
@@ -191,12 +193,13 @@ class PairsSource:
         """See `TrainingSource`."""
         masks = LatestRead()
         for pair in planes_of(self.pairs):
-            objects = 0
+            objects, read = 0, None
             if folder is None:
-                mask = masks.mask(pair.mask)
+                read = masks.understood(pair.mask)
+                mask = read.labels
                 ids = np.unique(mask[pair.plane] if pair.plane else mask)
                 objects = int((ids != 0).sum())
-            yield LabelledPlane(objects, pair.name, pair, pair.group)
+            yield LabelledPlane(objects, pair.name, pair, pair.group, read)
 
 
 def _write(
@@ -224,6 +227,8 @@ class Survey:
         Of the labelled images, planes told apart.
     groups : int
         Patients, sequences or stacks that the images are of; 0 where nothing says so.
+    masks : tuple of str
+        How mask files were understood, and what looks wrong with them, in lines.
     """
 
     images: int
@@ -231,6 +236,7 @@ class Survey:
     unlabelled: int
     names: tuple[str, ...]
     groups: int = 0
+    masks: tuple[str, ...] = ()
 
 
 def survey(source: TrainingSource) -> Survey:
@@ -241,15 +247,23 @@ def survey(source: TrainingSource) -> Survey:
     ValueError, OSError
         If a file cannot be read.
     """
-    found = list(source.images(None))
-    labelled = [each for each in found if each is not None]
-    return Survey(
-        len(labelled),
-        sum(each.objects for each in labelled),
-        len(found) - len(labelled),
-        tuple(each.where for each in labelled),
-        len({each.group for each in labelled if each.group is not None}),
-    )
+    masks, seen = MaskSurvey(), set[Path]()
+    objects = unlabelled = 0
+    names, groups = [], set()
+    for each in source.images(None):
+        if each is None:
+            unlabelled += 1
+            continue
+        objects += each.objects
+        names.append(each.where)
+        if each.group is not None:
+            groups.add(each.group)
+        if each.read is not None and each.pair is not None:
+            if each.pair.mask not in seen:
+                seen.add(each.pair.mask)
+                masks.add(each.pair.mask.name, each.read)
+    said = (f"{masks.line()}.", *masks.warnings()) if masks.shares else ()
+    return Survey(len(names), objects, unlabelled, tuple(names), len(groups), said)
 
 
 def as_pairs(pairs: Sequence[Any]) -> tuple[Pair, ...]:

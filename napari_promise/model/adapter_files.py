@@ -8,7 +8,6 @@ and never executed: names, sizes, record and tensors; pickles are not read.
 from __future__ import annotations
 
 import io
-import json
 import shutil
 import tempfile
 import uuid
@@ -18,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from napari_promise.files import NewerFileError, one_line, write_whole
+from napari_promise.files import NewerFileError, one_line, parse_json, write_whole
 from napari_promise.model.adapters import (
     RECORD,
     TENSORS,
@@ -199,9 +198,10 @@ def read_file(path: str | Path) -> Adapter:
             members = file.infolist()
             names = sorted(member.filename for member in members)
             if names != sorted((RECORD, TENSORS)):
+                there = ", ".join(map(_shown, names[:4])) or "nothing"
                 raise ValueError(
                     f"{path} is no adapter file: it must hold {RECORD} and {TENSORS} "
-                    f"and nothing else, not {', '.join(names[:4]) or 'nothing'}."
+                    f"and nothing else, not {there}."
                 )
             contents = {m.filename: _member(file, m, path) for m in members}
     except FileNotFoundError as error:
@@ -226,6 +226,11 @@ def import_file(path: str | Path, *, force: bool = False) -> Path:
     return install(read_file(path), force=force)
 
 
+def _shown(name: str) -> str:
+    """Return a member's name as it may stand in a line."""
+    return name[:60] if name.isprintable() else repr(name[:60])
+
+
 def _member(file: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> bytes:
     """Read a member that is no larger than it may be, whatever its header says."""
     limit = LIMITS[member.filename]
@@ -244,7 +249,7 @@ def _member(file: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> bytes
 
 def _checked(contents: dict[str, bytes], path: Path) -> Adapter:
     try:
-        record = json.loads(contents[RECORD].decode("utf-8"))
+        record = parse_json(contents[RECORD].decode("utf-8"))
         _check_sizes(record)
         info = AdapterInfo.from_json(record)
         if not isinstance(info.modules, dict) or not isinstance(info.scores, dict):

@@ -24,6 +24,7 @@ from napari_promise.files import (
     NewerFileError,
     check_version,
     one_line,
+    parse_json,
     user_folder,
     write_whole,
     written_by,
@@ -354,13 +355,13 @@ def read_info(folder: str | Path) -> AdapterInfo:
     """
     path = Path(folder) / RECORD
     try:
-        return AdapterInfo.from_json(json.loads(path.read_text(encoding="utf-8")))
+        return AdapterInfo.from_json(parse_json(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise ValueError(f"{folder} is no adapter: no readable {RECORD}") from error
     except NewerFileError as error:
         raise NewerFileError(f"{path}: {error}") from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        raise ValueError(f"{path} is damaged: {one_line(error)}") from error
 
 
 def list_adapters() -> list[InstalledAdapter]:

@@ -23,7 +23,7 @@ from napari_promise.model import _torchvision  # noqa: F401  (before timm, which
 
 # isort: split
 from segment_anything.modeling.common import LayerNorm2d
-from timm.models.tiny_vit import TinyVit
+from timm.models.tiny_vit import ConvNorm, TinyVit
 
 IMAGE_SIZE = 1024
 OUT_DIM = 256
@@ -64,6 +64,35 @@ class MobileEncoder(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Encode normalised, padded images, (B, 3, 1024, 1024) -> (B, 256, 64, 64)."""
         return self.neck(self.stages(self.patch_embed(x)))
+
+
+class LiteMedSamEncoder(MobileEncoder):
+    """LiteMedSAM's TinyViT: 256 pixels, and a first layer that does not shrink them.
+
+    All later layers are those of `MobileEncoder`, so the tokens and the embedding have
+    its grid of 64 x 64; each cell covers 4 x 4 pixels instead of 16 x 16.
+    """
+
+    img_size: int = 256
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch_embed.conv1 = ConvNorm(3, 32, 1)
+        self.patch_embed.conv2 = ConvNorm(32, 64, 1)
+
+
+def fuse_norms(encoder: nn.Module) -> nn.Module:
+    """Fold every batch norm into the convolution before it, in place.
+
+    The numbers differ by rounding only; on a CPU the encoder of `LiteMedSamEncoder`
+    takes three quarters of the time. Its tensors have other names afterwards.
+    """
+    for name, child in encoder.named_children():
+        if isinstance(child, ConvNorm):
+            setattr(encoder, name, child.fuse())
+        else:
+            fuse_norms(child)
+    return encoder
 
 
 #: MobileSAM's layer -> timm's stage: MobileSAM merges patches at the end of a layer,

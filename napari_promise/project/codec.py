@@ -20,6 +20,8 @@ from napari_promise.document import (
     LabelPatch,
     MaskLogits,
     ObjectRecord,
+    Overlap,
+    PendingCommit,
     Region,
     SmallLogits,
     Snapshot,
@@ -82,7 +84,14 @@ def decode(data: Mapping[str, Any], get: Get) -> tuple[Snapshot, list[tuple[Any,
     try:
         decoder = _Decoder(data, get)
         return decoder.snapshot(), decoder.owners
-    except (KeyError, TypeError, IndexError, AttributeError, zlib.error) as error:
+    except (
+        KeyError,
+        TypeError,
+        IndexError,
+        AttributeError,
+        OverflowError,
+        zlib.error,
+    ) as error:
         raise ValueError(
             f"the history is damaged ({type(error).__name__}: {error})."
         ) from error
@@ -132,7 +141,14 @@ def salvage(
                     label=int(entry.get("label", 0)),
                 )
             )
-    except (KeyError, TypeError, IndexError, AttributeError, ValueError):
+    except (
+        KeyError,
+        TypeError,
+        IndexError,
+        AttributeError,
+        OverflowError,
+        ValueError,
+    ):
         return ()
     # A mask without logits answers nothing that could be added to; where it is in
     # the labels it counts as the answer, so that no model is asked to replace it.
@@ -188,8 +204,11 @@ class _Encoder:
         }
 
     def _step(self, step: Step) -> dict[str, Any]:
+        commit = step.commit
+        waiting = {} if commit is None else {"commit": dataclasses.asdict(commit)}
         return {
             "name": step.name,
+            **waiting,
             "active": list(step.active),
             "records": [
                 [key, self._object(before), self._object(after)]
@@ -352,6 +371,7 @@ class _Decoder:
                 )
                 for patch in row["patches"]
             ],
+            None if row.get("commit") is None else _pending(row["commit"]),
         )
 
     def _object(self, row: Mapping[str, Any]) -> ObjectRecord:
@@ -421,8 +441,16 @@ class _Decoder:
         return region
 
     def _array(self, row: Mapping[str, Any]) -> NDArray[Any]:
-        raw = zlib.decompress(self._get(row["at"]))
         shape = tuple(int(n) for n in row["shape"])
+        kept = np.dtype(np.uint8 if row["kept"] == "bits" else row["kept"])
+        size = math.prod(shape) * kept.itemsize
+        if row["kept"] == "bits":
+            size = -(-size // 8)
+        # No more than is wanted: a damaged blob may unpack to anything.
+        blob = self._get(row["at"])
+        raw = zlib.decompressobj().decompress(blob, max(1, size))
+        if len(raw) != size:
+            raise ValueError(f"an array of shape {shape} is not whole")
         if row["kept"] == "bits":
             bits = np.unpackbits(np.frombuffer(raw, np.uint8), count=math.prod(shape))
             array = bits.reshape(shape).astype(bool)
@@ -441,6 +469,11 @@ class _Decoder:
         value = np.asarray(row["value"], np.dtype(row["type"]))
         value.flags.writeable = False
         return value
+
+
+def _pending(row: Mapping[str, Any]) -> PendingCommit:
+    overlap: Overlap = "overwrite" if row["overlap"] == "overwrite" else "keep"
+    return PendingCommit(int(row["object_id"]), overlap, bool(row["keep_painted"]))
 
 
 def _at(rows: Sequence[_T], index: int | None) -> _T | None:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from napari_promise.files import parse_json
+
 __all__ = ["FILE", "Effort", "Finished", "append", "read"]
 
 #: The log's name in a project's folder.
@@ -130,7 +132,7 @@ def read(path: Path) -> Effort:
     trained: list[tuple[int, str]] = []
     for line in lines:
         try:
-            data = json.loads(line)
+            data = parse_json(line)
             if "trained" in data:
                 trained.append((len(finished), str(data["trained"])))
                 continue
@@ -142,6 +144,6 @@ def read(path: Path) -> Effort:
                 None if untouched is None else bool(untouched),
                 str(data.get("when", "")),
             )
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
             continue
     return Effort(tuple(finished.values()), tuple(trained))

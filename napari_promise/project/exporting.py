@@ -2,6 +2,7 @@
 
     masks/…              a label image for each image: PNG, or TIFF of stacks
     nifti/…              labels of stacks, in the place in the world of their scan
+    dicom/…              DICOM segmentations of DICOM images that hold an object
     annotations.json     COCO instances of all images
     prompts.csv          every point and box, with scores
     images.csv           how every image stands
@@ -32,7 +33,7 @@ from napari_promise.project.project import Project
 
 __all__ = ["FORMATS", "Format", "export_project"]
 
-Format = Literal["masks", "coco", "nifti", "csv", "provenance"]
+Format = Literal["masks", "coco", "nifti", "dicom", "csv", "provenance"]
 #: What can be exported.
 FORMATS: tuple[Format, ...] = get_args(Format)
 
@@ -157,6 +158,8 @@ def export_project(
             written.append(one.write_mask(folder / "masks" / place, overwrite))
         if "nifti" in formats and one.is_stack:
             written.append(one.write_nifti(folder / "nifti" / place, overwrite))
+        if "dicom" in formats and one.is_dicom and one.labels.any():
+            written.append(one.write_dicom(folder / "dicom" / place, overwrite))
         if "coco" in formats:
             one.add_to(coco)
         if "csv" in formats:
@@ -226,6 +229,23 @@ class _Export:
         labels, placement = self._place.labels_as_in_file(self.labels)
         return save_labels(path, labels, **placement, overwrite=overwrite)
 
+    @property
+    def is_dicom(self) -> bool:
+        """Whether the image came from DICOM files that say where it lies."""
+        return isinstance(self._place.header, tuple)
+
+    def write_dicom(self, path: Path, overwrite: bool) -> Path:
+        """Write a DICOM segmentation over the image's own files."""
+        path = path.with_name(path.name + ".dcm")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return save_labels(
+            path,
+            self.labels,
+            header=self._place.header,
+            classes=self.classes,
+            overwrite=overwrite,
+        )
+
     def add_to(self, coco: CocoFile) -> None:
         """Add the annotations, under the image's name in the project."""
         key = PurePosixPath(self.item.key)
@@ -280,6 +300,8 @@ def _refuse_existing(
             candidates += [folder / "masks" / f"{place}{s}" for s in (".png", ".tif")]
         if "nifti" in formats:
             candidates.append(folder / "nifti" / f"{place}.nii.gz")
+        if "dicom" in formats:
+            candidates.append(folder / "dicom" / f"{place}.dcm")
     for wanted, names in (
         ("coco", (COCO,)),
         ("csv", (PROMPTS, IMAGES)),

@@ -1,6 +1,7 @@
 """Find the images of a folder, a list or a table, with their masks.
 
-Nothing is read to find them: thousands of images cost as many directory entries.
+Nothing is read to find them, but the first bytes of files without a suffix (DICOM):
+thousands of images cost as many directory entries.
 """
 
 from __future__ import annotations
@@ -12,10 +13,16 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from napari_promise.data.images import IMAGE_SUFFIXES, stem_of
-from napari_promise.data.pairs import MASK_ENDINGS
+from napari_promise.data.images import IMAGE_SUFFIXES, is_image, stem_of
+from napari_promise.data.naming import (
+    Matching,
+    is_image_folder,
+    is_mask_folder,
+    match,
+    places_of_masks,
+)
 from napari_promise.files import one_line
 
 __all__ = [
@@ -27,10 +34,6 @@ __all__ = [
     "finder",
     "refuse_empty",
 ]
-
-#: Folders whose files are masks of the images beside them.
-MASK_FOLDERS = ("masks", "labels", "mask", "label")
-IMAGE_FOLDERS = ("images", "image", "imgs", "img")
 
 
 @dataclass(frozen=True)
@@ -87,9 +90,10 @@ def key_of(path: Path, source: Path) -> str:
 def find(source: Path) -> Listing:
     """Find the images in a folder and its subfolders, with their masks.
 
-    Hidden folders are left alone. Masks lie in a folder ``masks`` or ``labels``, in
-    the images' folder or beside it, where the images' is called ``images``; or beside
-    the image with an ending: ``NAME_mask.png``.
+    Hidden folders are left alone. Masks lie in a folder ``masks``, ``labels`` or the
+    like, in the images' folder or beside it, where the images' is called ``images``
+    (``imagesTr`` with ``labelsTr``); or beside the image with an addition to its name:
+    ``NAME_mask.png``. See `data.naming`.
 
     Parameters
     ----------
@@ -113,10 +117,9 @@ def find(source: Path) -> Listing:
             f"{source} cannot be read ({one_line(error)}): choose a folder of images."
         ) from error
     masks = {path: files for path, (files, is_mask) in folders.items() if is_mask}
-    if source.name.lower() in IMAGE_FOLDERS:
-        for name in MASK_FOLDERS:
-            beside = source.parent / name
-            if beside.is_dir():
+    if is_image_folder(source.name):
+        for beside in _folders_in(source.parent):
+            if is_mask_folder(beside.name):
                 for path, (files, _) in _walk(beside, beside, frozenset()):
                     masks[path] = files
     chooser = _Masks(source, masks)
@@ -124,14 +127,12 @@ def find(source: Path) -> Listing:
     for folder, (files, is_mask) in folders.items():
         if is_mask:
             continue
-        stems = _stems(files)
-        for name in files:
-            if _base_of_mask(stem_of(name), stems) is not None:
-                continue
+        beside_images = match(files, files, same_folder=True)
+        images = [name for name in files if name not in beside_images.fitting]
+        chosen = chooser.of(folder, images, beside_images)
+        for name in images:
             path = folder / name
-            found.append(
-                Found(key_of(path, source), path, chooser.of(folder, name, stems))
-            )
+            found.append(Found(key_of(path, source), path, chosen.get(name)))
     return Listing(
         tuple(sorted(found, key=lambda f: _natural(f.key))), tuple(chooser.notes)
     )
@@ -240,101 +241,112 @@ def _walk(
                         files.append(entry.name)
                 elif entry.is_dir():
                     below.append(entry.name)
+                elif entry.is_file() and is_image(entry.path):
+                    files.append(entry.name)
     except PermissionError:
         if folder == top:
             raise
         return
     yield folder, (files, is_mask)
     for name in sorted(below):
-        mask = is_mask or name.lower() in MASK_FOLDERS
+        mask = is_mask or is_mask_folder(name)
         yield from _walk(folder / name, top, seen | {mark}, mask)
 
 
-def _stems(files: Iterable[str]) -> dict[str, list[str]]:
-    stems: dict[str, list[str]] = {}
-    for name in files:
-        stems.setdefault(stem_of(name), []).append(name)
-    return stems
-
-
-def _base_of_mask(stem: str, stems: Mapping[str, Any]) -> str | None:
-    """Return the stem of the image beside it that a file is the mask of."""
-    lower = stem.lower()
-    for ending in MASK_ENDINGS:
-        if lower.endswith(ending) and stem[: -len(ending)] in stems:
-            return stem[: -len(ending)]
-    return None
+def _folders_in(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if path.is_dir())
+    except OSError:
+        return []
 
 
 class _Masks:
-    """Chooses the mask of an image among the folders of masks."""
+    """Chooses the masks of images among the folders of masks."""
 
     def __init__(self, source: Path, folders: Mapping[Path, list[str]]) -> None:
         self.notes: list[str] = []
         self._source = source
-        self._stems = {path: _stems(files) for path, files in folders.items()}
+        self._files = dict(folders)
         # Masks and masks are the same to most people.
         self._actual = {str(path).casefold(): path for path in folders}
-        self._known_places: dict[Path, list[Path]] = {}
+        self._names: dict[str, list[str]] = {}  # of the mask folders in a folder
+        for path in folders:
+            self._names.setdefault(str(path.parent).casefold(), []).append(path.name)
 
-    def of(self, folder: Path, name: str, beside: dict[str, list[str]]) -> Path | None:
-        stem = stem_of(name)
-        if len(beside[stem]) > 1:
-            clash = ", ".join(sorted(beside[stem]))
-            candidates = [w for w in self._places(folder) if self._named(w, stem)]
-            if candidates and name == min(beside[stem]):
-                self.notes.append(
-                    f"{folder}: {clash} have the same stem, so it is not clear whose "
-                    "mask that is; they are taken without."
-                )
-            return None
-        for where in self._places(folder):
-            names = self._named(where, stem)
-            if len(names) == 1:
-                return where / names[0]
-            if names:
-                self.notes.append(
-                    f"{where}: {', '.join(sorted(names))} have the same stem; {name} "
-                    "is taken without a mask."
-                )
-                return None
-        for ending in MASK_ENDINGS:
-            names = beside.get(stem + ending, [])
-            if len(names) == 1:
-                return folder / names[0]
-        return None
+    def of(
+        self, folder: Path, images: list[str], beside: Matching
+    ) -> dict[str, Path | None]:
+        """Return the masks of the images of one folder.
 
-    def _named(self, where: Path, stem: str) -> list[str]:
-        stems = self._stems[where]
-        for name in (stem, *(stem + ending for ending in MASK_ENDINGS)):
-            if name in stems:
-                return stems[name]
-        return []
-
-    def _places(self, folder: Path) -> list[Path]:
-        """Folders that may hold the masks of a folder's images, nearest first."""
-        if folder not in self._known_places:
-            self._known_places[folder] = self._look_for_places(folder)
-        return self._known_places[folder]
+        Parameters
+        ----------
+        folder : Path
+        images : list of str
+            Files' names.
+        beside : Matching
+            Of the folder with itself.
+        """
+        stems: dict[str, list[str]] = {}
+        for name in images:
+            stems.setdefault(stem_of(name), []).append(name)
+        matchings = [
+            (where, match(images, self._files[where]))
+            for where in self._look_for_places(folder)
+        ]
+        matchings.append((folder, beside))
+        chosen: dict[str, Path | None] = {}
+        for name in images:
+            chosen[name] = None
+            alike = sorted(stems[stem_of(name)])
+            for where, matching in matchings:
+                if name not in matching.masks and name not in matching.unclear:
+                    continue
+                if len(alike) > 1:
+                    if name == alike[0]:
+                        self.notes.append(
+                            f"{folder}: {', '.join(alike)} have the same stem, so it "
+                            "is not clear whose mask that is; they are taken without."
+                        )
+                elif name in matching.unclear:
+                    self.notes.append(
+                        f"{where}: {', '.join(matching.unclear[name])} may be the mask "
+                        f"of {name}, which is taken without."
+                    )
+                else:
+                    chosen[name] = where / matching.masks[name]
+                break
+        return chosen
 
     def _look_for_places(self, folder: Path) -> list[Path]:
-        if not self._stems:
+        """Folders that may hold the masks of a folder's images, nearest first."""
+        if not self._files:
             return []
-        places = [folder / name for name in MASK_FOLDERS]
+        places = [folder / name for name in self._mask_folders_in(folder)]
         try:
             parts = folder.relative_to(self._source.parent).parts
         except ValueError:
             return []
         for at in reversed(range(len(parts))):
             above = self._source.parent.joinpath(*parts[:at])
-            for name in MASK_FOLDERS:
-                # images/a/b has its masks in masks/a/b, and so has a/b itself.
-                if parts[at].lower() in IMAGE_FOLDERS:
+            names = self._mask_folders_in(above)
+            # images/a/b has its masks in masks/a/b, and so has a/b itself.
+            if is_image_folder(parts[at]):
+                for name in places_of_masks(parts[at], names):
                     places.append(above.joinpath(name, *parts[at + 1 :]))
-                if at > 0:
+            elif at > 0:
+                for name in places_of_masks("", names):
                     places.append(above.joinpath(name, *parts[at:]))
         found = (self._actual.get(str(place).casefold()) for place in places)
         return [place for place in dict.fromkeys(found) if place is not None]
+
+    def _mask_folders_in(self, folder: Path) -> list[str]:
+        names = self._names.get(str(folder).casefold(), [])
+        return sorted((n for n in names if is_mask_folder(n)), key=_liking)
+
+
+def _liking(name: str) -> tuple[bool, str]:
+    """Sort ``masks`` and ``labels`` before other words."""
+    return not name.lower().startswith(("mask", "label")), name.casefold()
 
 
 def _natural(key: str) -> list[tuple[int, int | str]]:

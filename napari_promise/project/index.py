@@ -21,6 +21,7 @@ from napari_promise.files import (
     NewerFileError,
     check_version,
     one_line,
+    parse_json,
     whole_file,
     written_by,
 )
@@ -88,7 +89,7 @@ class Index:
             if not line:
                 continue
             try:
-                data = json.loads(line)
+                data = parse_json(line)
                 if number == 0 and data.get("schema") == _SCHEMA:
                     version = check_version(data, _VERSION, self._path)
                     current = (version, data.get("written_by")) == (
@@ -100,7 +101,7 @@ class Index:
                     self._take(data)
             except NewerFileError:
                 raise
-            except (ValueError, TypeError, AttributeError, KeyError):
+            except (ValueError, TypeError, AttributeError, KeyError, OverflowError):
                 bad += 1
         self._lines = len(lines)
         if bad or not headed:

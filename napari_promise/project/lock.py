@@ -13,7 +13,7 @@ import socket
 from pathlib import Path
 from typing import IO
 
-from napari_promise.files import utc_now
+from napari_promise.files import parse_json, utc_now
 
 __all__ = ["ProjectInUseError", "ProjectLock"]
 
@@ -90,14 +90,14 @@ class ProjectLock:
         """Name the process in the file; where asked, only one that still lives."""
         self._file.seek(0)
         try:
-            found = json.loads(self._file.read())
+            found = parse_json(self._file.read())
             pid, host = int(found["pid"]), str(found["host"])
-        except (ValueError, KeyError, TypeError, OSError):
+        except (ValueError, KeyError, TypeError, OSError, OverflowError):
             return ""
         if alive and host == socket.gethostname() and os.name != "nt":
             try:
                 os.kill(pid, 0)
-            except ProcessLookupError:
+            except (ProcessLookupError, OverflowError):
                 return ""
             except PermissionError:
                 pass

@@ -29,7 +29,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from napari_promise.data.images import OpenedImage, read_image, read_mask, thumbnail
+from napari_promise.data.images import (
+    OpenedImage,
+    read_image,
+    thumbnail,
+    understand_mask,
+)
+from napari_promise.data.mask_survey import MaskSurvey
+from napari_promise.data.masks import AS_THEY_ARE
 from napari_promise.document import Document, Snapshot
 from napari_promise.files import NewerFileError, one_line, utc_now, whole_file
 from napari_promise.project import codec
@@ -98,6 +105,7 @@ class Project:
         self.ledger = Ledger(source, root, self.settings, self.events)
         self.ledger.take(listing)
         self._stores = ItemStores(root / "items")
+        self._noted: set[str] = set()  # images whose notes were told
         self.proposals = Proposals(
             self.ledger, self._stores, self.save, lambda key: self.read_image(key).shape
         )
@@ -262,7 +270,12 @@ class Project:
         ValueError
             If it cannot be read; one line naming the file.
         """
-        return read_image(self.ledger.found(key).path)
+        image = read_image(self.ledger.found(key).path)
+        if image.notes and key not in self._noted:
+            self._noted.add(key)
+            for note in image.notes:
+                self.events.noted.emit(f"{key}: {note}")
+        return image
 
     def thumbnail(self, key: str, size: int = 48) -> NDArray[np.uint8]:
         """Return an image drawn small, from the disk where it was drawn before.
@@ -464,7 +477,8 @@ class Project:
         if mask is None:
             return Snapshot(), None
         try:
-            labels = checked_labels(read_mask(mask), mask)
+            read = understand_mask(mask)
+            labels = checked_labels(read.labels, mask)
             shape = self.read_image(key).shape
             if labels.shape != shape:
                 raise ValueError(
@@ -474,6 +488,10 @@ class Project:
         except (ValueError, OSError) as error:
             self.events.noted.emit(str(error))
             return Snapshot(), None
+        said = MaskSurvey()
+        said.add(mask.name, read)
+        if read.rule != AS_THEY_ARE or said.warnings():
+            self.events.noted.emit(" ".join((f"{said.line()}.", *said.warnings())))
         records = records_of(labels, self.settings.class_name)
         self.ledger.count(key, count(labels))
         return Snapshot(records, highest_id=int(labels.max(initial=0))), labels

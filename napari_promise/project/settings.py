@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
@@ -13,6 +12,7 @@ from psygnal import SignalGroupDescriptor
 from napari_promise.files import (
     NewerFileError,
     check_version,
+    parse_json,
     save_json,
     written_by,
 )
@@ -74,7 +74,7 @@ class ProjectSettings:
         """
         found: dict[str, Any] = {}
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
+            data = parse_json(path.read_text(encoding="utf-8"))
             check_version({"version": _VERSION, **data}, _VERSION, path)
             for field in fields(cls):
                 value = data.get(field.name)

@@ -38,6 +38,7 @@ from napari_promise.files import (
     NewerFileError,
     check_version,
     one_line,
+    parse_json,
     whole_file,
     written_by,
 )
@@ -51,6 +52,8 @@ WORK, PREVIOUS, PROPOSAL = "work.zip", "work.previous.zip", "proposal.zip"
 _VERSION = 2
 #: Folders of images kept at hand: the one that is open, and the one just left.
 _STORES = 3
+#: A plane of the labels among the members of a file: labels.npy, labels/3.npy, …
+_PLANE = re.compile(r"labels((?:/\d+)*)\.npy")
 _PACK_HEAD = b"napari-promise pack 1\n"
 #: A pack with more bytes out of use than in use is left behind when above this size.
 _PACK_SLACK = 1_000_000
@@ -124,6 +127,8 @@ class ItemStore:
                 continue
             except NewerFileError:
                 raise
+            except MemoryError as error:  # no damage: it stays where it is
+                raise _too_large(path) from error
             except _DAMAGES as error:
                 notes.append(
                     f"{path} is damaged ({_reason(error)}) and was set aside as "
@@ -150,7 +155,7 @@ class ItemStore:
                     return _read_about(file, path)
             except NewerFileError:
                 raise
-            except _DAMAGES:
+            except (MemoryError, *_DAMAGES):
                 continue
         return None
 
@@ -289,7 +294,7 @@ class ItemStore:
         try:
             with zipfile.ZipFile(path) as file:
                 entry = _read_about(file, path)
-                data = json.loads(file.read("history.json"))
+                data = parse_json(file.read("history.json"))
                 snapshot, _ = codec.decode(
                     data, lambda ref: file.read(f"blobs/{ref[0]}")
                 )
@@ -297,6 +302,8 @@ class ItemStore:
             return None
         except NewerFileError:
             raise
+        except MemoryError as error:
+            raise _too_large(path) from error
         except _DAMAGES as error:
             raise ValueError(
                 f"{path} is damaged ({_reason(error)}) and was set aside as "
@@ -342,6 +349,8 @@ _DAMAGES = (
     EOFError,
     NotImplementedError,
     RuntimeError,
+    OverflowError,
+    IndexError,
     zipfile.BadZipFile,
     zlib.error,
 )
@@ -368,6 +377,13 @@ def set_aside(path: Path) -> Path:
     return aside
 
 
+def _too_large(path: Path) -> ValueError:
+    return ValueError(
+        f"{path} needs more memory than there is and was left as it is: close other "
+        "programs, then open the image again."
+    )
+
+
 def _reason(error: BaseException) -> str:
     return one_line(error).rstrip(".")
 
@@ -382,7 +398,7 @@ def _stamped(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 def _read_about(file: zipfile.ZipFile, path: Path) -> dict[str, Any]:
     """Return what a file says of its image; NewerFileError where it is too new."""
-    about = dict(json.loads(file.read("item.json")))
+    about = dict(parse_json(file.read("item.json")))
     check_version({"version": 1, **about}, _VERSION, path)
     return about
 
@@ -421,17 +437,29 @@ def _read_work(
         entry = _read_about(file, path)
         data = None
         if "history.json" in names:
-            data = dict(json.loads(file.read("history.json")))
+            data = dict(parse_json(file.read("history.json")))
         labels = None
         if "labels.json" in names:
-            about = json.loads(file.read("labels.json"))
+            about = parse_json(file.read("labels.json"))
             shape = tuple(int(n) for n in about["shape"])
-            labels = np.zeros(shape, np.dtype(about["type"]).newbyteorder("="))
-            for index in np.ndindex(shape[:-2]):
-                name = "/".join(("labels", *map(str, index))) + ".npy"
-                if name in names:
-                    plane = io.BytesIO(file.read(name))
-                    labels[index] = np.lib.format.read_array(plane, allow_pickle=False)
+            kind = np.dtype(about["type"]).newbyteorder("=")
+            if kind.kind not in "iu" or min(shape, default=0) < 0:
+                raise ValueError(f"labels of type {kind} and shape {shape}")
+            labels = np.zeros(shape, kind)
+            # By what is there: a damaged shape may name planes without end.
+            for name in names:
+                index = _PLANE.fullmatch(name)
+                if index is None:
+                    continue
+                at = tuple(int(n) for n in index[1].split("/")[1:])
+                if len(at) != len(shape) - 2:
+                    raise ValueError(f"{name} does not fit labels of shape {shape}")
+                plane = np.lib.format.read_array(
+                    io.BytesIO(file.read(name)), allow_pickle=False
+                )
+                if plane.shape != shape[-2:]:
+                    raise ValueError(f"{name} does not fit labels of shape {shape}")
+                labels[at] = plane
         return entry, labels, data, file.comment.decode("utf-8")
 
 

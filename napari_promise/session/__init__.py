@@ -19,6 +19,7 @@ How a click is answered:
 """
 
 from napari_promise.session.contracts import Job, JobContext, Loader
+from napari_promise.session.order import Order
 from napari_promise.session.results import DragAnswer, SegmentResult, State, Status
 from napari_promise.session.session import Session
 from napari_promise.session.settings import Settings
@@ -32,6 +33,7 @@ __all__ = [
     "JobContext",
     "Loader",
     "SegmentResult",
+    "Order",
     "Session",
     "Settings",
     "State",

@@ -225,7 +225,10 @@ class Embeddings:
         arrays = self.cache.get(key)
         if arrays is None:
             return None
-        return self._segmenter.restore(arrays)
+        try:
+            return self._segmenter.restore(arrays)
+        except ValueError:  # not whole: encoded anew
+            return None
 
     def _compute(
         self,

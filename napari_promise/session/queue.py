@@ -221,7 +221,7 @@ class TaskQueue:
             The object that gets them, which lies on the plane; None for a fresh one.
         """
         with self._wake:
-            self._requests.proposal = Request(
+            request = Request(
                 image,
                 Tile(plane),
                 None if record is None else record.id,
@@ -231,6 +231,7 @@ class TaskQueue:
                 self._settings.local,
                 propose=True,
             )
+            self._requests.propose(request)
             self._need_model()
             self._stop_for_others()
             self._wake.notify()
@@ -297,14 +298,15 @@ class TaskQueue:
                 self._jobs_ended.append(job)
                 self._wake.notify()
 
-    def cancel(self) -> None:
-        """Forget what waits, and stop what is under way."""
+    def cancel(self) -> list[Request]:
+        """Forget what waits, which is returned, and stop what is under way."""
         with self._wake:
-            self._requests.clear()
+            gone = self._requests.clear()
             self._encode_wanted = self._load_wanted = False
             if self._task is not None and not isinstance(self._task, Callback):
                 self._task.stop.set()
             self._wake.notify()
+            return gone
 
     def close(self) -> None:
         """Stop what is under way, and let the worker end."""
@@ -347,26 +349,37 @@ class TaskQueue:
                 self._encode_wanted = False
             return shown
 
-    def on_failed(self, task: Task) -> bool:
-        """Forget what cannot be done; whether another model or adapter is set by now.
+    def on_failed(self, task: Task) -> tuple[bool, list[Request]]:
+        """Forget what cannot be done.
 
         What was stopped is not forgotten: it may be wanted again.
+
+        Returns
+        -------
+        again : bool
+            Whether another model or adapter is set by now.
+        unanswered : list of Request
+            What will not be answered.
         """
         stopped = task.stop.is_set()
+        gone: list[Request] = []
         with self._wake:
             self._requests.drag_preview = None
             if isinstance(task, LoadTask) and not self._load_wanted:
                 # Without a model nobody can be answered.
                 if self._model.segmenter is None:
-                    self._requests.clear()
+                    gone = self._requests.clear()
+            elif isinstance(task, AnswerTask):
+                if not task.request.drag_preview:
+                    gone = [task.request]
             elif isinstance(task, EncodeTask) and not stopped:
                 if task.ahead:
                     self._ahead_done.add(task.image.place(task.tile))
                 else:
-                    self._requests.withdraw_tile(task.image, task.tile)
+                    gone = self._requests.withdraw_tile(task.image, task.tile)
                     if self._shows(task):
                         self._encode_wanted = False
-            return self._load_wanted or self._adapter_wanted
+            return self._load_wanted or self._adapter_wanted, gone
 
     def leave(self) -> list[Job]:
         """Return the jobs that are to be closed when the worker ends."""

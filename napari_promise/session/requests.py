@@ -62,14 +62,14 @@ class Request:
 
 
 class Requests:
-    """What waits: of each object the newest request, one proposal, one drag preview.
+    """What waits: of each object the newest request, of each document one proposal.
+
+    Of drag previews there is one.
 
     Has no lock of its own: `TaskQueue` holds its lock around every use.
 
     Attributes
     ----------
-    proposal : Request or None
-        The wish for auto-prompts.
     drag_preview : Request or None
         What is being dragged.
     in_work : Request or None
@@ -79,20 +79,24 @@ class Requests:
     def __init__(self) -> None:
         self._of_objects: OrderedDict[_Key, Request] = OrderedDict()
         self._latest: dict[_Key, Request] = {}
-        self.proposal: Request | None = None
+        self._proposals: OrderedDict[int, Request] = OrderedDict()
         self.drag_preview: Request | None = None
         self.in_work: Request | None = None
 
     def waiting(self) -> list[Request]:
         """Return what waits, the most urgent first."""
-        last = (self.proposal, self.drag_preview)
-        return [*self._of_objects.values(), *(r for r in last if r is not None)]
+        last = [] if self.drag_preview is None else [self.drag_preview]
+        return [*self._of_objects.values(), *self._proposals.values(), *last]
 
     def add(self, request: Request) -> None:
         """Have a request of an object wait; an older one of it is given up."""
         key = _key(request)
         self._of_objects.pop(key, None)
         self._of_objects[key] = self._latest[key] = request
+
+    def propose(self, request: Request) -> None:
+        """Have a wish for auto-prompts wait; an older one of the document goes."""
+        self._proposals[id(request.image.document)] = request
 
     def has_like(self, request: Request) -> bool:
         """Whether the same is asked by one that waits or is in progress."""
@@ -103,20 +107,33 @@ class Requests:
         """Forget what waits for an object."""
         self._of_objects.pop((id(document), object_id), None)
 
-    def withdraw_tile(self, image: ImageInWork, tile: Tile) -> None:
-        """Forget what waits for a tile: it cannot be answered."""
+    def withdraw_tile(self, image: ImageInWork, tile: Tile) -> list[Request]:
+        """Forget what waits for a tile, as it cannot be answered; returns what did."""
+        gone = []
         for key, request in list(self._of_objects.items()):
             if (request.image, request.tile) == (image, tile):
-                del self._of_objects[key]
-        waiting = self.proposal
-        if waiting and (waiting.image, waiting.tile) == (image, tile):
-            self.proposal = None
+                gone.append(self._of_objects.pop(key))
+        for number, request in list(self._proposals.items()):
+            if (request.image, request.tile) == (image, tile):
+                gone.append(self._proposals.pop(number))
+        return gone
 
-    def clear(self) -> None:
-        """Forget all that waits; the answer to what is in progress will not count."""
+    def clear(self) -> list[Request]:
+        """Forget all that waits; the answer to what is in progress will not count.
+
+        Returns
+        -------
+        list of Request
+            What will not be answered.
+        """
+        gone = [*self._latest.values(), *self._proposals.values()]
+        if self.in_work is not None and self.in_work.propose:
+            gone.append(self.in_work)
         self._of_objects.clear()
         self._latest.clear()
-        self.proposal = self.drag_preview = None
+        self._proposals.clear()
+        self.drag_preview = None
+        return gone
 
     def move(self, previous: ImageInWork, image: ImageInWork) -> None:
         """Have what waits answered on fresh pixels of the same objects."""
@@ -125,14 +142,15 @@ class Requests:
                 moved = dataclasses.replace(request, image=image)
                 self._of_objects[key] = self._latest[key] = moved
         self.drag_preview = None
-        if self.proposal is not None and self.proposal.image is previous:
-            self.proposal = dataclasses.replace(self.proposal, image=image)
+        for number, request in list(self._proposals.items()):
+            if request.image is previous:
+                self._proposals[number] = dataclasses.replace(request, image=image)
 
     def take(self, request: Request) -> None:
         """Have one of those that wait be the one in progress."""
         self.in_work = request
-        if request is self.proposal:
-            self.proposal = None
+        if request.propose:
+            self._proposals.pop(id(request.image.document))
         elif request is self.drag_preview:
             self.drag_preview = None
         else:

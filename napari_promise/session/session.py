@@ -20,6 +20,7 @@ from napari_promise.document import (
     Changes,
     Document,
     LabelPatch,
+    ObjectRecord,
     Plane,
     Source,
     feedback,
@@ -68,6 +69,10 @@ class Session:
     settings : Settings
     segmented : Signal(SegmentResult)
         A mask was written into the document.
+    unanswered : Signal(Document, int, str)
+        An object will get no mask for its prompts as they stand: why, in one line.
+    proposal_ended : Signal(Document)
+        The auto-prompts that were asked for are in the document, or will not come.
     drag_previewed : Signal(DragAnswer)
         What a mask would be; see `drag_preview`.
     encoded : Signal(tuple)
@@ -91,6 +96,8 @@ class Session:
     """
 
     segmented = Signal(SegmentResult)
+    unanswered = Signal(Document, int, str)
+    proposal_ended = Signal(Document)
     drag_previewed = Signal(DragAnswer)
     encoded = Signal(tuple)
     status_changed = Signal(Status)
@@ -120,6 +127,8 @@ class Session:
         self._dispatch = dispatch or (lambda call: call())
         self._no_objects = Document()
         self._drag = 1
+        # By identity, the documents that auto-prompts were asked for.
+        self._proposing: dict[int, Document] = {}
         # Of each thread, for without `dispatch` the worker writes its answers itself.
         self._applying = threading.local()
         self._closed = False
@@ -154,6 +163,7 @@ class Session:
                 segmented=self._on_segmented,
                 drag_previewed=self._on_drag_previewed,
                 proposed=self._on_proposed,
+                unanswered=self._on_unanswered,
             ),
         )
 
@@ -339,9 +349,10 @@ class Session:
         active, record = image.document.active, None
         if object_id is not None:
             record = image.document.get(object_id)
-        elif active and active.plane == plane and active.written is None:
+        elif active and active.plane == plane and _is_open(image.document, active):
             record = active
         plane = plane if record is None else record.plane
+        self._proposing[id(image.document)] = image.document
         self._queue.ask_proposal(image, plane, record)
 
     def commit(
@@ -369,6 +380,24 @@ class Session:
             keep_painted=keep_painted,
         )
 
+    def commit_later(self, object_id: int, *, keep_painted: bool = True) -> None:
+        """Ask for the mask of an object, and commit the object in its turn.
+
+        Parameters
+        ----------
+        object_id : int
+        keep_painted : bool
+            See `Document.commit_later`.
+        """
+        self.document.commit_later(
+            object_id, overlap=self.settings.overlap, keep_painted=keep_painted
+        )
+        self.segment(object_id)
+
+    def is_proposing(self, document: Document) -> bool:
+        """Whether auto-prompts for a document are on their way."""
+        return id(document) in self._proposing
+
     def replay(self, objects: Iterable[SavedObject]) -> list[int]:
         """Add objects with saved prompts, and ask for their masks; one step.
 
@@ -393,7 +422,7 @@ class Session:
 
     def cancel(self) -> None:
         """Give up what is under way and what is waiting; nothing is lost."""
-        self._queue.cancel()
+        self._on_unanswered(self._queue.cancel(), "cancelled.")
 
     def start_job(self, job: Job, *, first: bool = False) -> None:
         """Do long work in the background, a step at a time.
@@ -515,7 +544,31 @@ class Session:
         if written is not None:
             self.segmented.emit(written)
 
+    def _on_unanswered(self, requests: list[Request], why: str) -> None:
+        for request in requests:
+            document, object_id = request.image.document, request.object_id
+            if request.propose:
+                self._end_proposal(document)
+            elif object_id in document:
+                assert object_id is not None
+                record = document.get(object_id)
+                if record.revision == request.revision and not record.is_answered:
+                    self.unanswered.emit(document, object_id, why)
+
+    def _end_proposal(self, document: Document) -> None:
+        if self._proposing.pop(id(document), None) is not None:
+            self.proposal_ended.emit(document)
+
     def _on_proposed(self, request: Request, found: tuple[ProposedObject, ...]) -> None:
+        if not self.is_proposing(request.image.document):
+            return  # cancelled
+        if found:
+            self._write_proposal(request, found)
+        self._end_proposal(request.image.document)
+
+    def _write_proposal(
+        self, request: Request, found: tuple[ProposedObject, ...]
+    ) -> None:
         with self._own_edit():
             written = answers.write_proposal(request, found)
         document = request.image.document
@@ -551,6 +604,10 @@ class Session:
                 f"Settings cannot be kept in {self._preferences_path} ({error}): make "
                 "its folder writable."
             )
+
+
+def _is_open(document: Document, record: ObjectRecord) -> bool:
+    return record.written is None and record.id not in document.pending
 
 
 def _indices(plane: Plane) -> Plane:

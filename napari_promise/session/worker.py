@@ -58,7 +58,9 @@ class Reports:
     segmented, drag_previewed : callable
         Given a request and the `Segmentation` that answers it.
     proposed : callable
-        Given a request and the objects that were found.
+        Given a request and the objects that were found; perhaps none.
+    unanswered : callable
+        Given requests that will not be answered, and why: one line.
     """
 
     status: Callable[[Status], None]
@@ -72,6 +74,7 @@ class Reports:
     segmented: Callable[[Request, Segmentation], None]
     drag_previewed: Callable[[Request, Segmentation], None]
     proposed: Callable[[Request, tuple[ProposedObject, ...]], None]
+    unanswered: Callable[[list[Request], str], None]
 
 
 class Worker:
@@ -184,7 +187,12 @@ class Worker:
 
     def _on_task_failed(self, task: Task, error: Exception) -> None:
         stopped = task.stop.is_set()
-        again = self._queue.on_failed(task)
+        again, gone = self._queue.on_failed(task)
+        message = " ".join(str(error).split()) or type(error).__name__
+        if not isinstance(error, ValueError | OSError | RuntimeError):
+            message = f"{type(error).__name__}: {message}"
+        if gone:
+            self._deliver(lambda: self._reports.unanswered(gone, message))
         if isinstance(task, LoadTask) and not again:
             if self._model.loaded_as is not None:
                 model, device = self._model.loaded_as
@@ -199,9 +207,6 @@ class Worker:
             return
         if isinstance(task, EncodeTask) and task.ahead:
             return  # it will be said when the plane is really wanted
-        message = " ".join(str(error).split()) or type(error).__name__
-        if not isinstance(error, ValueError | OSError | RuntimeError):
-            message = f"{type(error).__name__}: {message}"
         self.set_status("error", message)
         self._deliver(lambda: self._reports.failed(message))
 
@@ -298,9 +303,8 @@ class Worker:
         embedding = self._embeddings.get(request.image, request.tile)
         if request.propose:
             found = answers.propose(segmenter, embedding, request)
-            if found:
-                self._deliver(lambda: reports.proposed(request, found))
-            else:
+            self._deliver(lambda: reports.proposed(request, found))
+            if not found:
                 nothing = (
                     "Auto-prompt found nothing on this plane: add a point yourself, or "
                     "choose another adapter."

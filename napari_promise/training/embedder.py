@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from napari_promise.data.images import plane_name
+from napari_promise.data.mask_survey import ALMOST_ALL
 from napari_promise.data.pairs import SampleReader, planes_of
 from napari_promise.files import duration, one_line
 from napari_promise.model.sam import Embedding, encode_image
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
 #: From this many views on the first is encoded twice, because a first run is slower.
 _WORTH_TIMING = 20
 _NAMED = 5
-#: A mask with more foreground than that is likely to be turned round.
-_ALMOST_ALL = 0.8
 
 #: What tells a pair from every other: (image, mask, plane).
 PairName = tuple[Path, Path, tuple[int, ...]]
@@ -286,12 +285,12 @@ class Embedder:
         # the first views of the training pairs are the images themselves
         plain = self.training.count // self.views_each
         small = sum(self.training.too_small[:plain])
-        full = sum(share > _ALMOST_ALL for share in self.training.shares[:plain])
+        full = sum(share > ALMOST_ALL for share in self.training.shares[:plain])
         empty = plain - int((self.training.with_object < plain).sum()) - small
         if full:
             said.append(
                 f"{full} of {plain} training masks are foreground for more than "
-                f"{_ALMOST_ALL:.0%}: check that their background is 0"
+                f"{ALMOST_ALL:.0%}: check that their background is 0"
             )
         if small:
             said.append(

@@ -13,12 +13,17 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
 
 import numpy as np
+from psygnal import Signal
 
 from napari_promise.data.export import load_prompts
-from napari_promise.document import Document, ObjectRecord
-from napari_promise.session import Session
+from napari_promise.data.place import Place
+from napari_promise.document import Document, ObjectRecord, Plane
+from napari_promise.session import Order, SegmentResult, Session
+from napari_promise.widgets.connections import Connections
+from napari_promise.widgets.layers import edits
 from napari_promise.widgets.layers.bridge import LayerBridge
 from napari_promise.widgets.layers.geometry import placement
+from napari_promise.widgets.layers.work import Work
 
 _P = ParamSpec("_P")
 
@@ -44,6 +49,10 @@ class Snapshot:
     image_name : str
     provenance : mapping
         What made the masks.
+    place : Place or None
+        Where the image's file lies, unless the layer was moved since.
+    file_name : str or None
+        Of the file that the image was opened from, where known.
     """
 
     labels: np.ndarray
@@ -52,6 +61,46 @@ class Snapshot:
     objects: tuple[ObjectRecord, ...]
     image_name: str
     provenance: Mapping[str, Any]
+    place: Place | None = None
+    file_name: str | None = None
+
+
+def _in_order(
+    method: Callable[Concatenate[Actions, _P], Any],
+) -> Callable[Concatenate[Actions, _P], None]:
+    """Answer as `_answering`, and act only after what was asked for before."""
+    answered = _answering(method)
+
+    def call(self: Actions, /, *args: _P.args, **kwargs: _P.kwargs) -> None:
+        work = self._bridge.work
+        if work is None:
+            self._tell(_NO_IMAGE)
+        else:
+            self._order.do(work.document, lambda: answered(self, *args, **kwargs))
+
+    functools.update_wrapper(call, method)
+    return call
+
+
+def _after_commits(
+    method: Callable[Concatenate[Actions, _P], Any],
+) -> Callable[Concatenate[Actions, _P], None]:
+    """Act as `_in_order`, and after all commits that are pending."""
+    answered = _answering(method)
+
+    def call(self: Actions, /, *args: _P.args, **kwargs: _P.kwargs) -> None:
+        work = self._bridge.work
+        if work is None:
+            self._tell(_NO_IMAGE)
+        else:
+            self._order.do(
+                work.document,
+                lambda: answered(self, *args, **kwargs),
+                after_commits=True,
+            )
+
+    functools.update_wrapper(call, method)
+    return call
 
 
 def _answering(
@@ -81,20 +130,61 @@ class Actions:
     bridge : LayerBridge
     tell : callable
         Shows one line to the user.
+    order : Order
+        Holds acts back that have to wait; the bridge's.
     """
 
+    #: Told of a document when what waited in it was done, or will not be.
+    settled = Signal(Document)
+
     def __init__(
-        self, session: Session, bridge: LayerBridge, tell: Callable[[str], None]
+        self,
+        session: Session,
+        bridge: LayerBridge,
+        tell: Callable[[str], None],
+        order: Order,
     ) -> None:
         self._session = session
         self._bridge = bridge
         self._tell = tell
-        self._commit_awaited: int | None = None
-        session.segmented.connect(self._on_segmented)
+        self._order = order
+        self._connections = Connections()
+        for signal, handler in (
+            (session.segmented, self._on_segmented),
+            (session.unanswered, self._on_unanswered),
+            (session.proposal_ended, self._settle),
+            (bridge.work_changed, self._on_work_changed),
+        ):
+            self._connections.add(signal, handler)
 
     def close(self) -> None:
         """Hear nothing more of the session."""
-        self._session.segmented.disconnect(self._on_segmented)
+        self._connections.release()
+
+    def is_waiting(self, document: Document) -> bool:
+        """Whether commits or other acts on a document wait for an answer."""
+        return bool(document.pending) or self._order.holds(document)
+
+    def waiting_line(self) -> str:
+        """Say in a line what waits in the document on display; empty for nothing."""
+        work = self._bridge.work
+        if work is None:
+            return ""
+        held, pending = self._order.count(work.document), len(work.document.pending)
+        if held:
+            return f"Waiting for an answer; {held} of your acts follow in their order."
+        if pending:
+            objects = "1 object is" if pending == 1 else f"{pending} objects are"
+            return f"{objects} committed as soon as their masks are there."
+        return ""
+
+    def finish_later(self, act: Callable[[], None]) -> None:
+        """Do something with the image on display after what was asked for before."""
+        work = self._bridge.work
+        if work is None:
+            act()
+        else:
+            self._order.do(work.document, act)
 
     @property
     def _document(self) -> Document:
@@ -103,9 +193,12 @@ class Actions:
 
     # -- prompts ------------------------------------------------------------------
 
-    @_answering
     def auto(self) -> None:
         """Let the adapter place its points on the plane on display."""
+        self._auto(self._bridge.plane)
+
+    @_in_order
+    def _auto(self, plane: Plane) -> None:
         if not self._bridge.has_image():
             raise ValueError(_NO_IMAGE)
         if not self._session.settings.adapter:
@@ -113,7 +206,7 @@ class Actions:
                 "Stock Segment Anything places no points: choose an adapter, or click "
                 "on the object yourself."
             )
-        self._session.propose(self._bridge.plane)
+        self._session.propose(plane)
 
     @_answering
     def flip(self) -> None:
@@ -139,17 +232,21 @@ class Actions:
     def take_mask(self) -> None:
         """Make the selected label of a Labels layer the object's mask prompt."""
         _, mask = self._bridge.selected_label_mask()
-        self._bridge.add_mask(mask)
+        self._add_mask(self._bridge.plane, np.array(mask))
         self._bridge.use_points()
 
-    @_answering
+    @_in_order
+    def _add_mask(self, plane: Plane, mask: np.ndarray) -> None:
+        edits.take_mask(self._document, plane, mask)
+
+    @_in_order
     def clear(self) -> None:
         """Take away the prompts and the mask of the active object."""
         if self._document.active_id is None:
             raise ValueError("No object is active: click a row to open one.")
         self._document.clear(self._document.active_id)
 
-    @_answering
+    @_in_order
     def segment(self) -> None:
         """Segment what has no answer yet; if there is no such object, the active one.
 
@@ -171,22 +268,24 @@ class Actions:
 
     # -- objects ------------------------------------------------------------------
 
-    @_answering
     def commit(self) -> None:
         """Write the active object into the labels; after its mask, if one is due."""
+        if self._bridge.work is not None:
+            # At once, also where the commit has to wait: the next click may not.
+            self._begin_clicking()
+        self._commit()
+
+    @_in_order
+    def _commit(self) -> None:
         document = self._document
         record = document.active
         if record is None:
             raise ValueError(
                 "No object is active: add a point or a box, or click a row."
             )
-        if not record.is_answered:
-            self._commit_awaited = record.id
-            self._session.segment(record.id)
-            return
         self._write(record.id, keep_painted=True)
 
-    @_answering
+    @_after_commits
     def rewrite(self, object_id: int) -> None:
         """Write an object as its mask is, over what was painted by hand."""
         self._write(object_id, keep_painted=False)
@@ -194,46 +293,91 @@ class Actions:
     def _write(self, object_id: int, *, keep_painted: bool) -> None:
         work, document = self._bridge.work, self._document
         assert work is not None
-        labels = work.result.plane(document.get(object_id).plane)
+        record = document.get(object_id)
         with document.step("commit"):
-            self._session.commit(object_id, labels, keep_painted=keep_painted)
+            if record.is_answered and not document.pending:
+                labels = work.result.plane(record.plane)
+                self._session.commit(object_id, labels, keep_painted=keep_painted)
+            else:
+                self._session.commit_later(object_id, keep_painted=keep_painted)
             document.active_id = None
-        self._begin_clicking()
 
     def _begin_clicking(self) -> None:
         """Make the next click the first of an object: it says "this belongs to it"."""
         self._bridge.set_include(True)
         self._bridge.use_points()
 
-    def _on_segmented(self, result: Any) -> None:
-        work = self._bridge.work
-        if work is None or result.document is not work.document:
-            return
-        object_id: int = result.object_id
-        if object_id == self._commit_awaited and object_id in work.document:
-            self._commit_awaited = None
-            if work.document.get(object_id).is_answered:
-                self._write(object_id, keep_painted=True)
+    def _on_segmented(self, result: SegmentResult) -> None:
+        self._settle(result.document)
 
-    @_answering
+    def _on_unanswered(self, document: Document, object_id: int, why: str) -> None:
+        if document.take_back_commit(object_id):
+            self._tell(f"Object {object_id} is not committed and stays open: {why}")
+        self._settle(document)
+
+    def _on_work_changed(self) -> None:
+        work = self._bridge.work
+        if work is None:
+            return
+        for object_id in work.document.pending:
+            if self._bridge.has_image():
+                self._session.segment(object_id)
+        self._settle(work.document)
+
+    def _settle(self, document: Document) -> None:
+        """Do what waited and can be done now: commits first, then acts held back."""
+        work = self._bridge.work_of(document)
+        if work is None:
+            return
+        self._carry_out(work)
+        if work is self._bridge.work:
+            self._order.release(document)
+        if not self.is_waiting(document):
+            self.settled.emit(document)
+
+    def _carry_out(self, work: Work) -> None:
+        if work.document.pending:
+            _, refused = work.document.carry_out(work.result.plane)
+            for object_id, why in refused:
+                self._tell(f"Object {object_id} stays open: {why}")
+
     def new(self) -> None:
         """Begin an object on the plane on display."""
-        self._document.new_object(self._bridge.plane)
-        self._begin_clicking()
+        if self._bridge.work is not None:
+            self._begin_clicking()
+        self._new(self._bridge.plane)
 
-    @_answering
+    @_in_order
+    def _new(self, plane: Plane) -> None:
+        self._document.new_object(plane)
+
     def reopen(self, object_id: int) -> None:
         """Work on an object again, with its prompts, on its plane."""
+        work = self._bridge.work
+        if work is not None and object_id in work.document.pending:
+            self._reopen_committed(object_id)
+        else:
+            self._reopen(object_id)
+
+    @_after_commits
+    def _reopen_committed(self, object_id: int) -> None:
+        self._open(object_id)
+
+    @_in_order
+    def _reopen(self, object_id: int) -> None:
+        self._open(object_id)
+
+    def _open(self, object_id: int) -> None:
         self._bridge.go_to(self._document.get(object_id).plane)
         self._document.active_id = object_id
         self._bridge.use_points()
 
-    @_answering
+    @_in_order
     def set_class(self, object_id: int, name: str) -> None:
         """Name the class of an object."""
         self._document.set_class(object_id, name)
 
-    @_answering
+    @_after_commits
     def delete(self, object_id: int) -> None:
         """Take an object away, with its pixels in the labels."""
         work = self._bridge.work
@@ -243,27 +387,28 @@ class Actions:
 
     # -- history ------------------------------------------------------------------
 
-    @_answering
+    @_in_order
     def undo(self) -> None:
         """Take the latest step back, and look at where it was."""
-        self._commit_awaited = None
         if self._document.undo():
             self._look_at_active()
 
-    @_answering
+    @_in_order
     def redo(self) -> None:
         """Do the latest undone step again, and look at where it is."""
         if self._document.redo():
             self._look_at_active()
 
     def _look_at_active(self) -> None:
+        assert self._bridge.work is not None
+        self._carry_out(self._bridge.work)  # a commit redone may be due at once
         active = self._document.active
         if active is not None:
             self._bridge.go_to(active.plane)
 
     # -- files --------------------------------------------------------------------
 
-    @_answering
+    @_after_commits
     def load(self, path: Path) -> None:
         """Add the objects of a prompts file, and segment them as they were."""
         work = self._bridge.work
@@ -281,7 +426,7 @@ class Actions:
                 )
         ids = self._session.replay(saved.objects)
         if ids:
-            self.reopen(ids[-1])
+            self._open(ids[-1])
         settings = self._session.settings
         made = tuple(
             (saved.provenance.get(what) or {}).get("name", "")
@@ -303,6 +448,7 @@ class Actions:
         where = placement(work.image)
         units = where.pop("units", None)
         unit = None if units is None else str(units[-1])
+        place = work.image.metadata.get("place")
         return Snapshot(
             np.array(work.result.layer.data),
             where,
@@ -310,7 +456,15 @@ class Actions:
             work.document.objects,
             work.image.name,
             self._session.provenance(),
+            place if isinstance(place, Place) and place.is_that_of(where) else None,
+            _file_of(work.image),
         )
+
+
+def _file_of(image: Any) -> str | None:
+    """Return the name of the one file that a layer was opened from, where known."""
+    path = getattr(image.source, "path", None)
+    return None if not isinstance(path, (str, Path)) else Path(path).name
 
 
 def _named(model: str, adapter: str) -> str:

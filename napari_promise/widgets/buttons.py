@@ -1,10 +1,16 @@
-"""Buttons that show their shortcut as a key cap, and boxes set without a signal."""
+"""Buttons with key caps or without icons, and boxes set without a signal."""
 
 from __future__ import annotations
 
 from qtpy.QtCore import QSignalBlocker, QSize, Qt
-from qtpy.QtGui import QColor, QFontMetrics, QPainter, QPaintEvent, QPalette
-from qtpy.QtWidgets import QAbstractButton, QPushButton, QRadioButton, QWidget
+from qtpy.QtGui import QColor, QFontMetrics, QIcon, QPainter, QPaintEvent, QPalette
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QDialogButtonBox,
+    QPushButton,
+    QRadioButton,
+    QWidget,
+)
 
 _MARGIN = 8
 _GAP = 8
@@ -14,6 +20,22 @@ def show_checked(button: QAbstractButton, on: bool) -> None:
     """Show a button checked or not, without a signal."""
     with QSignalBlocker(button):
         button.setChecked(on)
+
+
+def ending(*kinds: QDialogButtonBox.StandardButton) -> QDialogButtonBox:
+    """Return the buttons that end a window, the same on every system.
+
+    Parameters
+    ----------
+    *kinds : QDialogButtonBox.StandardButton
+    """
+    box = QDialogButtonBox()
+    for kind in kinds:
+        button = box.addButton(kind)
+        if button is not None:
+            # Some systems' icons are black, which napari's dark theme swallows.
+            button.setIcon(QIcon())
+    return box
 
 
 class KeyCap:
@@ -69,7 +91,7 @@ class KeyButton(QPushButton):
         super().__init__(text, parent)
         self._cap = KeyCap(key)
         self.explain(tooltip)
-        self.setAccessibleName(text)
+        self.setAccessibleName(text.replace("&&", "&"))
         # A click must not take the keyboard away from the canvas; Tab still works.
         self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         if key:

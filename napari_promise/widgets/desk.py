@@ -22,7 +22,7 @@ from psygnal import Signal
 from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtWidgets import QApplication, QMainWindow, QWidget
 
-from napari_promise.session import DragAnswer, Session
+from napari_promise.session import DragAnswer, Order, Session
 from napari_promise.widgets import catalogue
 from napari_promise.widgets.actions import Actions
 from napari_promise.widgets.background import later
@@ -68,8 +68,9 @@ class Desk:
         self.viewer = viewer
         self._dispatch = GuiDispatcher()
         self.session = session or Session(dispatch=self._dispatch)
-        self.bridge = LayerBridge(viewer)
-        self.actions = Actions(self.session, self.bridge, show_warning)
+        order = Order(self.session)
+        self.bridge = LayerBridge(viewer, order)
+        self.actions = Actions(self.session, self.bridge, show_warning, order)
         self.training = Training(
             self.session,
             self.bridge,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from qtpy.QtCore import Qt
-from qtpy.QtGui import QIcon
+from qtpy.QtCore import QSize, Qt
+from qtpy.QtGui import QIcon, QPixmap
 from qtpy.QtWidgets import QWidget
 from superqt import QCollapsible
 
@@ -21,11 +21,15 @@ class Section(QCollapsible):
     """
 
     def __init__(self, title: str = "", parent: QWidget | None = None) -> None:
-        # An icon would be black on napari's dark theme, which sets no palette.
-        super().__init__(title, parent, QIcon(), QIcon())
+        # An icon would be black on napari's dark theme, which sets no palette. With
+        # PySide6 an empty one is false, which superqt takes for none given and fails.
+        unseen = QPixmap(1, 1)
+        unseen.fill(Qt.GlobalColor.transparent)
+        super().__init__(title, parent, QIcon(unseen), QIcon(unseen))
         self._title = title
         self.setDuration(0)
         button = self.toggleButton()
+        button.setIconSize(QSize(0, 0))
         button.setStyleSheet(
             "QPushButton, QPushButton:checked, QPushButton:hover {"
             " text-align: left; border: none; background: transparent; padding: 2px; }"

@@ -102,7 +102,13 @@ def load_parts(name: str) -> dict[str, list[Pair]]:
     return split(pairs, name)
 
 
-def split(pairs: Sequence[Pair], salt: str) -> dict[str, list[Pair]]:
+def split(
+    pairs: Sequence[Pair],
+    salt: str,
+    *,
+    test_share: float = TEST_SHARE,
+    val_share: float = VAL_SHARE,
+) -> dict[str, list[Pair]]:
     """Divide `pairs` by group into test, val and train, whatever their order.
 
     Parameters
@@ -110,6 +116,8 @@ def split(pairs: Sequence[Pair], salt: str) -> dict[str, list[Pair]]:
     pairs : sequence of Pair
     salt : str
         Mixed into the hash, so that sets with equal stems divide independently.
+    test_share, val_share : float
+        Of the pairs, at least.
 
     Returns
     -------
@@ -123,7 +131,7 @@ def split(pairs: Sequence[Pair], salt: str) -> dict[str, list[Pair]]:
         groups, key=lambda g: hashlib.sha256(f"{salt}/{g}".encode()).digest()
     )
     parts: dict[str, list[Pair]] = {"train": [], "val": [], "test": []}
-    quota = {"test": TEST_SHARE * len(pairs), "val": VAL_SHARE * len(pairs)}
+    quota = {"test": test_share * len(pairs), "val": val_share * len(pairs)}
     for group in order:
         part = next((p for p in quota if len(parts[p]) < quota[p]), "train")
         parts[part] += groups[group]

@@ -195,9 +195,17 @@ def rename_key(entry):
     (entry / "entry.json").write_text(json.dumps(described))
 
 
+def change_a_size(entry):
+    described = json.loads((entry / "entry.json").read_text())
+    name = next(k for k, v in described["arrays"].items() if "values" in v)
+    described["arrays"][name]["dtype"] = "<U9"
+    (entry / "entry.json").write_text(json.dumps(described))
+
+
 @pytest.mark.parametrize(
     "damage",
     [
+        change_a_size,
         truncate_chunk,
         flip_a_bit,
         drop_chunk,

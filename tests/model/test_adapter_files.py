@@ -200,3 +200,13 @@ def test_a_file_that_is_no_zip_is_named(home: Path, tmp_path: Path) -> None:
         import_file(path)
     with pytest.raises(ValueError, match="does not exist"):
         import_file(tmp_path / "y.promise-adapter")
+
+
+def test_names_in_an_adapter_file_are_told_in_one_line(tmp_path):
+    path = tmp_path / "a.promise-adapter"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("a\nb" + "c" * 500, b"")
+    with pytest.raises(ValueError, match="nothing else, not") as caught:
+        adapter_files.read_file(path)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300 + len(str(path))

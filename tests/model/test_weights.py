@@ -326,6 +326,8 @@ def test_the_list_names_every_model_with_its_terms_and_reads_no_file(
     entries = {entry.info.name: entry for entry in list_models()}
     assert list(entries) == [
         "promise-tiny",
+        "promise-medical",
+        "litemedsam",
         "vit_t",
         "vit_b",
         "vit_l",
@@ -337,9 +339,10 @@ def test_the_list_names_every_model_with_its_terms_and_reads_no_file(
     for entry in entries.values():
         assert entry.info.title
         assert entry.info.licence
-        assert entry.info.size > 1e7
-        assert entry.info.bundled == (not entry.info.url)
-        assert entry.info.url.endswith(entry.info.file) or entry.info.bundled
+        assert entry.info.size > 1e6
+        brought = entry.info.bundled or bool(entry.info.package)
+        assert brought == (not entry.info.url)
+        assert entry.info.url.endswith(entry.info.file) or brought
         assert entry.info.hash.startswith(("sha256:", "md5:")) or entry.info.bundled
 
 

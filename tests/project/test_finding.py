@@ -131,3 +131,42 @@ def test_the_mask_of_a_folder_can_be_read_by_the_project(tmp_path):
     write_image(tmp_path / "set" / "a.png")
     path = write_mask(tmp_path / "set" / "masks" / "a.png")
     assert finding.find(tmp_path / "set").images[0].mask == path
+
+
+def test_pairing_never_lists_label_volumes_of_nnu_net_as_images(tmp_path):
+    for name in (
+        "imagesTr/case_1_0000.nii.gz",
+        "imagesTs/case_2_0000.nii.gz",
+        "labelsTr/case_1.nii.gz",
+    ):
+        touch(tmp_path / "Dataset" / name)
+    assert masks(tmp_path / "Dataset") == {
+        "imagesTr/case_1_0000.nii.gz": "Dataset/labelsTr/case_1.nii.gz",
+        "imagesTs/case_2_0000.nii.gz": None,
+    }
+    assert masks(tmp_path / "Dataset" / "imagesTr") == {
+        "case_1_0000.nii.gz": "labelsTr/case_1.nii.gz"
+    }
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("IMG.PNG", "IMG_MASK.PNG"),
+        ("b.png", "mask_b.png"),
+        ("c.jpg", "c.jpg.png"),
+        ("d.png", "d-mask.png"),
+        ("e.png", "e_seg.png"),
+        ("f.png", "f_cp_masks.png"),
+        ("h.png", "h_Annotation.png"),
+    ],
+)
+def test_pairing_is_the_same_beside_an_image_and_in_a_folder_of_masks(
+    tmp_path, image, mask
+):
+    touch(tmp_path / "beside" / image)
+    touch(tmp_path / "beside" / mask)
+    touch(tmp_path / "apart" / image)
+    touch(tmp_path / "apart" / "masks" / mask)
+    assert masks(tmp_path / "beside") == {image: f"beside/{mask}"}
+    assert masks(tmp_path / "apart") == {image: f"apart/masks/{mask}"}

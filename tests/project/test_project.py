@@ -40,7 +40,7 @@ def test_opening_reads_no_image(folder, monkeypatch, reopen):
         raise AssertionError("an image was read")
 
     monkeypatch.setattr("napari_promise.project.project.read_image", fail)
-    monkeypatch.setattr("napari_promise.project.project.read_mask", fail)
+    monkeypatch.setattr("napari_promise.project.project.understand_mask", fail)
     assert len(reopen().items) == 3
 
 

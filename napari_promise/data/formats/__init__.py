@@ -1,9 +1,9 @@
 """One module for each family of image files: pictures, TIFF, NumPy, NIfTI, DICOM.
 
-Each has ``SUFFIXES``, ``read(path) -> Raw``, and ``shape(path)`` and ``place(path)``,
-which read no more than the header. They raise whatever their libraries raise; `read`,
-`shape` and `place` here choose among them and turn that into one line that names the
-file.
+Each has ``SUFFIXES``, ``read(path) -> Raw``, and ``shape(path)``, ``place(path)`` and
+``notes(path)``, which read no more than the header. They raise whatever their
+libraries raise; `read`, `shape`, `place` and `notes` here choose among them and turn
+that into one line that names the file.
 
 Nothing is decided here about what numbers mean: `data.images` says what an image is,
 `data.masks` what the ids of a mask are.
@@ -11,6 +11,7 @@ Nothing is decided here about what numbers mean: `data.images` says what an imag
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -21,7 +22,17 @@ from napari_promise.data.formats.raw import Raw, Unreadable
 from napari_promise.data.place import Place
 from napari_promise.files import one_line
 
-__all__ = ["Raw", "SUFFIXES", "format_of", "place", "read", "shape", "told"]
+__all__ = [
+    "Raw",
+    "SUFFIXES",
+    "format_of",
+    "is_image",
+    "notes",
+    "place",
+    "read",
+    "shape",
+    "told",
+]
 
 _FORMATS: tuple[ModuleType, ...] = (pictures, tiff, numpy_files, nifti, dicom)
 
@@ -32,12 +43,27 @@ _T = TypeVar("_T")
 
 
 def format_of(path: Path) -> ModuleType:
-    """Return the module that reads a file, by its name; a picture if in doubt."""
+    """Return the module that reads a file, by its name; a picture if in doubt.
+
+    DICOM files often have no suffix, or a number for one: their first bytes tell.
+    """
     name = path.name.lower()
     for each in _FORMATS:
         if name.endswith(each.SUFFIXES):
             return each
-    return pictures
+    return dicom if dicom.begins_as_dicom(path) else pictures
+
+
+def is_image(path: Path) -> bool:
+    """Tell whether a file in a folder is taken for an image.
+
+    By its suffix; of files without one, or with a number for one, by the first bytes.
+    """
+    if path.name.lower().endswith(SUFFIXES):
+        return True
+    if path.name.upper() == "DICOMDIR" or not re.fullmatch(r"(\.\d+)?", path.suffix):
+        return False
+    return dicom.begins_as_dicom(path)
 
 
 def read(path: Path, *, palette: bool = False) -> Raw:
@@ -84,6 +110,17 @@ def place(path: Path) -> Place:
     return told(path, lambda: format_of(path).place(path))
 
 
+def notes(path: Path) -> tuple[str, ...]:
+    """Return what is odd about an image without reading its pixels.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        See `read`.
+    """
+    return told(path, lambda: format_of(path).notes(path))
+
+
 def told(path: Path, call: Callable[[], _T]) -> _T:
     """Read a file by `call`, telling what goes wrong in one line that names it.
 
@@ -97,11 +134,17 @@ def told(path: Path, call: Callable[[], _T]) -> _T:
         raise FileNotFoundError(f"{path} {what}: check the name.")
     try:
         return call()
-    except (MemoryError, Unreadable):
+    except Unreadable:
         raise
+    except MemoryError as error:
+        raise ValueError(
+            f"{path} needs more memory than there is, or says so and is damaged: open "
+            "a part of it, or a smaller copy."
+        ) from error
     except Exception as error:
         # Each library has its own errors for damaged bytes, some of many lines.
+        reason = one_line(error).replace(f" {str(path)!r}", "")  # named already
         raise ValueError(
-            f"{path} cannot be read ({one_line(error)}): check that it is a whole "
-            "image file of the kind its name says."
+            f"{path} cannot be read ({reason}): check that it is a whole image file of "
+            "the kind its name says."
         ) from error

@@ -14,15 +14,18 @@ from numpy.typing import NDArray
 
 from napari_promise.data.formats.raw import Raw, Unreadable
 from napari_promise.data.place import Place
+from napari_promise.data.planes import robust_limits
 
-SUFFIXES = (".dcm", ".dicom")
+SUFFIXES = (".dcm", ".dicom", ".ima")
 
 
 def read(path: Path) -> Raw:
     """Read a file: one plane, or the frames of a multi-frame file."""
     data = _load(path)
-    array, rgb = _pixels(data)
-    return Raw(array, rgb, _place_of(data, array.ndim - rgb))
+    stored, rgb = _stored(data)
+    if stored.ndim - rgb == 3:
+        stored = stored[order_of_frames(data)]
+    return _finished(stored, rgb, data, [(data, path)])
 
 
 def shape(path: Path) -> tuple[int, ...]:
@@ -33,7 +36,13 @@ def shape(path: Path) -> tuple[int, ...]:
 def place(path: Path) -> Place:
     """Read where an image lies, not its pixels."""
     data = _load(path, pixels=False)
-    return _place_of(data, len(_shape(data)))
+    return _place_of([(data, path)], len(_shape(data)), _spacing(data)[0])
+
+
+def notes(path: Path) -> tuple[str, ...]:
+    """Return what is doubtful about an image's place."""
+    note = _spacing(_load(path, pixels=False))[1]
+    return (note,) if note else ()
 
 
 def series_in(folder: Path) -> list[list[Path]]:
@@ -80,18 +89,14 @@ def read_series(paths: Sequence[Path]) -> Raw:
     ordered = _in_order([(_load(path), path) for path in paths])
     planes: list[NDArray[Any]] = []
     for data, path in ordered:
-        array, rgb = _pixels(data)
+        array, rgb = _stored(data)
         if array.ndim - rgb != 2 or (planes and array.shape != planes[0].shape):
             raise Unreadable(
                 f"{path} has the shape {array.shape} and cannot be stacked with "
                 f"{ordered[0][1].name}: open it alone."
             )
         planes.append(array)
-    first = ordered[0][0]
-    scale = _spacing(first)
-    if scale is not None:
-        scale = (_distance_between(ordered), *scale)
-    return Raw(np.stack(planes), rgb, _place(scale))
+    return _finished(np.stack(planes), rgb, ordered[0][0], ordered)
 
 
 def _shape(data: Any) -> tuple[int, ...]:
@@ -108,19 +113,50 @@ def _load(path: Path, *, pixels: bool = True) -> Any:
             f"{path} is a DICOM file: install pydicom 3 to open it "
             "(pip install 'pydicom>=3')."
         ) from None
-    return dcmread(path) if pixels else dcmread(path, stop_before_pixels=True)
+    # force: files as they lie on a disk may lack the preamble
+    data = dcmread(path, force=True, stop_before_pixels=not pixels)
+    if "Rows" not in data and "SOPClassUID" not in data:
+        raise Unreadable(f"{path} is no DICOM file: check what it is.")
+    if pixels and "Rows" not in data:
+        raise Unreadable(
+            f"{path} is a DICOM file without an image ({data.get('Modality', '?')}): "
+            "open the series that it belongs to."
+        )
+    if pixels and "TotalPixelMatrixRows" in data and data.get("NumberOfFrames", 1) > 1:
+        raise Unreadable(
+            f"{path} is a slide in tiles: export the part to be worked on as TIFF."
+        )
+    if "TransferSyntaxUID" not in data.file_meta:
+        plain = data.original_encoding or (True, True)
+        data.file_meta.TransferSyntaxUID = (
+            "1.2.840.10008.1.2" if plain[0] else "1.2.840.10008.1.2.1"
+        )
+    return data
 
 
 def is_dicom(path: Path) -> bool:
-    """Tell by its name, or by the mark behind the preamble."""
-    if path.name.lower().endswith(SUFFIXES):
+    """Tell by its name, or by its first bytes."""
+    return path.name.lower().endswith(SUFFIXES) or begins_as_dicom(path)
+
+
+def begins_as_dicom(path: Path) -> bool:
+    """Tell by the mark behind the preamble, or by a first field where there is none."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(132)
+    except OSError:
+        return False
+    if start[128:] == b"DICM":
         return True
-    with open(path, "rb") as file:
-        return file.read(132)[128:] == b"DICM"
+    # Without a preamble: group 0002 or 0008, its element, and a type or a length.
+    if start[:2] not in (b"\x02\x00", b"\x08\x00") or len(start) < 132:
+        return False
+    explicit = start[4:6] in (b"UL", b"UI", b"CS", b"SH", b"LO", b"DA", b"TM", b"OB")
+    return explicit or (start[3] == 0 and start[5:8] == b"\x00\x00\x00")
 
 
-def _pixels(data: Any) -> tuple[NDArray[Any], bool]:
-    """Return the pixels in their own units, and whether they are colours."""
+def _stored(data: Any) -> tuple[NDArray[Any], bool]:
+    """Return the pixels as they are stored, and whether they are colours."""
     from pydicom.pixels import apply_color_lut, pixel_array
 
     array = np.asarray(pixel_array(data))  # YBR comes as RGB
@@ -129,26 +165,131 @@ def _pixels(data: Any) -> tuple[NDArray[Any], bool]:
         array = apply_color_lut(array, data)
         if array.dtype == np.uint16:  # entries of 16 bits, whatever they stand for
             array = (array >> 8).astype(np.uint8)
-    rgb = int(data.get("SamplesPerPixel", 1)) == 3 or colours == "PALETTE COLOR"
-    if not rgb:
-        slope = float(_field(data, "RescaleSlope") or 1)
-        shift = float(_field(data, "RescaleIntercept") or 0)
-        if (slope, shift) != (1.0, 0.0):
-            array = array.astype(np.float32) * np.float32(slope) + np.float32(shift)
-        if colours == "MONOCHROME1":  # the least value is white
-            array = array.max() - array + array.min()
-    return array, rgb
+    return array, int(data.get("SamplesPerPixel", 1)) == 3 or colours == "PALETTE COLOR"
 
 
-def _field(data: Any, name: str) -> Any:
-    """Return a field of a file; of an enhanced one from what all frames share."""
+def _finished(
+    stored: NDArray[Any], rgb: bool, data: Any, files: Sequence[tuple[Any, Path]]
+) -> Raw:
+    """Return pixels in their own units with their window; their place too.
+
+    Parameters
+    ----------
+    stored : ([plane,] row, column) or with channels
+    rgb : bool
+    data : Dataset
+        Of the first file.
+    files : sequence of (Dataset, Path)
+        One a plane, or one for all.
+    """
+    scale, note = _spacing(data)
+    place = _place_of(files, stored.ndim - rgb, scale)
+    notes = (note,) if note else ()
+    if rgb:
+        return Raw(stored, True, place, notes)
+    padded = _padded(stored, data)
+    array = _rescaled(stored, data, [each for each, _ in files])
+    limits = _window(array, padded, data)
+    if str(data.get("PhotometricInterpretation", "")) == "MONOCHROME1":
+        ends = array.max() + array.min() if array.dtype.kind == "f" else None
+        if ends is None:
+            ends = int(array.max()) + int(array.min())
+        turned = ends - array.astype(np.int64 if array.dtype.kind != "f" else None)
+        array = turned.astype(array.dtype)  # the least value was white
+        if limits is not None:
+            limits = float(ends) - limits[1], float(ends) - limits[0]
+        if padded is not None:
+            array[padded] = array.min()
+    return Raw(array, False, place, notes, limits)
+
+
+def _rescaled(stored: NDArray[Any], data: Any, files: list[Any]) -> NDArray[Any]:
+    """Apply slope and intercept: of each file, of each frame, or of all."""
+    many = stored.ndim == 3
+    if many and len(files) == len(stored):
+        each = [
+            (_field(one, "RescaleSlope"), _field(one, "RescaleIntercept"))
+            for one in files
+        ]
+    elif many:
+        order = order_of_frames(data)
+        each = [
+            (_field(data, "RescaleSlope", at), _field(data, "RescaleIntercept", at))
+            for at in order
+        ]
+    else:
+        each = [(_field(data, "RescaleSlope", 0), _field(data, "RescaleIntercept", 0))]
+    numbers = [
+        (1.0 if slope is None else float(slope) or 1.0, float(shift or 0))
+        for slope, shift in each
+    ]
+    if set(numbers) == {(1.0, 0.0)}:
+        return stored
+    slopes, shifts = np.array(numbers, np.float32).T
+    if many and len(set(numbers)) > 1:
+        return (
+            stored.astype(np.float32) * slopes[:, None, None] + (shifts[:, None, None])
+        )
+    return stored.astype(np.float32) * slopes[0] + shifts[0]
+
+
+def _padded(stored: NDArray[Any], data: Any) -> NDArray[np.bool_] | None:
+    """Mark pixels that stand for nothing, outside what was scanned."""
+    value = data.get("PixelPaddingValue")
+    if value is None:
+        return None
+    ends = [int(value), int(data.get("PixelPaddingRangeLimit") or value)]
+    if int(data.get("PixelRepresentation", 0)) == 1:
+        ends = [end - 65536 if end > 32767 else end for end in ends]
+    marked = (stored >= min(ends)) & (stored <= max(ends))
+    return marked if marked.any() and not marked.all() else None
+
+
+def _window(
+    array: NDArray[Any], padded: NDArray[np.bool_] | None, data: Any
+) -> tuple[float, float] | None:
+    """Return what is black and white: as the file says, or without the padding."""
+    centre, width = (
+        _first(_field(data, name, 0)) for name in ("WindowCenter", "WindowWidth")
+    )
+    found = robust_limits(array if padded is None else array[~padded])
+    if centre is not None and width is not None and width >= 1 and found is not None:
+        low, high = centre - width / 2, centre + width / 2
+        # A window beside all that is there shows nothing, whoever wrote it.
+        if low < found[1] and high > found[0]:
+            return low, high
+    if padded is None or found is None or found[0] >= found[1]:
+        return None
+    return found
+
+
+def _first(value: Any) -> float | None:
+    """Return the first of several values, as a number."""
+    if value is None or value == "":
+        return None
+    several = isinstance(value, (list, tuple)) or hasattr(value, "__iter__")
+    number = float(
+        next(iter(value)) if several and not isinstance(value, str) else value
+    )
+    return number if np.isfinite(number) else None
+
+
+def _field(data: Any, name: str, frame: int | None = None) -> Any:
+    """Return a field of a file; of an enhanced one from its functional groups."""
     found = data.get(name)
     if found is not None:
         return found
-    for group in data.get("SharedFunctionalGroupsSequence") or ():
+    groups = list(data.get("SharedFunctionalGroupsSequence") or ())
+    if frame is not None:
+        frames = data.get("PerFrameFunctionalGroupsSequence") or ()
+        groups += list(frames)[frame : frame + 1]
+    for group in groups:
         for name_of_part in (
             "PixelMeasuresSequence",
             "PixelValueTransformationSequence",
+            "FrameVOILUTSequence",
+            "PlanePositionSequence",
+            "PlaneOrientationSequence",
         ):
             for part in group.get(name_of_part) or ():
                 if part.get(name) is not None:
@@ -156,45 +297,58 @@ def _field(data: Any, name: str) -> Any:
     return None
 
 
-def _spacing(data: Any) -> tuple[float, ...] | None:
-    """Return the size of a pixel, (row, column); on the detector if nowhere else."""
-    spacing = _field(data, "PixelSpacing") or data.get("ImagerPixelSpacing")
+def order_of_frames(data: Any) -> list[int]:
+    """Return frames in order of position, where each has its own."""
+    frames = int(data.get("NumberOfFrames", 1) or 1)
+    at = [_position(data, frame) for frame in range(frames)]
+    known = [each for each in at if each is not None]
+    if len(set(known)) < frames:
+        return list(range(frames))
+    return sorted(range(frames), key=known.__getitem__)
+
+
+def _spacing(data: Any) -> tuple[tuple[float, ...] | None, str]:
+    """Return the size of a pixel, (row, column), and a word where it is doubtful."""
+    note, spacing = "", _field(data, "PixelSpacing", 0)
+    if spacing is None:
+        spacing = data.get("ImagerPixelSpacing") or data.get(
+            "NominalScannedPixelSpacing"
+        )
+        note = (
+            "its size of a pixel is that on the detector, larger than in the body."
+            if spacing is not None
+            else ""
+        )
     if spacing is None or len(spacing) != 2:
-        return None
-    return tuple(float(value) for value in spacing)
+        return None, ""
+    found = tuple(float(value) for value in spacing)
+    return (found, note) if min(found) > 0 else (None, "")
 
 
 def _distance(data: Any) -> float:
     """Return the distance between planes; the thickness where that is not said."""
     for name in ("SpacingBetweenSlices", "SliceThickness"):
-        value = float(_field(data, name) or 0)
+        value = float(_field(data, name, 0) or 0)
         if value > 0:
             return value
     return 1.0
 
 
-def _distance_between(ordered: Sequence[tuple[Any, Path]]) -> float:
-    """Return the median distance of neighbours, from their positions."""
-    at = [_position(data) for data, _ in ordered]
-    known = [each for each in at if each is not None]
-    if len(known) == len(at) > 1:
-        distance = float(np.median(np.abs(np.diff(known))))
-        if distance > 0:
-            return distance
-    return _distance(ordered[0][0])
-
-
-def _position(data: Any) -> float | None:
-    """Return how far along the normal of its plane a file lies, in mm."""
-    position = data.get("ImagePositionPatient")
+def _position(data: Any, frame: int = 0) -> float | None:
+    """Return how far along the normal of its plane a file or frame lies, in mm."""
+    position = _field(data, "ImagePositionPatient", frame)
     if position is None or len(position) != 3:
         return None
-    turned = data.get("ImageOrientationPatient")
-    normal = np.array([0.0, 0.0, 1.0])
-    if turned is not None and len(turned) == 6:
-        sides = np.array([float(value) for value in turned]).reshape(2, 3)
-        normal = np.cross(*sides)
+    normal = np.cross(*_sides(data, frame))
     return float(normal @ [float(value) for value in position])
+
+
+def _sides(data: Any, frame: int = 0) -> NDArray[np.float64]:
+    """Return the directions of columns and rows in the patient, (2, 3)."""
+    turned = _field(data, "ImageOrientationPatient", frame)
+    if turned is None or len(turned) != 6:
+        return np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    return np.array([float(value) for value in turned]).reshape(2, 3)
 
 
 def _in_order(found: Sequence[tuple[Any, Path]]) -> list[tuple[Any, Path]]:
@@ -212,14 +366,43 @@ def _in_order(found: Sequence[tuple[Any, Path]]) -> list[tuple[Any, Path]]:
     return [found[index] for index in order]
 
 
-def _place_of(data: Any, ndim: int) -> Place:
-    scale = _spacing(data)
-    if scale is not None and ndim == 3:
-        scale = (_distance(data), *scale)
-    return _place(scale)
-
-
-def _place(scale: tuple[float, ...] | None) -> Place:
-    if scale is None or not all(value > 0 for value in scale):
+def _place_of(
+    files: Sequence[tuple[Any, Path]], ndim: int, scale: tuple[float, ...] | None
+) -> Place:
+    """Return scale and place in the world of a plane, a series, or frames."""
+    if scale is None or ndim not in (2, 3):
         return Place()
-    return Place(scale, "mm")
+    data = files[0][0]
+    if len(files) > 1:
+        planes = [(each, 0) for each, _ in files]
+    elif ndim == 3:
+        planes = [(data, frame) for frame in order_of_frames(data)]
+    else:
+        planes = [(data, 0)]
+    at = [_position(each, frame) for each, frame in planes]
+    known = [each for each in at if each is not None]
+    distance = 0.0
+    if len(known) == len(at) > 1:
+        distance = float(np.median(np.abs(np.diff(known))))
+    offsets = data.get("GridFrameOffsetVector")
+    if distance <= 0 and offsets is not None and len(offsets) > 1:
+        distance = abs(float(offsets[1]) - float(offsets[0]))
+    distance = round(distance if distance > 0 else _distance(data), 6)
+    whole = (distance, *scale)
+    corner = _field(planes[0][0], "ImagePositionPatient", planes[0][1])
+    rows, columns = int(data.Rows), int(data.Columns)
+    shape = (len(planes), rows, columns)
+    if corner is None or len(corner) != 3:
+        return Place(whole[-ndim:], "mm")
+    across, down = _sides(planes[0][0], planes[0][1])
+    # DICOM's x and y point to the left and the back of a patient, NIfTI's away.
+    patient = np.diag([-1.0, -1.0, 1.0])
+    steps = np.stack(
+        [np.cross(across, down) * distance, down * scale[0], across * scale[1]], axis=1
+    )
+    world = np.eye(4)
+    world[:3, :3] = (patient @ steps)[::-1]
+    world[:3, 3] = (patient @ np.array([float(v) for v in corner]))[::-1]
+    inner = world if ndim == 3 else np.diag([*scale, 1.0])
+    source = tuple(path for _, path in files)
+    return Place(whole[-ndim:], "mm", inner, shape, world, source)

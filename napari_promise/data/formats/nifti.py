@@ -21,6 +21,19 @@ _UNIT_OF = {"micron": "um", "mm": "mm", "meter": "m"}
 _NIFTI_UNIT = {unit: name for name, unit in _UNIT_OF.items()}
 
 
+#: Fields of a header that say where the voxels lie and how they are measured.
+_SPATIAL = (
+    "pixdim",
+    "qform_code",
+    "sform_code",
+    *(f"quatern_{axis}" for axis in "bcd"),
+    *(f"qoffset_{axis}" for axis in "xyz"),
+    *(f"srow_{axis}" for axis in "xyz"),
+    "xyzt_units",
+    "toffset",
+)
+
+
 def read(path: Path) -> Raw:
     """Read a scan; axes are reversed, and leading ones of length 1 left out."""
     import nibabel
@@ -29,7 +42,8 @@ def read(path: Path) -> Raw:
     volume = np.asarray(file.dataobj).T
     kept = _kept(volume.shape)
     left_out = tuple(axis for axis in range(volume.ndim) if axis not in kept)
-    return Raw(volume.squeeze(left_out), False, _place(file))
+    place, note = _place(file)
+    return Raw(volume.squeeze(left_out), False, place, (note,) if note else ())
 
 
 def shape(path: Path) -> tuple[int, ...]:
@@ -44,7 +58,15 @@ def place(path: Path) -> Place:
     """Read where a scan lies, not its pixels."""
     import nibabel
 
-    return _place(nibabel.load(path))
+    return _place(nibabel.load(path))[0]
+
+
+def notes(path: Path) -> tuple[str, ...]:
+    """Return what is odd about where a scan lies."""
+    import nibabel
+
+    note = _place(nibabel.load(path))[1]
+    return (note,) if note else ()
 
 
 def middle(path: Path) -> NDArray[Any]:
@@ -57,7 +79,11 @@ def middle(path: Path) -> NDArray[Any]:
 
 
 def write(
-    path: Path, labels: NDArray[Any], matrix: NDArray[np.float64], unit: str
+    path: Path,
+    labels: NDArray[Any],
+    matrix: NDArray[np.float64],
+    unit: str,
+    header: Any | None = None,
 ) -> None:
     """Write labels; one plane gets a third axis of length 1.
 
@@ -69,6 +95,9 @@ def write(
         From data to world, see `labels.world_matrix`.
     unit : str
         ``"um"``, ``"mm"``, ``"m"``; others are written as unknown.
+    header : object, optional
+        Of the scan that the labels belong to and lie over: its transforms, codes,
+        units and time step are taken as they are, and its number of axes.
 
     Raises
     ------
@@ -78,7 +107,7 @@ def write(
     import nibabel
     from nibabel.spatialimages import HeaderDataError
 
-    if labels.ndim > 4 or max(labels.shape) > 32767:
+    if (labels.ndim > 4 and header is None) or max(labels.shape) > 32767:
         raise ValueError(
             f"A NIfTI file holds up to 4 axes of up to 32767 pixels, not "
             f"{labels.shape}: export these labels as .tif or .npy."
@@ -87,6 +116,9 @@ def write(
         labels = labels.astype(np.int16)
     if labels.dtype == np.uint32 and labels.max() < 2**31:
         labels = labels.astype(np.int32)  # more readers know it than uint32
+    if header is not None:
+        nibabel.save(_like(header, labels), path)
+        return
     affine = _affine_of(matrix)
     data = labels.T
     if labels.ndim == 2:
@@ -105,25 +137,78 @@ def write(
     nibabel.save(file, path)
 
 
-def _place(file: Any) -> Place:
+def _like(header: Any, labels: NDArray[Any]) -> Any:
+    """Return labels as an image that lies and is measured as another one."""
+    import nibabel
+
+    own = nibabel.Nifti1Header()
+    own.set_data_dtype(labels.dtype)
+    own.set_data_shape(labels.shape[::-1])
+    own["descrip"] = b"napari-promise labels"
+    for field in _SPATIAL:  # as they are; NIfTI-2 calls them the same
+        own[field] = header[field]
+    zooms = own.get_zooms()
+    _, note = _transforms(own)
+    if note:  # no reader could make anything of it
+        zooms = tuple(z if np.isfinite(z) and z > 0 else 1.0 for z in zooms)
+        plain = np.diag([*(zooms + (1.0, 1.0, 1.0))[:3], 1.0])
+        own["pixdim"][1 : len(zooms) + 1] = zooms
+        own.set_qform(plain, code=1)
+        own.set_sform(plain, code=1)
+    return nibabel.Nifti1Image(labels.T, None, own)
+
+
+def _transforms(header: Any) -> tuple[NDArray[np.float64] | None, str]:
+    """Return the transform that counts, (4, 4), and what is wrong with one that should.
+
+    The sform before the qform, as nibabel and most others have it.
+    """
+    bad = []
+    for name in ("sform", "qform"):
+        if int(header[f"{name}_code"]) == 0:
+            continue
+        try:
+            found = getattr(header, f"get_{name}")()
+        except ValueError:  # quaternions beyond the unit sphere
+            found = np.full((4, 4), np.nan)
+        if _can_be_inverted(found):
+            return np.asarray(found, np.float64), ""
+        bad.append(name)
+    if not bad:
+        return None, ""
+    return None, (
+        f"the {' and the '.join(bad)} of its header flatten an axis or are no numbers: "
+        "it is taken to lie by the size of its voxels alone."
+    )
+
+
+def _place(file: Any) -> tuple[Place, str]:
     lengths = tuple(int(n) for n in file.shape[::-1])
     kept = _kept(lengths)
     zooms = np.asarray(file.header.get_zooms(), np.float64)[::-1]
     zooms = np.where(np.isfinite(zooms) & (zooms > 0), zooms, 1.0)
-    whole = _world_of(np.asarray(file.affine, np.float64), len(lengths))
+    affine, note = _transforms(file.header)
+    if affine is None:
+        # nibabel lays the origin into the middle and mirrors x where nothing is said.
+        affine = np.diag([*zooms[::-1][:3], *[1.0] * (3 - len(zooms[:3])), 1.0])
+        if not note and _can_be_inverted(np.asarray(file.affine)):
+            affine = np.asarray(file.affine, np.float64)
+    whole = _world_of(affine, len(lengths))
     chosen = [*kept, len(lengths)]
     world = whole[np.ix_(chosen, chosen)]
-    if not _can_be_inverted(world):
+    if not _can_be_inverted(world):  # a plane that stands upright in the world
         world = np.diag([*zooms[kept], 1.0])
     if not _can_be_inverted(whole):
         whole = np.diag([*zooms, 1.0])
-    return Place(
+    place = Place(
         tuple(float(zoom) for zoom in zooms[kept]),
         _UNIT_OF.get(file.header.get_xyzt_units()[0]),
         world,
         lengths,
         whole,
+        file.header.copy(),
     )
+    return place, note
 
 
 def _kept(lengths: tuple[int, ...]) -> list[int]:

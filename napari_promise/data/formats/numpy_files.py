@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_promise.data.formats.raw import Raw, has_colours, no_place
+from napari_promise.data.formats.raw import Raw, has_colours, no_notes, no_place
 
 SUFFIXES = (".npy",)
 place = no_place
+notes = no_notes
 
 
 def read(path: Path) -> Raw:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from napari_promise.data.formats.raw import Raw, has_colours, no_place
+from napari_promise.data.formats.raw import Raw, Unreadable, has_colours, no_place
+from napari_promise.files import one_line
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -23,9 +28,7 @@ def read(path: Path, *, palette: bool = False) -> Raw:
     grey values of a grey palette. Grey with alpha becomes RGBA. The orientation that a
     camera wrote beside the pixels is not applied, because napari does not either.
     """
-    from PIL import Image
-
-    with Image.open(path) as picture:
+    with _opened(path) as picture:
         mode = picture.mode
         if mode == "P" and palette and _is_grey(picture):
             mode = "L"
@@ -38,15 +41,58 @@ def read(path: Path, *, palette: bool = False) -> Raw:
         ):
             mode = "RGB"  # CMYK, YCbCr, LAB, HSV
         array = np.array(picture if mode == picture.mode else picture.convert(mode))
-    return Raw(array, has_colours(array.shape))
+        turned = _turned(picture)
+    return Raw(array, has_colours(array.shape), notes=turned)
+
+
+def small(path: Path, side: int) -> NDArray[np.uint8]:
+    """Read a JPEG at a fraction of its size, (h, w, 3), no smaller than `side`."""
+    with _opened(path) as picture:
+        picture.draft("RGB", (side, side))
+        return np.asarray(picture.convert("RGB"))
 
 
 def shape(path: Path) -> tuple[int, ...]:
     """Return (rows, columns)."""
+    with _opened(path) as picture:
+        return picture.height, picture.width
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """Open a picture; Pillow's guard against too many pixels is told in our words."""
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            picture = Image.open(path)
+    except Image.DecompressionBombError as error:
+        raise Unreadable(
+            f"{path} has more pixels than are read from a picture "
+            f"({one_line(error)}): if you trust it, save it as TIFF, which may be "
+            "larger, or cut it into parts."
+        ) from error
+    with picture:
+        yield picture
+
+
+def notes(path: Path) -> tuple[str, ...]:
+    """Say whether a camera wrote that the picture is to be turned."""
     from PIL import Image
 
     with Image.open(path) as picture:
-        return picture.height, picture.width
+        return _turned(picture)
+
+
+def _turned(picture: Image.Image) -> tuple[str, ...]:
+    way = picture.getexif().get(0x0112, 1)
+    if way not in range(2, 9):
+        return ()
+    return (
+        f"its EXIF orientation is {way}, which is not applied here: a program that "
+        "applies it shows it turned or mirrored, so that its masks would not fit.",
+    )
 
 
 def _is_grey(picture: Image.Image) -> bool:

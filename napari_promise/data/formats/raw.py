@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from napari_promise.data.place import Place
 
-__all__ = ["Raw", "Unreadable", "has_colours", "no_place"]
+__all__ = ["Raw", "Unreadable", "has_colours", "no_notes", "no_place"]
 
 
 class Unreadable(ValueError):
@@ -28,16 +28,27 @@ class Raw:
     rgb : bool
         Whether the last axis holds 3 or 4 channels of colour.
     place : Place
+    notes : tuple of str
+        What somebody who opens it should know, a sentence each.
+    limits : (float, float) or None
+        The values of a grey image shown black and white, where the file says so.
     """
 
     array: NDArray[Any]
     rgb: bool = False
     place: Place = Place()
+    notes: tuple[str, ...] = ()
+    limits: tuple[float, float] | None = None
 
 
 def no_place(_path: Path) -> Place:
     """Say nothing of where an image lies: for formats of which nothing is read yet."""
     return Place()
+
+
+def no_notes(_path: Path) -> tuple[str, ...]:
+    """Say nothing: for formats that have nothing odd to tell before they are read."""
+    return ()
 
 
 def has_colours(shape: tuple[int, ...]) -> bool:

@@ -1,4 +1,8 @@
-"""TIFF: the first series, its colours and pixel size as the file itself states them."""
+"""TIFF: the first series, its colours and pixel size as the file itself states them.
+
+Channels of a microscope are channels, not planes to page through: they are blended to
+one picture in colours, each between its own robust limits.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +14,33 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_promise.data.formats.raw import Raw, Unreadable
+from napari_promise.data.formats.raw import Raw, Unreadable, no_notes
 from napari_promise.data.place import Place
+from napari_promise.data.planes import robust_limits
 
 SUFFIXES = (".tif", ".tiff")
+notes = no_notes
 
 # Of the tag PhotometricInterpretation (TIFF 6.0, page 37, and its supplements).
 _WHITE_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 2, 3, 5, 6
 _LAB = (8, 9, 10)
 _JPEG = 7  # of the tag Compression: decoded to RGB
 _STRAIGHT_ALPHA = 2  # of the tag ExtraSamples; 1 is alpha that is multiplied already
+
+#: In which colours 2 to 7 channels are shown together, as ImageJ has it.
+_BLENDED = {
+    2: ((0, 1, 0), (1, 0, 1)),
+    3: ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
+    7: (
+        (1, 0, 0),
+        (0, 1, 0),
+        (0, 0, 1),
+        (1, 1, 1),
+        (0, 1, 1),
+        (1, 0, 1),
+        (1, 1, 0),
+    ),
+}
 
 #: Units of ImageJ and OME, as the unit and the factor that they are kept in.
 _UNITS = {
@@ -56,12 +77,21 @@ def read(path: Path, *, palette: bool = False) -> Raw:
     with tifffile.TiffFile(path) as file:
         series = file.series[0]
         array = np.asarray(series.asarray())
+        said: tuple[str, ...] = ()
         if "S" in series.axes:
             array = np.moveaxis(array, series.axes.index("S"), -1)
             array, rgb = _colours(array, series.keyframe, path)
         else:
             array, rgb = _grey(array, series.keyframe, palette)
-        return Raw(array, rgb, _place(file, series, array.ndim - rgb))
+            if not palette and not rgb and _has_channels(series):
+                channels = np.moveaxis(array, series.axes.index("C"), -1)
+                said = (
+                    f"its {channels.shape[-1]} channels are blended to colours: save "
+                    "one of them alone to work on it.",
+                )
+                array, rgb = _blended(channels), True
+        ndim = array.ndim - rgb
+        return Raw(array, rgb, _place(file, series, ndim), said)
 
 
 def shape(path: Path) -> tuple[int, ...]:
@@ -80,7 +110,34 @@ def place(path: Path) -> Place:
         return _place(file, file.series[0], len(_shape(file.series[0])))
 
 
+def _has_channels(series: Any) -> bool:
+    """Tell whether an axis holds the few channels of a microscope."""
+    if "C" not in series.axes or "S" in series.axes or len(series.axes) < 3:
+        return False
+    at = series.axes.index("C")
+    rows = {series.axes.find("Y"), series.axes.find("X")}
+    return at not in rows and 2 <= series.shape[at] <= max(_BLENDED)
+
+
+def _blended(channels: NDArray[Any]) -> NDArray[np.uint8]:
+    """Add channels, in the last axis, in colours: (..., row, column, 3) uint8."""
+    count = channels.shape[-1]
+    colours = np.array(_BLENDED.get(count, _BLENDED[max(_BLENDED)])[:count], np.float32)
+    mixed = np.zeros((*channels.shape[:-1], 3), np.float32)
+    for at, colour in enumerate(colours):
+        channel = channels[..., at]
+        low, high = robust_limits(channel) or (0.0, 1.0)
+        if low < high:
+            light = np.clip((channel - np.float64(low)) / (high - low), 0, 1)
+            light = np.nan_to_num(light).astype(np.float32)
+            mixed += light[..., None] * colour
+    return np.rint(255 * np.clip(mixed, 0, 1)).astype(np.uint8)
+
+
 def _shape(series: Any) -> tuple[int, ...]:
+    if _has_channels(series):
+        at = series.axes.index("C")
+        return tuple(int(n) for i, n in enumerate(series.shape) if i != at)
     axes = zip(series.axes, series.shape, strict=True)
     lengths = tuple(int(length) for axis, length in axes if axis != "S")
     samples = math.prod(series.shape) // max(1, math.prod(lengths))
@@ -128,11 +185,16 @@ def _colours(array: NDArray[Any], page: Any, path: Path) -> tuple[NDArray[Any], 
 
 def _place(file: Any, series: Any, ndim: int) -> Place:
     """Return the size of a pixel that ImageJ or OME noted, if either did."""
-    sizes = _imagej(file, series.keyframe) or _ome(file)
+    sizes = (
+        _imagej(file, series.keyframe) or _ome(file) or _centimetres(series.keyframe)
+    )
     if sizes is None:
         return Place()
     unit, of_axis = sizes
-    axes = series.axes.replace("S", "").rjust(ndim, "?")[-ndim:]
+    axes = series.axes.replace("S", "")
+    if _has_channels(series) and ndim < len(axes):
+        axes = axes.replace("C", "")
+    axes = axes.rjust(ndim, "?")[-ndim:]
     return Place(tuple(of_axis.get(axis, 1.0) for axis in axes), unit)
 
 
@@ -146,6 +208,19 @@ def _imagej(file: Any, page: Any) -> tuple[str, dict[str, float]] | None:
     sizes = {"X": 1 / across if across else 0, "Y": 1 / down if down else 0}
     sizes["Z"] = float(noted.get("spacing", 1 / factor))
     return _checked(unit, {axis: size * factor for axis, size in sizes.items()})
+
+
+def _centimetres(page: Any) -> tuple[str, dict[str, float]] | None:
+    """Return the size of a pixel of a file measured in centimetres, as microscopes do.
+
+    Inches are for printers: dots per inch say nothing of what was photographed.
+    """
+    if "XResolution" not in page.tags or int(page.resolutionunit) != 3:
+        return None
+    across, down = (float(value) for value in page.resolution)
+    if min(across, down) < 200:  # screens and prints, in other words
+        return None
+    return _checked("um", {"X": 1e4 / across, "Y": 1e4 / down})
 
 
 def _ome(file: Any) -> tuple[str, dict[str, float]] | None:

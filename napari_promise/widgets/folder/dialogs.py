@@ -22,13 +22,16 @@ from qtpy.QtWidgets import (
 
 from napari_promise.project import Calibration, Format, State
 from napari_promise.project.confidence import draw_calibration
+from napari_promise.widgets.buttons import ending
 from napari_promise.widgets.folder.states import IN_PROGRESS
+from napari_promise.widgets.words import counted
 
 #: Formats with their names and what they hold.
 _FORMATS: tuple[tuple[Format, str, str], ...] = (
     ("masks", "Masks", "one file per image in masks/, pixel value = object number."),
     ("coco", "COCO", "annotations.json: run-length masks, boxes, classes."),
     ("nifti", "NIfTI", "stacks with voxel size and position, in nifti/."),
+    ("dicom", "DICOM SEG", "segmentations over DICOM images, in dicom/."),
     ("csv", "Tables", "prompts.csv: every point and box; images.csv: states, clicks."),
     (
         "provenance",
@@ -82,8 +85,10 @@ class FolderExportDialog(QDialog):
         self.request: FolderExport | None = None
         self.formats: dict[Format, QCheckBox] = {}
         layout = QVBoxLayout(self)
-        images = "image is" if done == 1 else "images are"
-        layout.addWidget(QLabel(f"{done} {images} done and will be written as:"))
+        verb = "is" if done == 1 else "are"
+        layout.addWidget(
+            QLabel(f"{counted(done, 'image')} {verb} done and will be written as:")
+        )
         for name, title, note in _FORMATS:
             box = QCheckBox(f"{title}: {note}")
             box.setChecked(True)
@@ -102,15 +107,15 @@ class FolderExportDialog(QDialog):
             value=folder,
             tooltip="The folder to write into; created if it is missing.",
         )
-        self.folder.choose_btn.text = "…"
+        self.folder.choose_btn.text = "Browse…"
+        self.folder.choose_btn.tooltip = "Choose the folder in a window."
         self.folder.native.setMinimumWidth(380)
         row = QHBoxLayout()
         row.addWidget(QLabel("Into"))
         row.addWidget(self.folder.native, 1)
         layout.addLayout(row)
-        buttons = QDialogButtonBox(
-            QDialogButtonBox.StandardButton.Save
-            | QDialogButtonBox.StandardButton.Cancel
+        buttons = ending(
+            QDialogButtonBox.StandardButton.Save, QDialogButtonBox.StandardButton.Cancel
         )
         buttons.accepted.connect(self.accept)
         buttons.rejected.connect(self.reject)

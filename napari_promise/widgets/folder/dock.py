@@ -50,6 +50,7 @@ from napari_promise.widgets.folder.window import (
 )
 from napari_promise.widgets.folder.work import FolderWork
 from napari_promise.widgets.keys import KeyBindings
+from napari_promise.widgets.words import counted, from_within
 
 if TYPE_CHECKING:
     import napari
@@ -86,10 +87,11 @@ class FolderWidget(QWidget):
         self._was_shown = False
         self._window: Callable[[], QMainWindow | None] | None = None
         self._weakest_shown: str | None = None
+        self._going_on_to: str | None = None
         self._relay = ProjectRelay(self)
         self._relay.item_changed.connect(self._on_item_changed)
         self._relay.items_changed.connect(self._on_items_changed)
-        self._relay.noted.connect(show_warning)
+        self._relay.noted.connect(self._warn)
         self._relay.settings_changed.connect(self._show_settings)
 
         self.open_button = OpenButton()
@@ -227,6 +229,7 @@ class FolderWidget(QWidget):
         add(bridge.work_changed, self._bind_keys)
         add(session.segmented, self._on_segmented)
         add(session.failed, self._on_session_failed)
+        add(self.desk.actions.settled, self._on_settled)
         add(session.encoded, self._on_encoded)
 
     # -- the project --------------------------------------------------------------
@@ -250,7 +253,7 @@ class FolderWidget(QWidget):
         later(
             lambda: Project.open(source, **options),
             self._on_opened,
-            self._on_not_opened,
+            lambda line: self._on_not_opened(from_within(line, Path(source).parent)),
             dispatch=self._dispatch,
         )
 
@@ -271,7 +274,8 @@ class FolderWidget(QWidget):
         work.edited.connect(self._show_saved)
         work.saved.connect(self._on_saved)
         work.failed.connect(self._on_failed)
-        work.noticed.connect(show_warning)
+        work.not_opened.connect(self._on_image_not_opened)
+        work.noticed.connect(self._warn)
         runs = FolderRuns(project, work.images, self.desk, self._dispatch)
         runs.progressed.connect(self._on_progressed)
         runs.ended.connect(self._on_run_ended)
@@ -292,8 +296,7 @@ class FolderWidget(QWidget):
             show_info(note)
         rows = self.table.model.order
         first = project.reopen_key or order.first_to_do(rows, self._state_of)
-        if first is not None:
-            self.open_image(first)
+        self._go_on_to(first)
 
     def close_project(self) -> bool:
         """Save and close what is open; False where it cannot be saved."""
@@ -316,10 +319,12 @@ class FolderWidget(QWidget):
         """Look again which images there are, in the background."""
         project = self.project
         if project is not None:
+            if self.work is not None:
+                self.work.unreadable.clear()
             later(
                 project.refresh,
                 lambda found: show_info(
-                    f"{found[0]} images added, {found[1]} removed."
+                    f"{counted(found[0], 'image')} added, {found[1]} removed."
                 ),
                 show_error,
                 dispatch=self._dispatch,
@@ -329,6 +334,7 @@ class FolderWidget(QWidget):
 
     def open_image(self, key: str) -> None:
         """Open an image; returns at once."""
+        self._going_on_to = None
         if self.work is not None:
             self.work.open(key)
 
@@ -345,7 +351,9 @@ class FolderWidget(QWidget):
         if self._opened is None:
             return
         project, work = self._opened.project, self._opened.work
-        key = order.weakest(project.ledger, work.wanted, self._weakest_shown)
+        key = order.weakest(
+            project.ledger, work.wanted, self._weakest_shown, work.unreadable
+        )
         if key is None:
             self._say_all_done()
         else:
@@ -381,11 +389,18 @@ class FolderWidget(QWidget):
             self._opened.work.key,
             self._state_of,
             self._weakest_first(),
+            self._opened.work.unreadable,
         )
         if key is None:
             self._say_all_done()
         else:
+            self._go_on_to(key)
+
+    def _go_on_to(self, key: str | None) -> None:
+        """Open an image that nobody chose: where it cannot be, the next one."""
+        if key is not None:
             self.open_image(key)
+            self._going_on_to = key
 
     def _weakest_first(self) -> order.ByConfidence | None:
         """Return what decides the order where the weakest comes first."""
@@ -401,7 +416,9 @@ class FolderWidget(QWidget):
             self.project.keys
         )
         where = "that the table shows " if hidden else ""
-        show_info(f"All images {where}are done or skipped.")
+        unreadable = 0 if self.work is None else len(self.work.unreadable)
+        rest = f", except {unreadable} that cannot be opened" if unreadable else ""
+        show_info(f"All images {where}are done or skipped{rest}.")
 
     def _on_image_opening(self, key: str) -> None:
         self.table.show_current(key)
@@ -413,9 +430,20 @@ class FolderWidget(QWidget):
         self._show_project()
         self._ahead.start()
 
+    def _on_image_not_opened(self, key: str) -> None:
+        if key == self._going_on_to:
+            self._go_on()
+
     def _on_failed(self, line: str) -> None:
         self._show_saved()
-        show_error(line)
+        show_error(self._named(line))
+
+    def _warn(self, line: str) -> None:
+        show_warning(self._named(line))
+
+    def _named(self, line: str) -> str:
+        """Name files in a line as the table does."""
+        return line if self.project is None else from_within(line, self.project.source)
 
     def _on_saved(self, _key: str) -> None:
         self._show_saved()
@@ -445,7 +473,15 @@ class FolderWidget(QWidget):
 
     def _on_segmented(self, _result: Any) -> None:
         if self.work is not None:
-            self.work.go_on_finishing()
+            self.work.go_on()
+
+    def _on_settled(self, _document: Any) -> None:
+        # Perhaps in the middle of an answer: others have to hear of it, too.
+        QTimer.singleShot(0, self._go_on_with_work)
+
+    def _go_on_with_work(self) -> None:
+        if self.work is not None:
+            self.work.go_on()
 
     def _on_session_failed(self, _line: str) -> None:
         if self.work is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 from napari_promise.project import State
@@ -66,6 +66,7 @@ def after_finished(
     key: str | None,
     state_of: StateOf,
     weakest_first: ByConfidence | None,
+    unreadable: Collection[str] = (),
 ) -> str | None:
     """Return what follows on an image that is done or skipped; None for nothing.
 
@@ -75,16 +76,22 @@ def after_finished(
         As for `to_do_after`.
     weakest_first : ByConfidence or None
         Given, the weakest proposal follows instead of the next row.
+    unreadable : collection of str
+        Images that could not be opened: they are passed over.
     """
     if weakest_first is not None:
-        found = weakest_first.next_uncertain(key)
+        found = _uncertain(weakest_first, key, unreadable)
     else:
-        found = next(iter(to_do_after(order, key, state_of)), None)
+        waiting = to_do_after(order, key, state_of)
+        found = next((other for other in waiting if other not in unreadable), None)
     return None if found == key else found
 
 
 def weakest(
-    proposals: ByConfidence, key: str | None, shown_before: str | None
+    proposals: ByConfidence,
+    key: str | None,
+    shown_before: str | None,
+    unreadable: Collection[str] = (),
 ) -> str | None:
     """Return the image with the weakest proposal that waits; None for nothing new.
 
@@ -95,12 +102,24 @@ def weakest(
         The image on display, or on its way.
     shown_before : str or None
         What this returned last: asked again from there it is the next stronger one.
+    unreadable : collection of str
+        Images that could not be opened: they are passed over.
     """
     walked = key is not None and key == shown_before
-    found = proposals.next_uncertain(key if walked else None)
+    found = _uncertain(proposals, key if walked else None, unreadable)
     if found == key:
-        found = proposals.next_uncertain(found)
+        found = _uncertain(proposals, found, unreadable)
     return None if found == key else found
+
+
+def _uncertain(
+    proposals: ByConfidence, after: str | None, unreadable: Collection[str]
+) -> str | None:
+    found = proposals.next_uncertain(after)
+    for _ in unreadable:
+        if found in unreadable:
+            found = proposals.next_uncertain(found)
+    return None if found in unreadable else found
 
 
 def coming(

@@ -20,6 +20,7 @@ from napari_promise.widgets.connections import Connections
 from napari_promise.widgets.desk import Desk
 from napari_promise.widgets.folder.dialogs import FolderExport
 from napari_promise.widgets.folder.jobs_panel import Pace
+from napari_promise.widgets.words import counted, from_within
 
 
 class FolderRuns:
@@ -173,13 +174,15 @@ class FolderRuns:
         self._proposing = None
         self._tell_ended()
         if progress.done < progress.total and progress.message:
-            show_error(f"Proposing ended: {progress.message}")
+            show_error(f"Proposing stopped: {progress.message}")
             return
         left_out = ""
         if progress.left_out:
-            left_out = f"; {progress.left_out} left out ({progress.message})"
+            line = from_within(progress.message, self._project.source)
+            left_out = f"; {progress.left_out} left out: {line.rstrip('.')}"
         show_info(
-            f"Proposed on {progress.proposed} of {progress.total} images{left_out}."
+            f"Proposed on {progress.proposed} of "
+            f"{counted(progress.total, 'image')}{left_out}."
         )
 
     # -- training -----------------------------------------------------------------
@@ -271,12 +274,12 @@ class FolderRuns:
                 cancel=stop.is_set,
             )
             stopped = " before it was cancelled" if stop.is_set() else ""
-            return f"{len(written)} files written{stopped}: {request.folder}"
+            return f"{counted(len(written), 'file')} written{stopped}: {request.folder}"
 
         return later(
             write,
             lambda line: self._on_exported(line, show_info),
-            lambda line: self._on_exported(f"The export ended: {line}", show_error),
+            lambda line: self._on_exported(f"The export stopped: {line}", show_error),
             dispatch=self._dispatch,
             finish=True,
         )

@@ -3,7 +3,8 @@
 How an image is opened:
 
 1. `FolderWork.open` asks a thread for the pixels and for what is kept of the image: its
-   labels, objects, prompts and undo. The image before stays on display meanwhile.
+   labels, objects, prompts and undo. The image before stays on display meanwhile, also
+   until the commits that wait for a mask on it are carried out.
 2. When they are there, and no other image was asked for, the image before is saved and
    its layers are taken out; only then the new ones are put in. An image that cannot be
    read, or saved, changes nothing: one line says why.
@@ -72,6 +73,8 @@ class FolderWork:
         Its layers and its document.
     clicks : int
         Clicks and strokes of the user on it so far.
+    unreadable : set of str
+        Images that could not be opened when that was last tried.
     opened : Signal(str)
         Another image is open.
     opening : Signal(str)
@@ -81,6 +84,8 @@ class FolderWork:
     saved : Signal(str)
     failed : Signal(str)
         Something did not work: one line with the remedy.
+    not_opened : Signal(str)
+        The image that was asked for cannot be; `failed` said why.
     noticed : Signal(str)
         Something the person should know.
     """
@@ -90,6 +95,7 @@ class FolderWork:
     edited = Signal()
     saved = Signal(str)
     failed = Signal(str)
+    not_opened = Signal(str)
     noticed = Signal(str)
 
     def __init__(self, project: Project, desk: Desk, dispatch: Dispatch) -> None:
@@ -100,8 +106,10 @@ class FolderWork:
         self.key: str | None = None
         self.work: Work | None = None
         self.clicks = 0
+        self.unreadable: set[str] = set()
         self._wanted: str | None = None
         self._finishing: Callable[[], None] | None = None
+        self._coming: _Fetched | None = None
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="napari-promise folder")
         self._saver = Autosaver(project, lambda ms, call: QTimer.singleShot(ms, call))
         self._saver.events.saved.connect(self.saved.emit)
@@ -131,12 +139,12 @@ class FolderWork:
         if self._closed:
             return
         if key == self.key and self.is_on_display():
-            self._wanted = None
+            self._wanted = self._coming = None
             return
         if key == self.key and not self._save():
             return  # its image layer is gone, and what was done cannot be saved
         self._wanted = key
-        self._finishing = None
+        self._finishing = self._coming = None
         self.opening.emit(key)
         self._reader.submit(self._fetch, key)
 
@@ -170,13 +178,19 @@ class FolderWork:
     def _on_unreadable(self, key: str, line: str) -> None:
         if key == self._wanted:
             self._wanted = None
+            self.unreadable.add(key)
             self.failed.emit(line)
             if self.key is not None:
                 self.opened.emit(self.key)
+            self.not_opened.emit(key)
 
     def _on_fetched(self, fetched: _Fetched) -> None:
         if fetched.key != self._wanted or self._closed:
             return
+        if self._is_waiting():
+            self._coming = fetched  # until what was asked for here is done
+            return
+        self._coming = None
         try:
             work = Work(self._layer_of(fetched), fetched.document, fetched.labels)
         except ValueError as error:  # too large for labels
@@ -200,6 +214,7 @@ class FolderWork:
         if active is not None:
             plane = fetched.document.get(active).plane
         self.key, self.work = fetched.key, work
+        self.unreadable.discard(fetched.key)
         self.clicks = self.project.item(fetched.key).clicks
         self._watch(fetched.key, work)
         work.result.painted.connect(self._on_painted)
@@ -286,8 +301,8 @@ class FolderWork:
             return
         session = self._desk.session
         waiting = [r.id for r in work.document.objects if not r.is_answered]
-        if waiting:
-            self._finishing = then
+        if waiting or self._is_waiting():
+            self._finishing = lambda: self.finish(then)
             for object_id in waiting:
                 session.segment(object_id)
             return
@@ -296,14 +311,25 @@ class FolderWork:
         if self._save("done"):
             then()
 
-    def go_on_finishing(self) -> None:
-        """Try again to finish, after a mask that was waited for has come."""
-        then = self._finishing
-        if then is not None:
-            self.finish(then)
+    def _is_waiting(self) -> bool:
+        """Whether commits or other acts on the open image wait for an answer."""
+        work = self.work
+        return (
+            work is not None
+            and self.is_on_display()
+            and self._desk.actions.is_waiting(work.document)
+        )
+
+    def go_on(self) -> None:
+        """Try again to finish or leave, after a mask that was waited for has come."""
+        again, self._finishing = self._finishing, None
+        if again is not None:
+            again()
+        elif self._coming is not None:
+            self._on_fetched(self._coming)
 
     def give_up_finishing(self) -> None:
-        """Wait no longer: the mask will not come."""
+        """Wait no longer to finish: the mask will not come."""
         self._finishing = None
 
     def skip(self, then: Callable[[], None]) -> None:
@@ -313,7 +339,9 @@ class FolderWork:
         if self.key is None:
             self.failed.emit("No image is open: click a row.")
             return
-        if self._save("skipped"):
+        if self._is_waiting():
+            self._finishing = lambda: self.skip(then)
+        elif self._save("skipped"):
             then()
 
     def _commit_all(self, work: Work, session: Any) -> None:
@@ -390,7 +418,7 @@ class FolderWork:
         if self._closed:
             return
         self._closed = True
-        self._wanted = self._finishing = None
+        self._wanted = self._finishing = self._coming = None
         try:
             self._saver.close()
         except (OSError, ValueError) as error:

@@ -47,6 +47,8 @@ from napari_promise.widgets.layers.works import Works
 if TYPE_CHECKING:
     import napari
 
+    from napari_promise.session import Order
+
 #: What SAM sees follows the contrast limits once they rest this long.
 CONTRAST_SETTLES_MS = 600
 
@@ -57,6 +59,8 @@ class LayerBridge:
     Parameters
     ----------
     viewer : napari.Viewer
+    order : Order, optional
+        Holds edits back that have to wait for an answer.
 
     Attributes
     ----------
@@ -103,8 +107,9 @@ class LayerBridge:
     noticed = Signal(str)
     layers_changed = Signal()
 
-    def __init__(self, viewer: napari.Viewer) -> None:
+    def __init__(self, viewer: napari.Viewer, order: Order | None = None) -> None:
         self._viewer = viewer
+        self._order = order
         self.work: Work | None = None
         self.plane: Plane = ()
         self.include = True
@@ -292,6 +297,10 @@ class LayerBridge:
             (events.labels_patched, self._on_labels_patched),
         ]
 
+    def work_of(self, document: Document) -> Work | None:
+        """Find the work of a document, whether it is on display or not."""
+        return next((work for work in self._works if work.document is document), None)
+
     # -- what the user sees -------------------------------------------------------
 
     def use_points(self) -> None:
@@ -362,11 +371,6 @@ class LayerBridge:
         return lookup.selected_label_mask(
             layers, layers.selection, self.work, self.plane
         )
-
-    def add_mask(self, mask: np.ndarray) -> int:
-        """Make a mask the prompt of the active object; see `edits.take_mask`."""
-        assert self.work is not None
-        return edits.take_mask(self.work.document, self.plane, mask)
 
     def bindable(self) -> list[Any]:
         """Return the viewer and every layer one works in, for shortcuts."""
@@ -475,12 +479,24 @@ class LayerBridge:
         if plane == self.plane:
             return
         self.plane = plane
+        self._do(work.document, lambda: self._choose_active(work, plane))
+        self._show()
+        self.plane_changed.emit(plane)
+
+    def _choose_active(self, work: Work, plane: Plane) -> None:
         document = work.document
         with self._taking_edit:
             if document.active is None or document.active.plane != plane:
                 document.active_id = edits.draft_on(document, plane)
-        self._show()
-        self.plane_changed.emit(plane)
+
+    def _do(self, document: Document, act: Callable[[], None]) -> None:
+        if self._order is None:
+            act()
+        elif not self._order.do(document, act):
+            pass  # done later, in its turn
+
+    def _is_held(self, document: Document) -> bool:
+        return self._order is not None and self._order.holds(document)
 
     # -- edits in layers become prompts -------------------------------------------
 
@@ -497,6 +513,18 @@ class LayerBridge:
                 "A point beside the image says nothing about it and was taken back."
             )
             after = after.take(good)
+        if len(after) > len(before) and self._viewer.dims.ndisplay == 3:
+            self.noticed.emit(
+                "A click in the 3D view has no depth, and its point was taken back: "
+                "switch to the 2D view to place points."
+            )
+            after = before
+        if self._is_held(document):
+            plane = self.plane
+            self._do(
+                document, lambda: self._take_points_late(work, before, after, plane)
+            )
+            return
         with self._taking_edit, document.step(edits.edit_name(before, after)):
             changed = edits.take_points(
                 document, before, after, self.plane, settled=display.made(before)
@@ -504,6 +532,32 @@ class LayerBridge:
             display.drop()
         self.drag_ended.emit()
         self._after_edit(changed)
+
+    def _take_points_late(
+        self, work: Work, before: PointTable, after: PointTable, plane: Plane
+    ) -> None:
+        document = work.document
+        with self._taking_edit, document.step(edits.edit_name(before, after)):
+            changed = edits.take_points_late(document, before, after, plane)
+        self._after_late_edit(work, changed)
+
+    def _take_boxes_late(
+        self,
+        work: Work,
+        before: tuple[Box, ...],
+        after: tuple[Box, ...],
+        plane: Plane,
+        name: str,
+    ) -> None:
+        with self._taking_edit, work.document.step(name):
+            changed = edits.take_boxes_late(work.document, before, after, plane)
+        self._after_late_edit(work, changed)
+
+    def _after_late_edit(self, work: Work, changed: list[int]) -> None:
+        if work is self.work:
+            self._show()
+        if changed:
+            self.edited.emit(changed)
 
     def _on_points_dragged(
         self, work: Work, before: PointTable, now: PointTable
@@ -545,6 +599,19 @@ class LayerBridge:
         document = work.document
         after = edits.usable_boxes(after, work.shape)
         name = "draw box" if len(after) > len(before) else "edit boxes"
+        if len(after) > len(before) and self._viewer.dims.ndisplay == 3:
+            self.noticed.emit(
+                "A box drawn in the 3D view has no plane, and was taken back: switch "
+                "to the 2D view to draw one."
+            )
+            after = before
+        if self._is_held(document):
+            plane = self.plane
+            self._do(
+                document,
+                lambda: self._take_boxes_late(work, before, after, plane, name),
+            )
+            return
         with self._taking_edit, document.step(name):
             changed = edits.take_boxes(document, before, after, self.plane)
         self._after_edit(changed)
@@ -562,10 +629,11 @@ class LayerBridge:
 
     def _on_painted(self, work: Work, strokes: list[Stroke]) -> None:
         shape = (work.shape[-2], work.shape[-1])
-        work.document.record_paint(
+        patches = [
             LabelPatch.from_crops(s.plane, s.bbox[:2], s.before, s.after, shape)
             for s in strokes
-        )
+        ]
+        self._do(work.document, lambda: work.document.record_paint(patches))
         highest = max(int(s.after.max()) for s in strokes)
         work.document.reserve(highest)
 

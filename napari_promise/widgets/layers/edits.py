@@ -6,6 +6,7 @@ Functions between `PointTable` and `Box` on one side and a `Document` on the oth
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -192,6 +193,106 @@ def take_boxes(
     return changed
 
 
+def take_points_late(
+    document: Document, before: PointTable, after: PointTable, plane: Plane
+) -> list[int]:
+    """Do an edit of points to a document that has changed since it was made.
+
+    Parameters
+    ----------
+    document : Document
+        Changed; call it inside a step.
+    before, after : PointTable
+        The rows around the edit. Only what differs is done: a point that moved or was
+        flipped keeps its place, points that came are the active object's.
+    plane : tuple of int
+        As in `take_points`.
+
+    Returns
+    -------
+    list of int
+    """
+    changed: list[int] = []
+    ndim = before.data.shape[1]
+    old_rows, new_rows = _differing_rows(before, after)
+    in_place = len(old_rows) == len(new_rows) and np.array_equal(
+        old_rows.objects, new_rows.objects
+    )
+    for object_id in dict.fromkeys(old_rows.objects.tolist()):
+        if object_id not in document:
+            continue
+        record = document.get(object_id)
+        mine = rows_of([record], ndim)
+        gone, come = old_rows.of(object_id), new_rows.of(object_id)
+        kept = np.ones(len(mine), dtype=bool)
+        data, include = mine.data.copy(), mine.include.copy()
+        codes, scores = mine.sources.copy(), np.array(mine.scores)
+        for index in range(len(gone)):
+            same = (mine.data == gone.data[index]).all(axis=1) & kept
+            same &= mine.include == gone.include[index]
+            found = np.flatnonzero(same)
+            if not len(found):
+                continue
+            if in_place:
+                at = found[0]
+                data[at], include[at] = come.data[index], come.include[index]
+                codes[at], scores[at] = come.sources[index], come.scores[index]
+            else:
+                kept[found[0]] = False
+        rows = PointTable(data, mine.objects, include, codes, scores).take(kept)
+        document.set_prompts(object_id, *with_points(record, rows))
+        changed.append(object_id)
+    if not in_place:
+        for index in range(len(new_rows)):
+            row = new_rows.take(np.arange(len(new_rows)) == index)
+            row = replace(row, objects=np.full(1, UNASSIGNED, dtype=np.int64))
+            empty = PointTable.empty(ndim)
+            changed += take_points(document, empty, row, plane)
+    _activate_edited(document, changed, plane)
+    return list(dict.fromkeys(changed))
+
+
+def _differing_rows(
+    before: PointTable, after: PointTable
+) -> tuple[PointTable, PointTable]:
+    """Return the rows that an edit took away, and those it brought."""
+
+    def keys(rows: PointTable) -> list[tuple[object, ...]]:
+        return [
+            (*position, int(owner), bool(include))
+            for position, owner, include in zip(
+                rows.data.tolist(), rows.objects, rows.include, strict=True
+            )
+        ]
+
+    old, new = Counter(keys(before)), Counter(keys(after))
+
+    def chosen(rows: PointTable, counts: Counter[tuple[object, ...]]) -> PointTable:
+        left, found = counts.copy(), []
+        for key in keys(rows):
+            found.append(left[key] > 0)
+            left[key] -= 1
+        return rows.take(np.array(found, dtype=bool))
+
+    return chosen(before, old - new), chosen(after, new - old)
+
+
+def take_boxes_late(
+    document: Document,
+    before: tuple[Box, ...],
+    after: tuple[Box, ...],
+    plane: Plane,
+) -> list[int]:
+    """Do an edit of boxes to a document that has changed since; see above."""
+    gone, come = Counter(before) - Counter(after), Counter(after) - Counter(before)
+    here = list(boxes_of(document.objects))
+    left = [box for box in here if not gone[box]]
+    fresh = [
+        replace(box, object_id=box.object_id if gone else UNASSIGNED) for box in come
+    ]
+    return take_boxes(document, tuple(here), (*left, *fresh), plane)
+
+
 def take_mask(document: Document, plane: Plane, mask: np.ndarray) -> int:
     """Make a mask the prompt of the active object, or of a new one; one step.
 
@@ -337,9 +438,7 @@ def assign(
 def draft_on(document: Document, plane: Plane) -> int | None:
     """Return the last object of a plane that was never written to the labels."""
     drafts = [
-        record.id
-        for record in document.on_plane(plane)
-        if not record.committed and record.written is None
+        record.id for record in document.on_plane(plane) if document.is_draft(record)
     ]
     return drafts[-1] if drafts else None
 

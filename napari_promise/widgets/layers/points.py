@@ -103,6 +103,7 @@ class PointPrompts:
         self._writing = Guard()
         self._just_added = False
         self._changing = False
+        self._last_step = self.agreed.data
         self._borrowed_select = False
         self._prepare_next()
         self._connections = (
@@ -294,6 +295,7 @@ class PointPrompts:
         if self._writing:
             return
         self._changing = action == "changing"
+        self._last_step = self.agreed.data
         if action in ("adding", "changing"):
             self._prepare_next()
         if action not in ("added", "removed", "changed"):
@@ -308,9 +310,7 @@ class PointPrompts:
 
     def _on_features(self, _event: Any) -> None:
         if self._in_drag():
-            if not self._writing:
-                now = claim_touched(self.agreed, self.read())
-                self.dragged.emit(self.agreed, now)
+            self._say_step()
             return
         if self._just_added and not self._writing:
             self._deselect_added()
@@ -319,10 +319,19 @@ class PointPrompts:
     def _in_drag(self) -> bool:
         """Whether the mouse is dragging points right now.
 
-        napari then announces the change once, before the first step, and says that the
-        features are others at every step; only the end of the drag is an edit.
+        napari then announces the change once, before the first step; only the end of
+        the drag is an edit.
         """
         return self._changing and is_dragging(self.layer)
+
+    def _say_step(self) -> None:
+        # A step of a drag refreshes the layer, and newer naparis say after it that the
+        # features are others; 0.6.0 does not. Either tells, and a step is said once.
+        if self._writing or np.array_equal(self.layer.data, self._last_step):
+            return
+        now = claim_touched(self.agreed, self.read())
+        self._last_step = now.data
+        self.dragged.emit(self.agreed, now)
 
     def _deselect_added(self) -> None:
         # A point just placed is not "selected": the next T is meant for the next
@@ -334,7 +343,9 @@ class PointPrompts:
     def _on_refreshed(self, _event: Any) -> None:
         # Pasting tells nobody but the canvas, and a drag refreshes at every step;
         # a changed number of rows tells one from the other.
-        if not self._writing and len(self.layer.data) != len(self.agreed):
+        if self._in_drag():
+            self._say_step()
+        elif not self._writing and len(self.layer.data) != len(self.agreed):
             QTimer.singleShot(0, self._settle_pasted)
 
     def _settle_pasted(self) -> None:

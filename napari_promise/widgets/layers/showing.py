@@ -160,7 +160,7 @@ def open_records(document: Document, plane: Plane) -> tuple[ObjectRecord, ...]:
     others = [
         record
         for record in document.on_plane(plane)
-        if record is not active and not record.committed and record.written is None
+        if record is not active and document.is_draft(record)
     ]
     if sum(len(r.sources) + len(r.prompts.boxes) for r in others) > MOST_PROMPTS:
         others = []

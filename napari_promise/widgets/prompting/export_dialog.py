@@ -16,10 +16,13 @@ from qtpy.QtWidgets import (
     QLabel,
     QLineEdit,
     QMessageBox,
-    QToolButton,
+    QPushButton,
     QVBoxLayout,
     QWidget,
 )
+
+from napari_promise.widgets.buttons import ending
+from napari_promise.widgets.words import counted
 
 
 @dataclass(frozen=True)
@@ -127,8 +130,8 @@ class ExportDialog(QDialog):
         self.path = QLineEdit()
         self.path.setMinimumWidth(320)
         self.path.setToolTip("The file to write. Its folder must exist.")
-        self.browse = QToolButton()
-        self.browse.setText("…")
+        self.browse = QPushButton("Browse…")
+        self.browse.setAutoDefault(False)
         self.browse.setToolTip("Choose the file in a window.")
         self.note = QLabel()
         self.note.setWordWrap(True)
@@ -144,21 +147,20 @@ class ExportDialog(QDialog):
         form.addRow("", self.note)
         for name, field in self.fields.items():
             count = sum(1 for c in self._classes.values() if c == name)
-            field.setPlaceholderText("object")
-            field.setToolTip("The name this class has in the file.")
-            form.addRow(f"Class ({count}×)", field)
+            field.setPlaceholderText("no class")
+            field.setToolTip("The name of this class in the file.")
+            form.addRow(f"Class of {counted(count, 'object')}", field)
         if uncommitted:
-            what = "object is" if uncommitted == 1 else "objects are"
+            verb = "is" if uncommitted == 1 else "are"
             warning = QLabel(
-                f"{uncommitted} {what} not committed as shown: labels and COCO hold "
-                "only what was committed."
+                f"{counted(uncommitted, 'object')} {verb} not committed as shown: "
+                "labels and COCO hold only what was committed."
             )
             warning.setWordWrap(True)
             warning.setStyleSheet("color: #e69f00;")
             form.addRow("", warning)
-        buttons = QDialogButtonBox(
-            QDialogButtonBox.StandardButton.Save
-            | QDialogButtonBox.StandardButton.Cancel
+        buttons = ending(
+            QDialogButtonBox.StandardButton.Save, QDialogButtonBox.StandardButton.Cancel
         )
         buttons.accepted.connect(self.accept)
         buttons.rejected.connect(self.reject)

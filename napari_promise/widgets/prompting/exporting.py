@@ -54,11 +54,15 @@ def write(request: ExportRequest, snapshot: Snapshot) -> Path:
             metadata=metadata,
             overwrite=request.overwrite,
         )
+    labels, placement = snapshot.labels, dict(snapshot.placement)
+    placement["unit"] = snapshot.unit
+    if snapshot.place is not None and request.format.key == "nifti":
+        if snapshot.place.file_shape is not None:
+            labels, placement = snapshot.place.labels_as_in_file(labels)
     return export.save_labels(
         request.path,
-        snapshot.labels,
-        **snapshot.placement,
-        unit=snapshot.unit,
+        labels,
+        **placement,
         classes=classes,
         metadata=metadata,
         image=snapshot.image_name,

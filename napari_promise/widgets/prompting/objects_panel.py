@@ -76,6 +76,8 @@ class ObjectRow:
         Whether the labels layer holds it as it stands.
     written : bool
         Whether the labels layer holds any version of it.
+    pending : bool
+        Whether it is committed as soon as its mask is there.
     """
 
     object_id: int
@@ -89,6 +91,7 @@ class ObjectRow:
     plane: tuple[int, ...]
     committed: bool
     written: bool
+    pending: bool = False
 
     @property
     def prompts_text(self) -> str:
@@ -107,6 +110,8 @@ class ObjectRow:
     @property
     def state_text(self) -> str:
         """Whether it is in the labels layer, in words."""
+        if self.pending:
+            return "committed as soon as its mask is there"
         if self.committed:
             return "committed"
         if self.written:
@@ -256,6 +261,8 @@ class ObjectsPanel(QWidget):
     def _show_row(self, index: int, row: ObjectRow, shown: ObjectRow | None) -> None:
         """Show a row; of one that is there already only what changed is touched."""
         score = "–" if row.score is None else f"{row.score:.2f}"
+        if row.pending:
+            score = "…"
         texts = (
             str(row.object_id),
             row.class_name,

@@ -54,6 +54,9 @@ class ObjectRows(QObject):
         self._others.add(desk.session.document_changed, self._on_document_changed)
         self._others.add(desk.bridge.work_changed, self.show_now)
         self._others.add(desk.bridge.plane_changed, self._on_plane_changed)
+        dims = desk.viewer.dims.events
+        for way_of_showing in (dims.ndisplay, dims.order):  # flat, or not any more
+            self._others.add(way_of_showing, self._on_plane_changed)
         self._on_document_changed(desk.session.document)
 
     def close(self) -> None:
@@ -87,8 +90,12 @@ class ObjectRows(QObject):
         """Show objects, history, and what can be done."""
         work = self._desk.bridge.work
         document = None if work is None else work.document
+        rows = []
+        if document is not None:
+            pending = document.pending
+            rows = [self._row(r, r.id in pending) for r in document.objects]
         self._objects.show_rows(
-            [] if document is None else [self._row(r) for r in document.objects],
+            rows,
             None if document is None else document.active_id,
         )
         self._prompt.show_history(
@@ -116,10 +123,10 @@ class ObjectRows(QObject):
             auto = " or press A" if places_points else ""
             hint = f"Click on an object{auto}."
         else:
-            hint = ""
+            hint = self._desk.actions.waiting_line()
         self._prompt.show_hint(hint)
 
-    def _row(self, record: ObjectRecord) -> ObjectRow:
+    def _row(self, record: ObjectRecord, pending: bool) -> ObjectRow:
         prompts = record.prompts
         return ObjectRow(
             record.id,
@@ -133,6 +140,7 @@ class ObjectRows(QObject):
             record.plane,
             record.committed,
             record.written is not None,
+            pending,
         )
 
 

@@ -18,6 +18,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_promise.widgets.buttons import ending
+
 DEVICES = (
     ("automatic", "auto"),
     ("CPU", "cpu"),
@@ -99,7 +101,7 @@ class SettingsDialog(QDialog):
         in_use = QHBoxLayout()
         in_use.addWidget(self.cache_size, 1)
         in_use.addWidget(self.clear_cache)
-        buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
+        buttons = ending(QDialogButtonBox.StandardButton.Close)
         buttons.rejected.connect(self.close)
         layout = QVBoxLayout(self)
         layout.addLayout(rows)

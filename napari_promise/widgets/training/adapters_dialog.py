@@ -23,7 +23,15 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-_COLUMNS = ("name", "base", "segments", "automatic", "GT-prompted", "origin")
+_COLUMNS = (
+    "name",
+    "model",
+    "segments",
+    "Dice, automatic",
+    "Dice, GT-prompted",
+    "origin",
+)
+_COMPARE = "Select two adapters to compare them."
 _FILES = "Adapters (*.promise-adapter)"
 
 
@@ -77,7 +85,7 @@ class AdaptersDialog(QDialog):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setWindowTitle("Adapters")
-        self.resize(660, 360)
+        self.resize(740, 360)
         self._rows: tuple[AdapterRow, ...] = ()
         self.table = QTableWidget(0, len(_COLUMNS))
         self.table.setHorizontalHeaderLabels(_COLUMNS)
@@ -85,11 +93,13 @@ class AdaptersDialog(QDialog):
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.table.setToolTip(
             "Dice from the adapter's record: automatic, and with ground-truth prompts. "
-            "Select two adapters to compare them."
+            f"{_COMPARE}"
         )
         vertical, header = self.table.verticalHeader(), self.table.horizontalHeader()
         if vertical is not None and header is not None:
             vertical.hide()
+            fitted = QHeaderView.ResizeMode.ResizeToContents
+            header.setSectionResizeMode(fitted)
             header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         self.rename = _button("Rename…", "Give it another name.")
         self.delete = _button("Delete…", "Remove it from this computer, after asking.")
@@ -106,7 +116,7 @@ class AdaptersDialog(QDialog):
             "those chosen in the training window. An adapter scores higher on images "
             "it was trained on.",
         )
-        self.status = QLabel()
+        self.status = QLabel(_COMPARE)
         self.status.setWordWrap(True)
         buttons = QHBoxLayout()
         for button in (self.rename, self.delete, self.export, self.take):

@@ -38,7 +38,7 @@ from napari_promise.widgets.training.panel import (
     TrainPanel,
     folder_of,
 )
-from napari_promise.widgets.words import size
+from napari_promise.widgets.words import counted, size
 
 #: Wait so long for further changes before counting again.
 _SETTLES_MS = 200
@@ -176,7 +176,7 @@ class Training(QObject):
         self._given = PairsSource(
             training_sources.as_pairs(pairs), name or "given images"
         )
-        self.panel.show_sources(f"{self._given.name} ({len(pairs)} images)")
+        self.panel.show_sources(f"{self._given.name} ({counted(len(pairs), 'image')})")
         if not start:
             self.show()
             return
@@ -278,13 +278,14 @@ class Training(QObject):
         room = views * (self._session.embedding_bytes or _VIEW_GUESS)
         by = f"by group, of {found.groups}" if found.groups > 1 else "by image"
         lines = [
-            f"{found.images} images, {found.objects} objects on "
+            f"{counted(found.images, 'image')}, {counted(found.objects, 'object')} on "
             f"{self._session.settings.model}; {held_out} held out ({by}). "
             f"At most {duration(seconds)} and {size(room)} of cache."
         ]
         if found.unlabelled:
             shown = "; ".join(found.names[:6]) + ("…" if found.images > 6 else "")
             lines.append(f"{found.unlabelled} planes without labels left out: {shown}.")
+        lines += found.masks
         if warning := recipe.warning_for(found.images):
             lines.append(warning)
         self.panel.show_summary("\n".join(lines), ready=True)

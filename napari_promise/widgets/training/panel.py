@@ -153,6 +153,7 @@ class TrainPanel(QDialog):
         self._pages.addWidget(QWidget())
         self._pages.setMaximumHeight(110)
         upper = QFormLayout()
+        upper.setContentsMargins(0, 0, 0, 0)
         upper.addRow("Train on", self.source)
         upper.addRow(self._pages)
         upper.addRow("Object", self.wanted)
@@ -168,6 +169,7 @@ class TrainPanel(QDialog):
         rows.addRow("Licence", self.licence.native)
         rows.addRow("Note", self.note.native)
         self.details = Section("Licence and note")
+        self.details.setToolTip("What the adapter's record says to whoever uses it.")
         self.details.addWidget(record)
         upper.addRow(self.details)
         self._choices = QWidget()
@@ -279,6 +281,7 @@ class TrainPanel(QDialog):
         self._choices.setEnabled(state != "training")
         self.start.setEnabled(state == "idle" and getattr(self, "_ready", False))
         self.stop.setVisible(state == "training")
+        self.progress.setVisible(state != "idle")
         self.keep.setEnabled(state == "ended")
         self.discard.setEnabled(state == "ended")
         self.compare.setEnabled(state == "ended")
@@ -344,7 +347,9 @@ def folder_of(edit: FileEdit) -> Path | None:
 
 def _folder_edit(tooltip: str) -> FileEdit:
     edit = FileEdit(mode="d", tooltip=tooltip)
-    edit.choose_btn.text = "…"
+    edit.choose_btn.text = "Browse…"
+    edit.line_edit.tooltip = tooltip
+    edit.choose_btn.tooltip = "Choose the folder in a window."
     return edit
 
 

@@ -10,7 +10,14 @@ from skimage.io import imsave
 
 from napari_promise.training.metrics import dice
 from scripts.base import evaluate_base
-from scripts.base.evaluate_base import RADII, disc_dices, ellipse, select, shortcomings
+from scripts.base.evaluate_base import (
+    RADII,
+    disc_dices,
+    ellipse,
+    interval,
+    select,
+    shortcomings,
+)
 from scripts.study.datasets import Pair
 
 
@@ -54,9 +61,10 @@ class Colour:
     """A segmenter that looks: the connected bright pixels, whatever the prompt."""
 
     model_id = "colour"
+    prompt_kinds = ("points", "boxes", "masks")
 
     def encode(self, image):
-        return Picture(image > 128)
+        return Picture(image[..., 0] > 128)
 
     def segment(self, emb, prompts, *, multimask=None):
         return Picture(emb.image)
@@ -102,6 +110,31 @@ def test_a_promise_that_is_not_kept_is_named():
     assert shortcomings({"ph2": good, "busi": good}) == []
     poor = good | {"click_1": 0.5, "swap_margin": 0.1, "click_5": 0.6}
     assert len(shortcomings({"ph2": good, "busi": poor})) == 3
+    falling = good | {"click_10": 0.7, "gained_from_click_1": -0.1}
+    assert shortcomings({"busi": falling}) == [
+        "busi: click_10 0.7 is worse than one 0.8"
+    ]
     boxed = good | {"box": 0.5}
     assert shortcomings({"ph2": boxed, "busi": good}) == []
     assert len(shortcomings({"ph2": boxed, "busi": boxed})) == 1
+
+
+def test_an_interval_is_drawn_over_pictures_not_over_objects():
+    alike = np.array([0.9] * 50 + [0.1])
+    low, high = interval(alike, np.array([0] * 50 + [1]))
+    assert low == pytest.approx(0.1)
+    assert high == pytest.approx(0.9)
+    assert interval(alike, np.zeros(51, int)) is None
+    some = interval(np.array([0.5, np.nan, 0.5]), np.array([0, 1, 2]))
+    assert some == [0.0, 0.5] or some == [0.5, 0.5]
+
+
+def test_a_model_that_knows_boxes_only_is_measured_with_boxes_only(tmp_path):
+    path = tmp_path / "0.png"
+    imsave(path, _disc(64, (30, 30), 9).astype(np.uint8) * 255, check_contrast=False)
+    model = Colour()
+    model.prompt_kinds = ("boxes",)
+    scores = evaluate_base.measure(model, "ph2", [Pair(path, path, "0")] * 3, enough=2)
+    assert scores["box"] == 1
+    assert "click_1" not in scores
+    assert scores["objects"] == 2

@@ -38,8 +38,22 @@ def test_scores_of_other_weights_are_refused(tmp_path):
 
 
 def test_weights_too_large_for_the_wheel_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(export_base, "LARGEST", 3)
+    monkeypatch.setitem(export_base.LARGEST, "promise-tiny", 3)
     source = tmp_path / "w.safetensors"
     source.write_bytes(b"weights")
     with pytest.raises(ValueError, match="at most 3"):
         install(source, tmp_path / "bundled")
+
+
+def test_a_decoder_names_its_encoder_and_the_terms_of_all_that_it_saw(tmp_path):
+    source = tmp_path / "w.safetensors"
+    source.write_bytes(b"weights")
+    path = install(source, tmp_path / "bundled", name="promise-medical")
+    record = json.loads(path.read_text())
+    assert record["encoder"]["hash"].startswith("sha256:")
+    assert all(entry["licence"] for entry in record["trained_on"])
+    seen = " ".join(entry["data"] for entry in record["trained_on"])
+    assert "ct_heart_chd" in seen
+    for stranger in ("kvasir-seg", "ct_abdomen_curvas", "octa_faz"):
+        assert stranger in record["never_trained_on"]
+        assert stranger not in seen

@@ -9,15 +9,15 @@ import torch
 from napari_promise.training.simulated_prompts import bounding_box, next_click
 from scripts.base.clicks import deepest, largest
 from scripts.base.episodes import Sample
-from scripts.base.train_base import (
+from scripts.base.prompting import (
     correct,
     episode_loss,
     first_prompt,
-    learning_rate,
     mask_losses,
     phantom,
     to_xy,
 )
+from scripts.base.train_base import learning_rate
 
 
 @pytest.fixture
