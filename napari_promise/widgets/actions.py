@@ -122,7 +122,7 @@ def _answering(
 
 
 class Actions:
-    """Everything a person can ask for.
+    """Everything the user can ask for.
 
     Parameters
     ----------
