@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.metadata
 import json
 import os
@@ -14,6 +15,7 @@ from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
+import yaml
 from npe2 import PluginManager, PluginManifest
 
 import napari_promise
@@ -135,6 +137,37 @@ def test_metadata_is_in_setup_cfg_alone_and_names_no_qt_binding() -> None:
     needed = config["options"]["install_requires"].lower()
     assert not re.search(r"pyqt|pyside", needed)
     assert "Framework :: napari" in config["metadata"]["classifiers"]
+
+
+def _nox_sessions() -> set[str]:
+    tree = ast.parse((ROOT / "noxfile.py").read_text(encoding="utf-8"))
+    return {
+        node.name
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef)
+        and any(ast.unparse(made) == "nox.session" for made in node.decorator_list)
+    }
+
+
+def test_the_workflow_runs_sessions_of_the_noxfile_on_pythons_that_are_promised() -> (
+    None
+):
+    path = ROOT / ".github" / "workflows" / "test.yml"
+    jobs = yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"]
+    matrix = jobs["matrix"]["strategy"]["matrix"]
+    alone = matrix["include"]
+    sessions = {*matrix["session"], *(job["session"] for job in alone)}
+    pythons = {*matrix["python"], *(job["python"] for job in alone)}
+    config = ConfigParser()
+    config.read(ROOT / "setup.cfg", encoding="utf-8")
+    promised = re.findall(
+        r"^Programming Language :: Python :: (3\.\d+)$",
+        config["metadata"]["classifiers"],
+        re.MULTILINE,
+    )
+    assert sessions == _nox_sessions()
+    assert pythons == set(promised)
+    assert config["options"]["python_requires"] == f">={promised[0]}"
 
 
 @pytest.fixture(scope="module")
