@@ -15,6 +15,7 @@ from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
+import yaml
 from npe2 import PluginManager, PluginManifest
 
 import napari_promise
@@ -178,6 +179,37 @@ def test_nothing_is_imported_that_is_not_required_or_an_extra() -> None:
         ("options.extras_require", "metrics"),
     )
     assert not _imported() - required - _OF_NAPARI
+
+
+def _nox_sessions() -> set[str]:
+    tree = ast.parse((ROOT / "noxfile.py").read_text(encoding="utf-8"))
+    return {
+        node.name
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef)
+        and any(ast.unparse(made) == "nox.session" for made in node.decorator_list)
+    }
+
+
+def test_the_workflow_runs_sessions_of_the_noxfile_on_pythons_that_are_promised() -> (
+    None
+):
+    path = ROOT / ".github" / "workflows" / "test.yml"
+    jobs = yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"]
+    matrix = jobs["matrix"]["strategy"]["matrix"]
+    alone = matrix["include"]
+    sessions = {*matrix["session"], *(job["session"] for job in alone)}
+    pythons = {*matrix["python"], *(job["python"] for job in alone)}
+    config = ConfigParser()
+    config.read(ROOT / "setup.cfg", encoding="utf-8")
+    promised = re.findall(
+        r"^Programming Language :: Python :: (3\.\d+)$",
+        config["metadata"]["classifiers"],
+        re.MULTILINE,
+    )
+    assert sessions == _nox_sessions()
+    assert pythons == set(promised)
+    assert config["options"]["python_requires"] == f">={promised[0]}"
 
 
 @pytest.fixture(scope="module")

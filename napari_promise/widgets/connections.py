@@ -34,6 +34,7 @@ class Connections:
         """Disconnect everything; harmless when done twice."""
         made, self._made = self._made, []
         for signal, slot in made:
-            # A Qt object that is gone has let go already.
-            with contextlib.suppress(RuntimeError, TypeError):
+            # A Qt object that is gone has let go already, and says so: PyQt6 with a
+            # RuntimeError or TypeError, PySide6 with one inside a SystemError.
+            with contextlib.suppress(RuntimeError, SystemError, TypeError):
                 signal.disconnect(slot)

@@ -295,7 +295,7 @@ class Closing(QObject):
             return
         application = QApplication.instance()
         if application is not None:
-            with contextlib.suppress(RuntimeError, TypeError):
+            with contextlib.suppress(RuntimeError, SystemError, TypeError):
                 application.aboutToQuit.disconnect(self._gone)
         end(window_stays)
 
