@@ -202,6 +202,7 @@ class Walk:
         self.folder.next_uncertain()
         self.rest(1)
         self.ready()
+        self.folder.effort.figures.expand()
         self.take("folder-weakest")
 
     def close(self) -> None:

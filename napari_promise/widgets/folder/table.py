@@ -162,7 +162,7 @@ class FolderTable(QWidget):
         horizontal.setMinimumSectionSize(36)
         horizontal.setStretchLastSection(True)
         # What decides what to do next is seen without scrolling in a narrow dock.
-        widths = {NAME: 156, STATE: 102, CONFIDENCE: 44, OBJECTS: 36, CLICKS: 50}
+        widths = {NAME: 154, STATE: 104, CONFIDENCE: 44, OBJECTS: 36, CLICKS: 50}
         for column in range(len(HEADERS)):
             horizontal.setSectionResizeMode(column, QHeaderView.ResizeMode.Interactive)
             view.setColumnWidth(column, widths.get(column, 130))

@@ -388,6 +388,20 @@ def test_an_unreadable_image_is_named_and_the_work_goes_on(
     assert folder.key == "p1.png"
 
 
+def test_done_goes_past_images_that_cannot_be_opened(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_promise.widgets.folder import dock as folder_dock
+
+    told: list[str] = []
+    monkeypatch.setattr(folder_dock, "show_error", told.append)
+    for name in ("p2.png", "p3.png"):
+        folder.project.item(name).path.write_bytes(b"no picture")
+    folder.press("G", opens="p4.png")
+    assert [line.split()[0] for line in told] == ["p2.png", "p3.png"]
+    assert folder.project.item("p2.png").state == "new"
+
+
 def test_with_a_full_disk_the_image_stays_until_there_is_room(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

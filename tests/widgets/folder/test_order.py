@@ -64,3 +64,12 @@ def test_the_row_below_is_encoded_whatever_comes_next() -> None:
     assert order.coming(ROWS, "b", state_of, None, 1) == ["d", "c"]
     assert order.coming(ROWS, "b", state_of, Proposals(), 2) == ["e", "d", "c"]
     assert order.coming(ROWS, "e", state_of, None, 1) == ["b"]
+
+
+def test_images_that_cannot_be_opened_are_passed_over() -> None:
+    state_of = STATES.__getitem__
+    assert order.after_finished(ROWS, "a", state_of, None, {"b"}) == "d"
+    assert order.after_finished(ROWS, "a", state_of, None, {"b", "d", "e"}) is None
+    assert order.after_finished(ROWS, "a", state_of, Proposals(), {"e", "b"}) == "d"
+    assert order.weakest(Proposals(), "a", None, {"e"}) == "b"
+    assert order.weakest(Proposals(), "a", None, {"e", "b", "d"}) is None

@@ -32,6 +32,14 @@ def test_everything_has_a_tooltip_and_fits_a_small_screen(desk) -> None:
     assert [c for c in controls if not c.toolTip()] == []
 
 
+def test_the_3d_view_hints_at_the_way_back(desk) -> None:
+    hint = desk.widget.prompt_panel.hint
+    desk.viewer.dims.ndisplay = 3
+    desk.until(lambda: "2D view" in hint.text())
+    desk.viewer.dims.ndisplay = 2
+    desk.until(lambda: "Click on an object" in hint.text())
+
+
 def test_a_real_mouse_and_real_keys_place_drag_flip_and_delete_points(
     make_desk, picture
 ) -> None:
