@@ -208,14 +208,10 @@ class Hand:
         self.order = Order(self.session)
         self.layers = Layers(self.order)
         self.said: list[str] = []
-        self.actions = Actions(
-            self.session, self.layers, self.said.append, self.order
-        )
+        self.actions = Actions(self.session, self.layers, self.said.append, self.order)
         stack = np.zeros((PLANES, *SHAPE), np.uint8)
         stack[:] = np.arange(PLANES)[:, None, None]
-        self.session.set_image(
-            ArraySource(stack), (0,), document=self.layers.document
-        )
+        self.session.set_image(ArraySource(stack), (0,), document=self.layers.document)
 
     @property
     def document(self) -> Document:
