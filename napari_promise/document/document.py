@@ -643,7 +643,8 @@ class Document:
             for step in self._history.pending():
                 wish = step.commit
                 assert wish is not None
-                if not self.get(wish.object_id).is_answered:
+                known = self._records.get(wish.object_id)
+                if known is not None and not known.is_answered:
                     break
                 try:
                     record = self._with_mask(wish.object_id)

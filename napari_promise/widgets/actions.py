@@ -153,7 +153,6 @@ class Actions:
             (session.segmented, self._on_segmented),
             (session.unanswered, self._on_unanswered),
             (session.proposal_ended, self._settle),
-            (bridge.work_changed, self._on_work_changed),
         ):
             self._connections.add(signal, handler)
 
@@ -315,7 +314,8 @@ class Actions:
             self._tell(f"Object {object_id} is not committed and stays open: {why}")
         self._settle(document)
 
-    def _on_work_changed(self) -> None:
+    def take_up(self) -> None:
+        """Go on with what waits in the image on display, which may be another."""
         work = self._bridge.work
         if work is None:
             return

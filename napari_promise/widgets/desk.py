@@ -214,6 +214,7 @@ class Desk:
         self._set_image()
         if self.session.settings.live and self.bridge.has_image():
             self.actions.segment_waiting()
+        self.actions.take_up()
         self._bind_keys()
 
     def _set_image(self) -> None:

@@ -321,7 +321,7 @@ class FolderWork:
         )
 
     def go_on(self) -> None:
-        """Try again to finish or leave, after a mask that was waited for has come."""
+        """Try again to finish or to leave, after a mask has come."""
         again, self._finishing = self._finishing, None
         if again is not None:
             again()

@@ -480,7 +480,8 @@ class LayerBridge:
             return
         self.plane = plane
         self._do(work.document, lambda: self._choose_active(work, plane))
-        self._show()
+        if self._is_held(work.document):
+            self._show()  # the plane is another, whatever object will be in work
         self.plane_changed.emit(plane)
 
     def _choose_active(self, work: Work, plane: Plane) -> None:
@@ -488,12 +489,15 @@ class LayerBridge:
         with self._taking_edit:
             if document.active is None or document.active.plane != plane:
                 document.active_id = edits.draft_on(document, plane)
+        if work is self.work:
+            self._show()
 
     def _do(self, document: Document, act: Callable[[], None]) -> None:
+        """Do something now, or in its turn where it has to wait."""
         if self._order is None:
             act()
-        elif not self._order.do(document, act):
-            pass  # done later, in its turn
+        else:
+            self._order.do(document, act)
 
     def _is_held(self, document: Document) -> bool:
         return self._order is not None and self._order.holds(document)

@@ -698,6 +698,40 @@ def test_a_key_that_follows_too_soon_confirms_nothing_unseen(folder: Folder) -> 
     assert folder.states() == ["new"] * 6
 
 
+def test_done_and_next_waits_for_the_commits_typed_before(folder: Folder) -> None:
+    desk = folder.desk
+    desk.model.hold()
+    desk.widget.session.clear_cache()
+    desk.bridge.work.image.contrast_limits = (3, 200)
+    desk.bridge.pixels_changed.emit()  # it is encoded anew
+    work = folder.work.work
+    for number in range(4):
+        desk.points.add((15 + 20 * (number % 3), 20 + 25 * number))
+        desk.press("C")
+    desk.press("G")
+    assert folder.key == "p1.png"
+    assert len(work.document.pending) == 4
+    desk.model.release()
+    folder.until(lambda: folder.key == "p2.png")
+    assert [r.committed for r in work.document.objects] == [True] * 4
+    assert folder.states()[0] == "done"
+
+
+def test_another_image_waits_for_the_commits_typed_before(folder: Folder) -> None:
+    desk = folder.desk
+    desk.model.hold()
+    desk.bridge.work.image.contrast_limits = (3, 200)
+    desk.bridge.pixels_changed.emit()
+    work = folder.work.work
+    desk.points.add((30, 40))
+    desk.press("C")
+    desk.press("D")
+    desk.model.release()
+    folder.until(lambda: folder.key == "p2.png")
+    assert work.document.get(1).committed
+    assert (work.result.layer.data == 1).any()
+
+
 def test_objects_get_the_class_of_the_folder(folder: Folder) -> None:
     from qtpy.QtCore import Qt
 

@@ -44,6 +44,69 @@ def test_a_commit_asked_for_before_the_mask_is_there_waits_for_it(
     assert desk.document.get(1).committed
 
 
+def test_clicks_and_commits_without_a_pause_make_an_object_each(
+    make_desk, picture
+) -> None:
+    desk = make_desk()
+    desk.model.hold()
+    desk.open(picture)
+    for number in range(16):
+        desk.points.add((10 + 20 * (number // 4), 12 + 30 * (number % 4)))
+        desk.press("C")
+    assert desk.document.active_id is None
+    rows = desk.menu_rows()
+    assert [row[2] for row in rows] == ["…"] * 16
+    desk.model.release()
+    desk.until(lambda: all(r.committed for r in desk.document.objects))
+    assert len(desk.document) == 16
+    assert set(np.unique(desk.labels.data)) == set(range(17))
+    for _ in range(32):
+        desk.press("Ctrl+Z")
+    assert not desk.labels.data.any()
+    assert not len(desk.document)
+
+
+def test_what_follows_auto_prompts_waits_for_them(make_desk, picture) -> None:
+    desk = make_desk()
+    desk.model.hold()
+    desk.open(picture)
+    desk.press("A")
+    desk.press("C")
+    desk.points.add((70, 100))
+    desk.press("C")
+    desk.model.release()
+    desk.until(lambda: len(desk.document) == 2)
+    desk.until(lambda: all(r.committed for r in desk.document.objects))
+    first, second = desk.document.objects
+    assert first.sources == ("auto",) * 3
+    assert second.prompts.points.tolist() == [[70, 100]]
+    assert desk.labels.data[34, 48] == 1
+    assert desk.labels.data[70, 100] == 2
+
+
+def test_a_point_added_in_the_3d_view_is_taken_back_with_a_word(make_desk) -> None:
+    desk = make_desk()
+    desk.open(np.zeros((3, 90, 120), np.uint8))
+    said: list[str] = []
+    desk.bridge.noticed.connect(said.append)
+    desk.viewer.dims.ndisplay = 3
+    desk.points.add((1, 30, 40))
+    desk.until(lambda: not len(desk.points.data))
+    assert not len(desk.document)
+    assert "2D view" in said[0]
+
+
+def test_a_point_added_with_rolled_axes_lands_on_its_own_plane(make_desk) -> None:
+    desk = make_desk()
+    desk.open(np.zeros((3, 90, 120), np.uint8))
+    desk.viewer.dims.order = (1, 0, 2)
+    desk.points.add((1.8, 30, 40))
+    desk.settle()
+    (record,) = desk.document.objects
+    assert record.plane == (2,)
+    assert record.prompts.points.tolist() == [[30, 40]]
+
+
 def test_the_overlap_policy_decides_whose_shared_pixels_are(desk) -> None:
     desk.click(30, 40)
     desk.press("C")
