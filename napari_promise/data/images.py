@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_promise.data import formats
-from napari_promise.data.formats import dicom, nifti
+from napari_promise.data.formats import dicom, nifti, pictures
 from napari_promise.data.formats.raw import Raw
 from napari_promise.data.masks import ReadMask, read_mask, understand_mask
 from napari_promise.data.naming import stem_of
@@ -310,7 +310,7 @@ def thumbnail(path: Path, size: int) -> NDArray[np.uint8]:
     small: NDArray[Any]
     if path.name.lower().endswith((".jpg", ".jpeg")):
         try:
-            with Image.open(path) as picture:
+            with pictures.opened(path) as picture:
                 picture.draft("RGB", (2 * size, 2 * size))  # decodes a fraction only
                 small = np.asarray(picture.convert("RGB"))
         except (OSError, SyntaxError, ValueError) as error:

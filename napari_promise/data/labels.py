@@ -25,7 +25,7 @@ __all__ = ["LABEL_SUFFIXES", "as_labels", "save_labels", "sidecar", "world_matri
 LABEL_SUFFIXES = {
     ".tif": "TIFF with pixel size, any number of planes",
     ".tiff": "TIFF with pixel size, any number of planes",
-    ".png": "PNG, one plane, ids up to 65535",
+    ".png": "PNG, one plane, ids up to 65535; up to 255 with a table of colours",
     ".npy": "NumPy array",
     ".nii": "NIfTI with the whole transform",
     ".nii.gz": "NIfTI with the whole transform, compressed",
@@ -310,7 +310,20 @@ def _write_png(
             f"A PNG holds ids from 0 to 65535, these reach from {labels.min()} to "
             f"{labels.max()}: export them as .tif or .npy."
         )
-    Image.fromarray(labels).save(path, format="PNG")
+    picture = Image.fromarray(labels)
+    if labels.dtype == np.uint8:  # ids as they are, and colours for the eye
+        picture = picture.convert("P")
+        picture.putpalette(_colour_table().tobytes())
+    picture.save(path, format="PNG")
+
+
+def _colour_table() -> npt.NDArray[np.uint8]:
+    """Return 256 colours, 0 black and the others bright, none of them grey."""
+    table = np.zeros((256, 3), np.uint8)
+    turn = (0.13 + np.arange(255) * 0.61803398875) % 1.0  # neighbours far apart
+    waves = 0.5 + 0.5 * np.cos(2 * np.pi * (turn[:, None] - np.array([0, 1, 2]) / 3))
+    table[1:] = np.rint(55 + 200 * waves)
+    return table
 
 
 def _write_npy(

@@ -15,6 +15,7 @@ from PIL import Image
 from napari_promise.data.images import (
     OpenedImage,
     dicom_series_in,
+    notes_on,
     place_of,
     read_image,
     read_mask,
@@ -479,3 +480,29 @@ def test_one_hot_pixel_does_not_darken_a_grey_image() -> None:
 def test_an_even_image_has_limits_that_a_layer_can_show() -> None:
     image = OpenedImage(np.full((5, 5), 7, np.uint16), False, "even")
     assert image.contrast_limits == (7.0, 8.0)
+
+
+def test_big_pictures_over_the_limit_of_pillow_open(tmp_path, monkeypatch):
+    Image.new("1", (40, 30)).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    assert read_image(tmp_path / "a.png").shape == (30, 40)
+    assert Image.MAX_IMAGE_PIXELS == 100
+
+
+def test_big_pictures_that_are_too_big_are_refused_by_their_size(tmp_path, monkeypatch):
+    Image.new("1", (40, 30)).save(tmp_path / "a.png")
+    monkeypatch.setattr("napari_promise.data.formats.pictures.MOST_PIXELS", 1000)
+    with pytest.raises(ValueError, match="30 x 40 pixels.*cut it into parts"):
+        read_image(tmp_path / "a.png")
+
+
+def test_same_pixels_an_exif_orientation_is_told(tmp_path):
+    picture = Image.new("RGB", (40, 30))
+    exif = picture.getexif()
+    exif[0x0112] = 3
+    picture.save(tmp_path / "a.jpg", exif=exif)
+    picture.save(tmp_path / "b.jpg")
+    (note,) = read_image(tmp_path / "a.jpg").notes
+    assert "EXIF orientation is 3" in note
+    assert notes_on(tmp_path / "a.jpg") == (note,)
+    assert read_image(tmp_path / "b.jpg").notes == ()
