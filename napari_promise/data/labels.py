@@ -130,7 +130,8 @@ def save_labels(
         over DICOM images in ``.dcm``.
     labels : (..., row, column) bool or integer
         Object ids, 0 the background. The file's integer type is the smallest that
-        holds every id.
+        holds every id; 255 does not count as held by a byte, because many programs,
+        this one among them, take it for "ignore" there.
     scale, translate, rotate, shear, affine
         The layer's transforms, see `world_matrix`. NIfTI holds them all; TIFF holds
         the pixel size; PNG and NPY hold none. The sidecar always holds the matrix.
@@ -179,6 +180,8 @@ def save_labels(
         shear=shear,
         affine=affine,
     )
+    if array.dtype == np.uint8 and array.max() == 255:
+        array = array.astype(np.uint16)  # a byte of 255 is "ignore" to many readers
     write = _writer(path)
     over = header if write is _write_dicom else None
     if write is _write_dicom and not _is_files(over):

@@ -188,6 +188,17 @@ def test_without_its_reader_a_dicom_file_says_what_to_install(tmp_path, monkeypa
         read_image(touch(tmp_path / "a.dcm"))
 
 
+class FakeDataset(dict[str, object]):
+    """Fields of a file, as far as they are asked for."""
+
+    @property
+    def file_meta(self) -> dict[str, str]:
+        return {"TransferSyntaxUID": "1.2.840.10008.1.2.1"}
+
+    def __getattr__(self, name: str) -> object:
+        return self[name]
+
+
 @pytest.fixture
 def dicom(tmp_path, monkeypatch):
     """Read a DICOM file with these pixels and fields by a reader that is not there."""
@@ -195,7 +206,8 @@ def dicom(tmp_path, monkeypatch):
     def read(pixels: np.ndarray, **fields: object) -> OpenedImage:
         colours = np.array([[0, 0, 0], [255, 0, 65535]], np.uint16)
         reader = ModuleType("pydicom")
-        reader.dcmread = lambda _path: fields
+        size = {"Rows": pixels.shape[-2], "Columns": pixels.shape[-1]}
+        reader.dcmread = lambda _path, **_how: FakeDataset(size | fields)
         decoder = ModuleType("pydicom.pixels")
         decoder.pixel_array = lambda _data: pixels
         decoder.apply_color_lut = lambda array, _data: colours[array]
@@ -227,7 +239,7 @@ def test_a_dicom_file_whose_least_value_is_white_is_turned_round(dicom):
 
 def test_frames_and_colours_of_a_dicom_file_are_told_apart(dicom):
     fields = {"PixelSpacing": [0.5, 0.25], "SliceThickness": 2}
-    frames = dicom(np.zeros((4, 5, 6), np.uint8), **fields)
+    frames = dicom(np.zeros((4, 5, 6), np.uint8), NumberOfFrames=4, **fields)
     assert (frames.rgb, frames.shape) == (False, (4, 5, 6))
     assert frames.placement == {"scale": (2.0, 0.5, 0.25)}
     colour = dicom(np.zeros((5, 6, 3), np.uint8), SamplesPerPixel=3, **fields)

@@ -366,7 +366,7 @@ def test_a_folder_in_the_place_of_the_file_is_named(tmp_path, labels):
 
 
 def test_export_of_png_has_ids_and_colours_for_the_eye(tmp_path):
-    labels = np.array([[0, 1], [2, 255]])
+    labels = np.array([[0, 1], [2, 254]])
     with Image.open(save_labels(tmp_path / "a.png", labels)) as picture:
         assert np.array_equal(np.asarray(picture), labels)
         shown = np.asarray(picture.convert("RGB")).reshape(-1, 3)
@@ -374,3 +374,10 @@ def test_export_of_png_has_ids_and_colours_for_the_eye(tmp_path):
     assert shown[1:].max(axis=1).min() > 150
     assert len(np.unique(shown, axis=0)) == 4
     assert np.array_equal(read_mask(tmp_path / "a.png"), labels)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".npy", ".nii.gz"])
+def test_export_of_object_255_is_never_taken_for_what_is_ignored(tmp_path, suffix):
+    labels = np.array([[0, 1], [2, 255]])
+    saved = save_labels(tmp_path / f"a{suffix}", labels)
+    assert np.array_equal(read_mask(saved).squeeze(), labels)
