@@ -11,7 +11,7 @@ import binascii
 import dataclasses
 import math
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -228,6 +228,47 @@ class Prompts:
     def added(self) -> NDArray[np.bool_] | None:
         """The points added since the logits were drawn, (N,) bool; see `Before`."""
         return None if self.before is None else self.before.added
+
+    @property
+    def has_target(self) -> bool:
+        """Whether anything says where the object is, not only where it is not."""
+        shown = self.mask is not None or self.before is not None
+        return bool(shown or len(self.boxes) or (self.labels == 1).any())
+
+    def within(self, shape: tuple[int, int]) -> Prompts:
+        """Return the prompts with their boxes cut at the edges of a plane.
+
+        Parameters
+        ----------
+        shape : (int, int)
+            Rows and columns.
+
+        Raises
+        ------
+        ValueError
+            If a point lies outside, or nothing of a box within; names it.
+        """
+        rows, columns = shape
+        for row, column in self.points:
+            if not (-0.5 <= row <= rows and -0.5 <= column <= columns):
+                raise ValueError(
+                    f"the prompt at row {row:g}, column {column:g} lies outside the "
+                    f"image of {rows} rows and {columns} columns."
+                )
+        most = np.array([rows, columns, rows, columns], np.float64) - 0.5
+        cut = np.clip(self.boxes, -0.5, most)
+        for box, left in zip(self.boxes, cut, strict=True):
+            named = ", ".join(f"{value:g}" for value in box)
+            if box[0] == box[2] or box[1] == box[3]:
+                raise ValueError(f"the box {named} has no area: give two corners.")
+            if left[0] == left[2] or left[1] == left[3]:
+                raise ValueError(
+                    f"the box {named} lies outside the image of {rows} rows and "
+                    f"{columns} columns."
+                )
+        if np.array_equal(cut, self.boxes):
+            return self
+        return replace(self, boxes=cut)
 
     @property
     def is_empty(self) -> bool:

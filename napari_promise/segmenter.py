@@ -277,12 +277,19 @@ class Segmenter:
         Raises
         ------
         ValueError
-            If there are no prompts, or the embedding or mask prompt belongs to
-            another model or image.
+            If there are no prompts, none says where the object is, a point lies outside
+            of the image or a box holds nothing of it, or the embedding or mask prompt
+            belongs to another model or image.
         """
         if prompts.is_empty:
             raise ValueError("there is nothing to segment: add a point or a box.")
         own = _own(emb)
+        prompts = prompts.within(own.plane_shape)
+        if not prompts.has_target:
+            raise ValueError(
+                "every point is to be excluded, so nothing says where the object is: "
+                "add a point to include or a box."
+            )
         if own.model_id != self.model_id:
             raise ValueError(
                 f"the embedding was made by {own.model_id}, this model is "

@@ -162,3 +162,28 @@ def test_prompts_without_any_statement_are_empty() -> None:
     assert Prompts().is_empty
     assert not Prompts(points=[(0, 0)]).is_empty
     assert not Prompts(before=Before(np.zeros((1, 2, 2)))).is_empty
+
+
+def test_same_pixels_a_box_over_the_edge_is_cut():
+    cut = Prompts(boxes=[(-50, 10, 20, 9999)]).within((30, 40))
+    assert cut.boxes.tolist() == [[-0.5, 10, 20, 39.5]]
+    inside = Prompts(boxes=[(1, 1, 5, 5)])
+    assert inside.within((30, 40)) is inside
+
+
+@pytest.mark.parametrize(
+    ("prompts", "words"),
+    [
+        (Prompts(boxes=[(5, 8, 5, 20)]), "has no area"),
+        (Prompts(boxes=[(50, 8, 60, 20)]), "outside the image of 30 rows"),
+        (Prompts(points=[(31, 2)]), "row 31, column 2 lies outside"),
+    ],
+)
+def test_same_pixels_prompts_beside_the_image_are_refused_by_name(prompts, words):
+    with pytest.raises(ValueError, match=words):
+        prompts.within((30, 40))
+
+
+def test_same_pixels_points_to_exclude_alone_are_no_target():
+    assert not Prompts(points=[(1, 1)], labels=[0]).has_target
+    assert Prompts(points=[(1, 1)]).has_target

@@ -15,10 +15,8 @@ if TYPE_CHECKING:
 
     from napari_promise.data.embeddings import EmbeddingCache
     from napari_promise.data.export import SavedObject
-    from napari_promise.data.images import Place
     from napari_promise.document import Plane, Region
     from napari_promise.model.sam import Embedding
-    from napari_promise.prompts import Prompts
     from napari_promise.segmenter import Segmenter
 
 
@@ -53,12 +51,12 @@ def segment_image(
             for record, region in zip(found, regions, strict=True):
                 _write(labels[index], region, record.id)
         for record in wanted:
-            _check_inside(record.prompts, (shape[-2], shape[-1]))
-            if not _has_target(record.prompts):
-                done.append(record)
+            prompts = record.prompts.within((shape[-2], shape[-1]))
+            if request.replayed is not None and not prompts.has_target:
+                done.append(record)  # an adapter that found nothing, replayed
                 continue
             result = segmenter.segment(
-                embedding, record.prompts, ips=request.ips, local=request.local
+                embedding, prompts, ips=request.ips, local=request.local
             )
             _write(labels[index], result.region, record.label)
             done.append(replace(record, score=result.score))
@@ -83,7 +81,7 @@ def segment_image(
         job.prompts, done, image=image, metadata=record_of_making, overwrite=True
     )
     # The label file comes last: where it is, the image is done.
-    values, placement = _as_saved(labels, job, opened.place)
+    values, placement = opened.place.labels_as_in_file(labels)
     export.save_labels(
         job.labels,
         values,
@@ -140,23 +138,6 @@ def _write(labels: npt.NDArray[Any], region: Region | None, number: int) -> None
     target[region.crop & (target == 0)] = number
 
 
-def _has_target(prompts: Prompts) -> bool:
-    """Tell whether anything says where the object is."""
-    return bool(
-        (prompts.labels == 1).any() or len(prompts.boxes) or prompts.mask is not None
-    )
-
-
-def _check_inside(prompts: Prompts, shape: tuple[int, int]) -> None:
-    rows, columns = shape
-    for row, column in [*prompts.points, *prompts.boxes[:, :2], *prompts.boxes[:, 2:]]:
-        if not (-0.5 <= row <= rows and -0.5 <= column <= columns):
-            raise ValueError(
-                f"the prompt at row {row:g}, column {column:g} lies outside the image "
-                f"of {rows} rows and {columns} columns."
-            )
-
-
 def _embed(
     segmenter: Segmenter,
     rgb8: npt.NDArray[np.uint8],
@@ -177,12 +158,3 @@ def _embed(
     embedding = segmenter.encode(rgb8)
     embeddings.put(key, embedding.to_arrays(), {"image": name})
     return embedding
-
-
-def _as_saved(
-    labels: npt.NDArray[Any], job: Job, place: Place
-) -> tuple[npt.NDArray[Any], dict[str, Any]]:
-    """Return the values as the file shall hold them, and where they lie."""
-    if job.labels.suffix.lower() == ".png" and labels.max() == 1:
-        return labels * 255, {}
-    return place.labels_as_in_file(labels)

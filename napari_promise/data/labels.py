@@ -25,7 +25,7 @@ __all__ = ["LABEL_SUFFIXES", "as_labels", "save_labels", "sidecar", "world_matri
 LABEL_SUFFIXES = {
     ".tif": "TIFF with pixel size, any number of planes",
     ".tiff": "TIFF with pixel size, any number of planes",
-    ".png": "PNG, one plane, ids up to 65535",
+    ".png": "PNG, one plane, ids up to 65535; up to 255 with a table of colours",
     ".npy": "NumPy array",
     ".nii": "NIfTI with the whole transform",
     ".nii.gz": "NIfTI with the whole transform, compressed",
@@ -130,7 +130,8 @@ def save_labels(
         over DICOM images in ``.dcm``.
     labels : (..., row, column) bool or integer
         Object ids, 0 the background. The file's integer type is the smallest that
-        holds every id.
+        holds every id; 255 does not count as held by a byte, because many programs,
+        this one among them, take it for "ignore" there.
     scale, translate, rotate, shear, affine
         The layer's transforms, see `world_matrix`. NIfTI holds them all; TIFF holds
         the pixel size; PNG and NPY hold none. The sidecar always holds the matrix.
@@ -179,6 +180,8 @@ def save_labels(
         shear=shear,
         affine=affine,
     )
+    if array.dtype == np.uint8 and array.max() == 255:
+        array = array.astype(np.uint16)  # a byte of 255 is "ignore" to many readers
     write = _writer(path)
     over = header if write is _write_dicom else None
     if write is _write_dicom and not _is_files(over):
@@ -310,7 +313,20 @@ def _write_png(
             f"A PNG holds ids from 0 to 65535, these reach from {labels.min()} to "
             f"{labels.max()}: export them as .tif or .npy."
         )
-    Image.fromarray(labels).save(path, format="PNG")
+    picture = Image.fromarray(labels)
+    if labels.dtype == np.uint8:  # ids as they are, and colours for the eye
+        picture = picture.convert("P")
+        picture.putpalette(_colour_table().tobytes())
+    picture.save(path, format="PNG")
+
+
+def _colour_table() -> npt.NDArray[np.uint8]:
+    """Return 256 colours, 0 black and the others bright, none of them grey."""
+    table = np.zeros((256, 3), np.uint8)
+    turn = (0.13 + np.arange(255) * 0.61803398875) % 1.0  # neighbours far apart
+    waves = 0.5 + 0.5 * np.cos(2 * np.pi * (turn[:, None] - np.array([0, 1, 2]) / 3))
+    table[1:] = np.rint(55 + 200 * waves)
+    return table
 
 
 def _write_npy(

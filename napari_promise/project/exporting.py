@@ -4,6 +4,8 @@
     nifti/…              labels of stacks, in the place in the world of their scan
     dicom/…              DICOM segmentations of DICOM images that hold an object
     annotations.json     COCO instances of all images
+    planes/…             the planes of stacks as PNG, which COCO names
+    categories.json      the numbers of classes, the same in every export
     prompts.csv          every point and box, with scores
     images.csv           how every image stands
     provenance.json      what made it
@@ -22,8 +24,9 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from napari_promise.data.coco import UNNAMED, CocoFile
+from napari_promise.data.coco import CATEGORIES, UNNAMED, CocoFile, class_numbers
 from napari_promise.data.images import Place, place_of, stem_of
 from napari_promise.data.labels import save_labels
 from napari_promise.document import ObjectRecord
@@ -138,7 +141,8 @@ def export_project(
         _refuse_existing(folder, places.values(), formats)
     folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
-    coco = CocoFile()
+    numbers = project.root / CATEGORIES
+    coco = CocoFile(numbers=class_numbers(numbers))
     prompts: list[dict[str, Any]] = []
     left_out: list[str] = []
     for number, item in enumerate(items):
@@ -159,9 +163,12 @@ def export_project(
         if "nifti" in formats and one.is_stack:
             written.append(one.write_nifti(folder / "nifti" / place, overwrite))
         if "dicom" in formats and one.is_dicom and one.labels.any():
-            written.append(one.write_dicom(folder / "dicom" / place, overwrite))
+            try:
+                written.append(one.write_dicom(folder / "dicom" / place, overwrite))
+            except ValueError as error:
+                project.events.noted.emit(f"{item.key}: {error}")
         if "coco" in formats:
-            one.add_to(coco)
+            written += one.add_to(coco, folder, place, overwrite)
         if "csv" in formats:
             prompts += _prompt_rows(item.key, one.objects)
     if cancel is not None and cancel():
@@ -170,6 +177,8 @@ def export_project(
     if "coco" in formats:
         path = folder / COCO
         written.append(coco.save(path, metadata=about or None, overwrite=overwrite))
+        written.append(folder / CATEGORIES)
+        save_json(numbers, coco.numbers, overwrite=True)
     if "csv" in formats:
         rows = [_image_row(item) for item in items]
         for name, columns, table in (
@@ -191,6 +200,7 @@ class _Export:
     """One image with its confirmed labels."""
 
     def __init__(self, project: Project, item: Item) -> None:
+        self._project = project
         stored = project.load(item.key)
         labels = None if stored is None else stored.labels
         self.item = item
@@ -246,22 +256,33 @@ class _Export:
             overwrite=overwrite,
         )
 
-    def add_to(self, coco: CocoFile) -> None:
-        """Add the annotations, under the image's name in the project."""
-        key = PurePosixPath(self.item.key)
-        names: str | list[str] = str(key)
+    def add_to(
+        self, coco: CocoFile, folder: Path, place: str, overwrite: bool
+    ) -> list[Path]:
+        """Add the annotations, under the image's name in the project.
+
+        Planes of a stack are no files yet: they are written, and named, in ``planes``.
+        """
+        names: str | list[str] = self.item.key
+        written: list[Path] = []
         if self.labels.ndim > 2:
-            stem = str(key.with_name(stem_of(key)))
-            names = [
-                f"{stem}_{'_'.join(f'{i:04d}' for i in index)}.png"
-                for index in np.ndindex(self.labels.shape[:-2])
-            ]
+            image = self._project.read_image(self.item.key)
+            names = []
+            for index in np.ndindex(self.labels.shape[:-2]):
+                number = "_".join(f"{i:04d}" for i in index)
+                names.append(f"planes/{place}_{number}.png")
+                path = folder / names[-1]
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with whole_file(path, overwrite) as part:
+                    Image.fromarray(image.rgb8(index)).save(part, format="PNG")
+                written.append(path)
         coco.add(
             self.labels,
             classes=self.classes,
             scores={r.id: r.score for r in self.objects if r.score is not None},
             file_name=names,
         )
+        return written
 
 
 def _ids(labels: NDArray[Any]) -> Iterable[int]:
@@ -303,7 +324,7 @@ def _refuse_existing(
         if "dicom" in formats:
             candidates.append(folder / "dicom" / f"{place}.dcm")
     for wanted, names in (
-        ("coco", (COCO,)),
+        ("coco", (COCO, "planes")),
         ("csv", (PROMPTS, IMAGES)),
         ("provenance", (PROVENANCE,)),
     ):

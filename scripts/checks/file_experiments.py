@@ -693,7 +693,7 @@ def _(folder: Path) -> Outcome:
     content[112:116] = np.float32(0.1).tobytes()  # nibabel writes none for integers
     (folder / "m.nii").write_bytes(content)
     return _mask_outcome(
-        folder / "m.nii", lambda a: np.unique(a).tolist() == [0, 1, 2], "whole"
+        folder / "m.nii", lambda a: np.unique(a).tolist() == [0, 1, 2], "scaled"
     )
 
 

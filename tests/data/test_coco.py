@@ -1,5 +1,6 @@
 """COCO files give exactly the same masks to the library that defines the format."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -107,3 +108,46 @@ def test_coco_is_quick_on_a_large_plane_with_many_objects(tmp_path):
     assert len(coco.anns) == 1023
     last = coco.dataset["annotations"][-1]
     assert np.array_equal(coco.annToMask(last), labels == last["object_id"])
+
+
+def numbers_in(path):
+    coco = json.loads(path.read_text())
+    return {each["name"]: each["id"] for each in coco["categories"]}
+
+
+def test_export_of_coco_keeps_the_number_of_a_class(tmp_path):
+    one, two = np.eye(4, dtype=int), np.eye(4, dtype=int)
+    two[0, 3] = 2
+    first = save_coco(tmp_path / "a.json", one, classes={1: "lesion"})
+    second = save_coco(tmp_path / "b.json", two, classes={1: "lesion", 2: "cyst"})
+    third = save_coco(tmp_path / "c.json", one, classes={1: "cyst"})
+    assert numbers_in(first) == {"lesion": 1}
+    assert numbers_in(second) == numbers_in(third) == {"lesion": 1, "cyst": 2}
+
+
+def test_export_of_coco_numbers_classes_alike_in_another_folder(tmp_path):
+    labels = np.array([[1, 2], [0, 0]])
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    one = save_coco(tmp_path / "a" / "x.json", labels == 1, classes={1: "lesion"})
+    two = save_coco(tmp_path / "b" / "x.json", labels, classes={1: "lesion", 2: "cyst"})
+    assert numbers_in(one).items() <= numbers_in(two).items()
+
+
+def test_export_of_coco_takes_numbers_that_somebody_set(tmp_path):
+    (tmp_path / "categories.json").write_text('{"cyst": 7}')
+    saved = save_coco(tmp_path / "a.json", np.eye(3, dtype=int), classes={1: "cyst"})
+    assert numbers_in(saved) == {"cyst": 7}
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 30])
+def test_export_of_coco_as_polygons_is_the_same_area(tmp_path, size):
+    labels = np.zeros((60, 70), int)
+    labels[10 : 10 + size, 20 : 20 + size] = 5
+    labels[50:55, 1:30] = 9
+    saved = save_coco(tmp_path / "a.json", labels, polygons=True)
+    coco = COCO(saved)
+    for annotation in coco.anns.values():
+        truth = labels == annotation["object_id"]
+        mask = coco.annToMask(annotation) > 0
+        assert (mask & truth).sum() / (mask | truth).sum() > 0.9

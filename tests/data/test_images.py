@@ -15,6 +15,7 @@ from PIL import Image
 from napari_promise.data.images import (
     OpenedImage,
     dicom_series_in,
+    notes_on,
     place_of,
     read_image,
     read_mask,
@@ -187,6 +188,17 @@ def test_without_its_reader_a_dicom_file_says_what_to_install(tmp_path, monkeypa
         read_image(touch(tmp_path / "a.dcm"))
 
 
+class FakeDataset(dict[str, object]):
+    """Fields of a file, as far as they are asked for."""
+
+    @property
+    def file_meta(self) -> dict[str, str]:
+        return {"TransferSyntaxUID": "1.2.840.10008.1.2.1"}
+
+    def __getattr__(self, name: str) -> object:
+        return self[name]
+
+
 @pytest.fixture
 def dicom(tmp_path, monkeypatch):
     """Read a DICOM file with these pixels and fields by a reader that is not there."""
@@ -194,7 +206,8 @@ def dicom(tmp_path, monkeypatch):
     def read(pixels: np.ndarray, **fields: object) -> OpenedImage:
         colours = np.array([[0, 0, 0], [255, 0, 65535]], np.uint16)
         reader = ModuleType("pydicom")
-        reader.dcmread = lambda _path: fields
+        size = {"Rows": pixels.shape[-2], "Columns": pixels.shape[-1]}
+        reader.dcmread = lambda _path, **_how: FakeDataset(size | fields)
         decoder = ModuleType("pydicom.pixels")
         decoder.pixel_array = lambda _data: pixels
         decoder.apply_color_lut = lambda array, _data: colours[array]
@@ -226,7 +239,7 @@ def test_a_dicom_file_whose_least_value_is_white_is_turned_round(dicom):
 
 def test_frames_and_colours_of_a_dicom_file_are_told_apart(dicom):
     fields = {"PixelSpacing": [0.5, 0.25], "SliceThickness": 2}
-    frames = dicom(np.zeros((4, 5, 6), np.uint8), **fields)
+    frames = dicom(np.zeros((4, 5, 6), np.uint8), NumberOfFrames=4, **fields)
     assert (frames.rgb, frames.shape) == (False, (4, 5, 6))
     assert frames.placement == {"scale": (2.0, 0.5, 0.25)}
     colour = dicom(np.zeros((5, 6, 3), np.uint8), SamplesPerPixel=3, **fields)
@@ -479,3 +492,29 @@ def test_one_hot_pixel_does_not_darken_a_grey_image() -> None:
 def test_an_even_image_has_limits_that_a_layer_can_show() -> None:
     image = OpenedImage(np.full((5, 5), 7, np.uint16), False, "even")
     assert image.contrast_limits == (7.0, 8.0)
+
+
+def test_big_pictures_over_the_limit_of_pillow_open(tmp_path, monkeypatch):
+    Image.new("1", (40, 30)).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    assert read_image(tmp_path / "a.png").shape == (30, 40)
+    assert Image.MAX_IMAGE_PIXELS == 100
+
+
+def test_big_pictures_that_are_too_big_are_refused_by_their_size(tmp_path, monkeypatch):
+    Image.new("1", (40, 30)).save(tmp_path / "a.png")
+    monkeypatch.setattr("napari_promise.data.formats.pictures.MOST_PIXELS", 1000)
+    with pytest.raises(ValueError, match="30 x 40 pixels.*cut it into parts"):
+        read_image(tmp_path / "a.png")
+
+
+def test_same_pixels_an_exif_orientation_is_told(tmp_path):
+    picture = Image.new("RGB", (40, 30))
+    exif = picture.getexif()
+    exif[0x0112] = 3
+    picture.save(tmp_path / "a.jpg", exif=exif)
+    picture.save(tmp_path / "b.jpg")
+    (note,) = read_image(tmp_path / "a.jpg").notes
+    assert "EXIF orientation is 3" in note
+    assert notes_on(tmp_path / "a.jpg") == (note,)
+    assert read_image(tmp_path / "b.jpg").notes == ()

@@ -11,6 +11,7 @@ import tifffile
 from PIL import Image
 
 from napari_promise.data import labels as labels_module
+from napari_promise.data.images import read_mask
 from napari_promise.data.labels import save_labels, sidecar, world_matrix
 from napari_promise.data.provenance import provenance
 from tests.folders import left_in
@@ -362,3 +363,21 @@ def test_a_folder_in_the_place_of_the_file_is_named(tmp_path, labels):
     (tmp_path / "labels.tif").mkdir()
     with pytest.raises(IsADirectoryError, match="is a folder"):
         save_labels(tmp_path / "labels.tif", labels, overwrite=True)
+
+
+def test_export_of_png_has_ids_and_colours_for_the_eye(tmp_path):
+    labels = np.array([[0, 1], [2, 254]])
+    with Image.open(save_labels(tmp_path / "a.png", labels)) as picture:
+        assert np.array_equal(np.asarray(picture), labels)
+        shown = np.asarray(picture.convert("RGB")).reshape(-1, 3)
+    assert shown[0].tolist() == [0, 0, 0]
+    assert shown[1:].max(axis=1).min() > 150
+    assert len(np.unique(shown, axis=0)) == 4
+    assert np.array_equal(read_mask(tmp_path / "a.png"), labels)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".npy", ".nii.gz"])
+def test_export_of_object_255_is_never_taken_for_what_is_ignored(tmp_path, suffix):
+    labels = np.array([[0, 1], [2, 255]])
+    saved = save_labels(tmp_path / f"a{suffix}", labels)
+    assert np.array_equal(read_mask(saved).squeeze(), labels)

@@ -59,6 +59,7 @@ def test_everything_is_written_and_named(project, out):
     assert [p.relative_to(out).as_posix() for p in written] == [
         "masks/a.png",
         "annotations.json",
+        "categories.json",
         "prompts.csv",
         "images.csv",
         "provenance.json",
@@ -139,7 +140,8 @@ def test_a_scan_keeps_its_place_in_the_world(tmp_path, out):
     coco = coco_of(out / "annotations.json")
     (annotation,) = coco.loadAnns(coco.getAnnIds())
     image = coco.loadImgs([annotation["image_id"]])[0]
-    assert (image["file_name"], image["plane"]) == ("scan_0002.png", [2])
+    assert (image["file_name"], image["plane"]) == ("planes/scan_0002.png", [2])
+    assert (out / image["file_name"]).is_file()  # export names files that exist
 
 
 def test_equal_names_do_not_write_over_each_other(tmp_path, out):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,13 +12,44 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_promise.data.formats.raw import Raw, Unreadable, has_colours, no_place
-from napari_promise.files import one_line
 
 if TYPE_CHECKING:
     from PIL import Image
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 place = no_place
+_unlimited = threading.Lock()  # Pillow keeps its limit in one place for all
+
+
+#: Pixels of the largest picture that is opened: 1 GiB where they are colours.
+MOST_PIXELS = 2**28
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """Open a picture with Pillow, larger than Pillow itself takes for harmless.
+
+    Raises
+    ------
+    ValueError
+        If it is larger than `MOST_PIXELS`; says how large.
+    """
+    from PIL import Image
+
+    with _unlimited:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            picture = Image.open(path)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+    with picture:
+        if picture.width * picture.height > MOST_PIXELS:
+            raise Unreadable(
+                f"{path} has {picture.height} x {picture.width} pixels, and pictures "
+                f"are opened up to {MOST_PIXELS // 10**6} million: cut it into parts, "
+                "or save it as TIFF."
+            )
+        yield picture
 
 
 def read(path: Path, *, palette: bool = False) -> Raw:
@@ -28,7 +59,7 @@ def read(path: Path, *, palette: bool = False) -> Raw:
     grey values of a grey palette. Grey with alpha becomes RGBA. The orientation that a
     camera wrote beside the pixels is not applied, because napari does not either.
     """
-    with _opened(path) as picture:
+    with opened(path) as picture:
         mode = picture.mode
         if mode == "P" and palette and _is_grey(picture):
             mode = "L"
@@ -47,41 +78,20 @@ def read(path: Path, *, palette: bool = False) -> Raw:
 
 def small(path: Path, side: int) -> NDArray[np.uint8]:
     """Read a JPEG at a fraction of its size, (h, w, 3), no smaller than `side`."""
-    with _opened(path) as picture:
+    with opened(path) as picture:
         picture.draft("RGB", (side, side))
         return np.asarray(picture.convert("RGB"))
 
 
 def shape(path: Path) -> tuple[int, ...]:
     """Return (rows, columns)."""
-    with _opened(path) as picture:
+    with opened(path) as picture:
         return picture.height, picture.width
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    """Open a picture; Pillow's guard against too many pixels is told in our words."""
-    from PIL import Image
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            picture = Image.open(path)
-    except Image.DecompressionBombError as error:
-        raise Unreadable(
-            f"{path} has more pixels than are read from a picture "
-            f"({one_line(error)}): if you trust it, save it as TIFF, which may be "
-            "larger, or cut it into parts."
-        ) from error
-    with picture:
-        yield picture
 
 
 def notes(path: Path) -> tuple[str, ...]:
     """Say whether a camera wrote that the picture is to be turned."""
-    from PIL import Image
-
-    with Image.open(path) as picture:
+    with opened(path) as picture:
         return _turned(picture)
 
 

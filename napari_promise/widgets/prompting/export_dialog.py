@@ -51,7 +51,13 @@ class Format:
 
 FORMATS = (
     Format("tiff", "Labels · TIFF", ".tif", "Pixel value = object number."),
-    Format("png", "Labels · PNG", ".png", "Pixel value = object number.", planes=False),
+    Format(
+        "png",
+        "Labels · PNG",
+        ".png",
+        "Pixel value = object number, with colours for the eye.",
+        planes=False,
+    ),
     Format("npy", "Labels · NumPy", ".npy", "The array alone; no voxel size."),
     Format(
         "nifti",
@@ -60,7 +66,24 @@ FORMATS = (
         "With voxel size, position and orientation.",
     ),
     Format(
-        "coco", "Objects · COCO", ".json", "Run-length masks, boxes, areas and classes."
+        "dicom",
+        "Labels · DICOM SEG",
+        ".dcm",
+        "A segmentation over the DICOM images that were opened.",
+    ),
+    Format(
+        "coco",
+        "Objects · COCO",
+        ".json",
+        "Run-length masks, boxes, areas and classes; objects do not overlap. Planes of "
+        "a stack are named after its file, but not written. Numbers of classes are "
+        "kept in categories.json beside it.",
+    ),
+    Format(
+        "polygons",
+        "Objects · COCO polygons",
+        ".json",
+        "As COCO, with outlines in place of masks: holes are filled.",
     ),
     Format(
         "prompts",

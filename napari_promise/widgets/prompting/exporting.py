@@ -44,19 +44,20 @@ def write(request: ExportRequest, snapshot: Snapshot) -> Path:
             metadata=metadata,
             overwrite=request.overwrite,
         )
-    if request.format.key == "coco":
+    if request.format.key in ("coco", "polygons"):
         return export.save_coco(
             request.path,
             snapshot.labels,
             classes=classes,
             scores={o.id: o.score for o in snapshot.objects if o.score is not None},
-            file_name=f"{snapshot.image_name}.png",
+            file_name=snapshot.file_name or f"{snapshot.image_name}.png",
+            polygons=request.format.key == "polygons",
             metadata=metadata,
             overwrite=request.overwrite,
         )
     labels, placement = snapshot.labels, dict(snapshot.placement)
     placement["unit"] = snapshot.unit
-    if snapshot.place is not None and request.format.key == "nifti":
+    if snapshot.place is not None and request.format.key in ("nifti", "dicom"):
         if snapshot.place.file_shape is not None:
             labels, placement = snapshot.place.labels_as_in_file(labels)
     return export.save_labels(
