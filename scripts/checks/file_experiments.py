@@ -300,12 +300,12 @@ def _(folder: Path) -> Outcome:
     viewer = ViewerModel()
     for name in ("cell_1", "cell_10"):
         viewer.add_image(np.zeros((20, 20)), name=name)
-    for name in ("cell_10_labels", "cell_1_labels"):
+    for name in ("cell_1_labels", "cell_10_labels"):
         viewer.add_labels(np.ones((20, 20), np.uint8), name=name)
     try:
-        from napari_promise.widgets.layers.lookup import images_in, labelled
+        from napari_promise.widgets.layers.lookup import labelled
 
-        found = labelled(viewer.layers, images_in(viewer.layers), {}.get)
+        found = labelled(viewer.layers, ())
     except ImportError:
         from napari_promise.widgets.layers.bridge import LayerBridge
 
@@ -693,7 +693,7 @@ def _(folder: Path) -> Outcome:
     content[112:116] = np.float32(0.1).tobytes()  # nibabel writes none for integers
     (folder / "m.nii").write_bytes(content)
     return _mask_outcome(
-        folder / "m.nii", lambda a: np.unique(a).tolist() == [0, 1, 2], "whole"
+        folder / "m.nii", lambda a: np.unique(a).tolist() == [0, 1, 2], "scaled"
     )
 
 
@@ -794,14 +794,14 @@ def _(folder: Path) -> Outcome:
     return "said once" if told else "not applied, without a word", told
 
 
-@_experiment("31", "Training on one lesion of 6 pixels in 2048: what the refusal says")
+@_experiment("31", "Training on one lesion of 2 pixels in 512: what the refusal says")
 def _(folder: Path) -> Outcome:
     for name in ("images", "masks"):
         (folder / name).mkdir()
     for number in range(2):
-        _png(folder / f"images/{number}.png", np.full((2048, 2048), 90, np.uint8))
-        mask = np.zeros((2048, 2048), np.uint8)
-        mask[1000:1006, 1000:1006] = 1
+        _png(folder / f"images/{number}.png", np.full((512, 512), 90, np.uint8))
+        mask = np.zeros((512, 512), np.uint8)
+        mask[250:252, 250:252] = 1
         _png(folder / f"masks/{number}.png", mask)
     arguments: list[Any] = ["--images", folder / "images", "--masks", folder / "masks"]
     arguments += ["--epochs", 1, "--output", folder / "adapter"]
@@ -920,7 +920,7 @@ def measure(
     """Try experiments; returns what came out and whether it is right, by number."""
     found: dict[str, list[Any]] = {}
     for number, (_title, function) in EXPERIMENTS.items():
-        if only and number.rstrip("abcdef") != only.rstrip("abcdef"):
+        if only and not {number, number.rstrip("abcd")} & set(only.split(",")):
             continue
         with tempfile.TemporaryDirectory() as name, warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -977,7 +977,7 @@ def _write(page: Path, before: dict[str, list[Any]], now: dict[str, list[Any]]) 
 def main() -> int:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", default="", help="a number")
+    parser.add_argument("--only", default="", help="numbers, such as 1a,15,28")
     parser.add_argument("--write", type=Path, help="a page with a place for the table")
     parser.add_argument("--before", type=Path, help="a checkout of version 0.1")
     parser.add_argument("--outcomes", action="store_true", help="print JSON alone")

@@ -46,7 +46,7 @@ __all__ = ["Case", "run", "table"]
 
 SECONDS, BYTES = 5.0, 2**30
 #: A process that has not answered after so long is ended.
-_PATIENCE = 60.0
+_PATIENCE = 120.0
 #: A line longer than this is not clear any more.
 _LONGEST = 600
 
@@ -533,6 +533,17 @@ def table(cases: Sequence[Case]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
+def _write(page: Path, found: str, count: int, seed: int) -> None:
+    """Put the table where a page has its place."""
+    head, rest = page.read_text(encoding="utf-8").split("<!-- fuzz: begin -->")
+    tail = rest.split("<!-- fuzz: end -->")[1]
+    about = f"{count} cases, seed {seed}:"
+    page.write_text(
+        f"{head}<!-- fuzz: begin -->\n\n{about}\n\n{found}\n\n<!-- fuzz: end -->{tail}",
+        encoding="utf-8",
+    )
+
+
 def _again(kind: str, number: int, seed: int) -> None:
     """Open one case in this process, telling all."""
     with tempfile.TemporaryDirectory() as name:
@@ -555,13 +566,20 @@ def main() -> int:
     parser.add_argument("--kind", action="append", choices=KINDS)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--json", type=Path, help="write every case there")
+    parser.add_argument("--write", type=Path, help="a page with a place for the table")
     parser.add_argument("--case", nargs=2, metavar=("KIND", "NUMBER"))
     options = parser.parse_args()
     if options.case:
         _again(options.case[0], int(options.case[1]), options.seed)
         return 0
 
+    ended = 0
+
     def tell(case: Case) -> None:
+        nonlocal ended
+        ended += 1
+        if ended % 100 == 0:
+            print(f"{ended} cases", file=sys.stderr, flush=True)
         if case.outcome in BAD:
             print(f"{case.kind} {case.number} ({case.how}): {case.outcome}", end=": ")
             print(case.line, file=sys.stdout, flush=True)
@@ -579,6 +597,8 @@ def main() -> int:
         found = sorted((asdict(case) for case in cases), key=json.dumps)
         save_json(options.json, {"seed": options.seed, "cases": found}, overwrite=True)
     print(table(cases))
+    if options.write:
+        _write(options.write, table(cases), len(cases), options.seed)
     return int(any(case.outcome in BAD for case in cases))
 
 

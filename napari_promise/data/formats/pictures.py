@@ -85,6 +85,8 @@ def small(path: Path, side: int) -> NDArray[np.uint8]:
 
 def shape(path: Path) -> tuple[int, ...]:
     """Return (rows, columns)."""
+    with opened(path) as picture:
+        return picture.height, picture.width
 
 
 def notes(path: Path) -> tuple[str, ...]:
