@@ -226,6 +226,7 @@ class Monkey:
     def fault(self, text: str) -> None:
         """Take note of something that went wrong."""
         self.faults.append(f"{self._act}\n{text}")
+        print(self.faults[-1], file=sys.stderr, flush=True)
 
     def _place(self) -> tuple[int, int]:
         return (

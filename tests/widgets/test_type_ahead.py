@@ -225,15 +225,16 @@ class Hand:
         elif name == "plane":
             self.layers.go_to(*how)
             self.session.show_plane(*how)
-        elif name == "reopen":
-            known = [r.id for r in self.document.objects]
-            if how[0] in known:
-                self.actions.reopen(how[0])
-        elif name == "remove":
-            if how[0] in self.document:
-                self.actions.delete(how[0])
+        elif name in ("reopen", "remove"):
+            # In its turn: no row can be clicked before it is there.
+            self.order.do(self.document, lambda: self._choose_row(name, *how))
         else:
             getattr(self.actions, name)()
+
+    def _choose_row(self, name: str, object_id: int) -> None:
+        if object_id in self.document:
+            act = self.actions.reopen if name == "reopen" else self.actions.delete
+            act(object_id)
 
     def hear(self, most: int = 10**9) -> None:
         while most > 0 and not self._posted.empty():
