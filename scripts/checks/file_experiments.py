@@ -385,7 +385,7 @@ def _(folder: Path) -> Outcome:
         source / "a.nii.gz",
     )
     _export(source, ("coco",), to)
-    file = next(to.rglob("*.json"))
+    file = next(to.rglob("annotations.json"))
     data = json.loads(file.read_text(encoding="utf-8"))
     names = [each["file_name"] for each in data["images"]]
     there = [

@@ -75,7 +75,7 @@ def read(path: Path, *, palette: bool = False) -> Raw:
     import tifffile
 
     with tifffile.TiffFile(path) as file:
-        series = file.series[0]
+        series = _series(file, path)
         array = np.asarray(series.asarray())
         said: tuple[str, ...] = ()
         if "S" in series.axes:
@@ -99,7 +99,7 @@ def shape(path: Path) -> tuple[int, ...]:
     import tifffile
 
     with tifffile.TiffFile(path) as file:
-        return _shape(file.series[0])
+        return _shape(_series(file, path))
 
 
 def place(path: Path) -> Place:
@@ -107,7 +107,7 @@ def place(path: Path) -> Place:
     import tifffile
 
     with tifffile.TiffFile(path) as file:
-        return _place(file, file.series[0], len(_shape(file.series[0])))
+        return _place(file, _series(file, path), len(_shape(_series(file, path))))
 
 
 def _has_channels(series: Any) -> bool:
@@ -132,6 +132,17 @@ def _blended(channels: NDArray[Any]) -> NDArray[np.uint8]:
             light = np.nan_to_num(light).astype(np.float32)
             mixed += light[..., None] * colour
     return np.rint(255 * np.clip(mixed, 0, 1)).astype(np.uint8)
+
+
+def _series(file: Any, path: Path) -> Any:
+    """Return the series that is read: the first that is no thumbnail, and whole."""
+    chosen = next((s for s in file.series if not s.keyframe.is_reduced), file.series[0])
+    if file.is_ome and any(page is None for page in chosen.pages):
+        raise Unreadable(
+            f"{path} is one file of a set, and others of it are missing: put them "
+            "beside it."
+        )
+    return chosen
 
 
 def _shape(series: Any) -> tuple[int, ...]:
