@@ -89,9 +89,9 @@ def segment(
     """Segment images: a label file, its prompts and its provenance for each.
 
     With --points, --box or --prompts these are used on every image; without, the
-    adapter proposes the prompts. Files hold object ids, as those of the window do; PNG
-    with a table of colours for the eye. What is done is skipped; a broken file does
-    not stop the rest.
+    adapter proposes the prompts. A single object is written to PNG as a mask (0 and
+    255), several as object ids with a table of colours for the eye; all other formats
+    hold object ids. What is done is skipped; a broken file does not stop the rest.
     """
     from rich.markup import escape
 

@@ -92,6 +92,7 @@ def segment_image(
         **placement,
         metadata=record_of_making,
         image=image,
+        as_mask=True,
         overwrite=force,
     )
     said = list(opened.notes)

@@ -119,6 +119,7 @@ def save_labels(
     classes: Mapping[int, str] | None = None,
     metadata: Mapping[str, Any] | None = None,
     image: str | Mapping[str, Any] | None = None,
+    as_mask: bool = False,
     overwrite: bool = False,
 ) -> Path:
     """Write a label image in the format that its suffix names.
@@ -147,6 +148,8 @@ def save_labels(
         What `provenance` returned; written to `sidecar`.
     image : str or mapping, optional
         The image the labels belong to, for the sidecar.
+    as_mask : bool
+        Write a PNG of a single object, of id 1, as masks are written: grey, 0 and 255.
     overwrite : bool
         Whether files already there may be replaced.
 
@@ -183,6 +186,8 @@ def save_labels(
     if array.dtype == np.uint8 and array.max() == 255:
         array = array.astype(np.uint16)  # a byte of 255 is "ignore" to many readers
     write = _writer(path)
+    if as_mask and write is _write_png and array.max() == 1:
+        write = _write_mask
     over = header if write is _write_dicom else None
     if write is _write_dicom and not _is_files(over):
         raise ValueError(
@@ -318,6 +323,17 @@ def _write_png(
         picture = picture.convert("P")
         picture.putpalette(_colour_table().tobytes())
     picture.save(path, format="PNG")
+
+
+def _write_mask(
+    path: Path,
+    labels: npt.NDArray[Any],
+    matrix: npt.NDArray[np.float64],
+    unit: str,
+) -> None:
+    from PIL import Image
+
+    Image.fromarray((labels * 255).astype(np.uint8)).save(path, format="PNG")
 
 
 def _colour_table() -> npt.NDArray[np.uint8]:
