@@ -99,9 +99,19 @@ class Requests:
         self._proposals[id(request.image.document)] = request
 
     def has_like(self, request: Request) -> bool:
-        """Whether the same is asked by one that waits or is in progress."""
-        waiting = self._of_objects.get(_key(request))
-        return any(_asks_the_same(request, r) for r in (waiting, self.in_work))
+        """Whether the same is asked by one that waits or is in progress; it counts then.
+
+        What was asked of the object since, and was taken back, counts no longer.
+        """
+        key = _key(request)
+        waiting = self._of_objects.get(key)
+        for known in (waiting, self.in_work):
+            if known is not None and _asks_the_same(request, known):
+                if known is not waiting:
+                    self._of_objects.pop(key, None)
+                self._latest[key] = known
+                return True
+        return False
 
     def withdraw(self, document: Document, object_id: int) -> None:
         """Forget what waits for an object."""

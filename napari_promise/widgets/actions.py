@@ -354,6 +354,8 @@ class Actions:
     def reopen(self, object_id: int) -> None:
         """Work on an object again, with its prompts, on its plane."""
         work = self._bridge.work
+        if work is not None and object_id in work.document:
+            self._bridge.go_to(work.document.get(object_id).plane)  # at once
         if work is not None and object_id in work.document.pending:
             self._reopen_committed(object_id)
         else:

@@ -637,7 +637,9 @@ class LayerBridge:
             LabelPatch.from_crops(s.plane, s.bbox[:2], s.before, s.after, shape)
             for s in strokes
         ]
-        self._do(work.document, lambda: work.document.record_paint(patches))
+        # Never held back: the pixels are there, and a commit that is carried out
+        # meanwhile has to know that they came later.
+        work.document.record_paint(patches)
         highest = max(int(s.after.max()) for s in strokes)
         work.document.reserve(highest)
 
