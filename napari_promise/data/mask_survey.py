@@ -6,12 +6,14 @@ foreground, edges that became objects, masks without anything.
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
+from napari_promise.data.images import notes_on
 from napari_promise.data.masks import ReadMask, understand_mask
 from napari_promise.data.pairs import ImagePair
 
@@ -41,6 +43,8 @@ class MaskSurvey:
         Names of masks that are almost all foreground, hold hundreds of tiny ids, or
         hold only objects smaller than half a cell of the model's grid.
     unreadable : int
+    notes : dict of str to list of str
+        What is to be known of images, such as an EXIF orientation: which ones.
     """
 
     rules: Counter[str] = field(default_factory=Counter)
@@ -52,6 +56,7 @@ class MaskSurvey:
     crowded: list[str] = field(default_factory=list)
     vanishing: list[str] = field(default_factory=list)
     unreadable: int = 0
+    notes: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, name: str, mask: ReadMask) -> None:
         """Count one mask."""
@@ -119,13 +124,16 @@ class MaskSurvey:
                     f"{len(names)} of {masks} masks are {what} "
                     f"({', '.join(names[:3])}{more})."
                 )
+        for note, names in self.notes.items():
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            said.append(f"{names[0]}{more}: {note}")
         if masks and not any(self.shares):
             said.append("every mask is empty: there is nothing to learn or to measure.")
         return said
 
 
 def survey_masks(pairs: Iterable[ImagePair]) -> MaskSurvey:
-    """Read the masks of pairs, each file once; what cannot be read is counted."""
+    """Read the masks of pairs, each file once, and what is odd about their images."""
     found, seen = MaskSurvey(), set[Path]()
     for pair in pairs:
         if pair.mask in seen:
@@ -135,6 +143,9 @@ def survey_masks(pairs: Iterable[ImagePair]) -> MaskSurvey:
             found.add(pair.mask.name, understand_mask(pair.mask))
         except (OSError, ValueError):
             found.unreadable += 1  # said by who needs it
+        with contextlib.suppress(OSError, ValueError):
+            for note in notes_on(pair.image):
+                found.notes.setdefault(note, []).append(pair.image.name)
     return found
 
 

@@ -6,6 +6,7 @@ import json
 
 import nibabel
 import numpy as np
+import pytest
 import tifffile
 from PIL import Image
 
@@ -28,7 +29,7 @@ def test_a_click_becomes_a_mask_its_prompts_and_its_provenance(
     ]
     mask = np.asarray(Image.open(out / "frame.png"))
     assert mask.shape == (40, 60)
-    assert set(np.unique(mask)) <= {0, 255}
+    assert set(np.unique(mask)) <= {0, 1}  # ids, as the window writes them
     saved = load_prompts(out / "frame.prompts.json")
     assert saved.objects[0].prompts.points.tolist() == [[20, 30], [2, 2]]
     assert saved.objects[0].prompts.labels.tolist() == [1, 0]
@@ -160,3 +161,27 @@ def test_contrast_limits_decide_what_is_encoded(encoded, rng, tmp_path) -> None:
     run(*command, "--box", "5,5,30,40", "--contrast-limits", "1000,2000")
     expected = np.clip((values - 1000.0) / 1000, 0, 1) * 255
     assert np.abs(encoded[0][..., 0] - expected).max() <= 0.51
+
+
+def test_same_pixels_a_box_over_the_edge_is_cut_as_elsewhere(
+    picture, encoded, tmp_path
+) -> None:
+    for name, box in (("a", "10,20,30,9999"), ("b", "10,20,30,59.5")):
+        assert run("segment", picture, "-o", tmp_path / name, "--box", box) == 0
+    one, other = (read_mask(tmp_path / name / "frame.png") for name in "ab")
+    assert np.array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words"),
+    [
+        (("--box", "10,15,10,30"), "has no area"),
+        (("--box", "100,15,120,30"), "outside the image of 40 rows"),
+        (("--points", "10,10,0"), "every point is to be excluded"),
+    ],
+)
+def test_same_pixels_prompts_that_mean_nothing_are_refused_by_name(
+    picture, encoded, tmp_path, capsys, prompt, words
+) -> None:
+    assert run("segment", picture, "-o", tmp_path / "out", *prompt) == 1
+    assert words in one_line(capsys)

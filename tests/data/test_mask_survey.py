@@ -78,3 +78,16 @@ def test_masks_of_a_stack_are_read_once_for_all_planes(tmp_path):
     broken = Pair(tmp_path / "i.npy", tmp_path / "gone.npy")
     found = survey_masks([pair, pair, broken])
     assert (len(found.shares), found.unreadable) == (1, 1)
+
+
+def test_same_pixels_turned_images_of_a_set_are_warned_of_once(tmp_path):
+    pairs = []
+    for name in "ab":
+        picture = Image.new("RGB", (20, 20))
+        exif = picture.getexif()
+        exif[0x0112] = 3
+        picture.save(tmp_path / f"{name}.jpg", exif=exif)
+        np.save(tmp_path / f"{name}.npy", np.eye(20, dtype=np.uint8))
+        pairs.append(Pair(tmp_path / f"{name}.jpg", tmp_path / f"{name}.npy"))
+    (line,) = survey_masks(pairs).warnings()
+    assert line.startswith("a.jpg and 1 more: its EXIF orientation is 3")
