@@ -99,7 +99,7 @@ class Requests:
         self._proposals[id(request.image.document)] = request
 
     def has_like(self, request: Request) -> bool:
-        """Whether the same is asked by one that waits or is in progress; it counts then.
+        """Whether the same is asked by one that waits or is under way; it counts then.
 
         What was asked of the object since, and was taken back, counts no longer.
         """
