@@ -265,6 +265,8 @@ class Monkey:
 
     def _do_box(self) -> None:
         work = self.desk.bridge.work
+        if self.desk.viewer.dims.ndisplay == 3:
+            return  # napari itself cannot draw a rectangle there
         if work is not None and self._is_held(work.boxes.layer):
             (r0, c0), (r1, c1) = self._place(), self._place()
             plane = self.desk.bridge.plane
@@ -496,7 +498,12 @@ def _fill(folder: Path, seed: int) -> None:
         Image.fromarray(pixels).save(folder / f"picture{number}.png")
     for number in range(2):
         stack = values.integers(0, 255, (PLANES, *SHAPE), np.uint8)
-        tifffile.imwrite(folder / f"stack{number}.tif", stack, metadata={"axes": "ZYX"})
+        tifffile.imwrite(
+            folder / f"stack{number}.tif",
+            stack,
+            photometric="minisblack",
+            metadata={"axes": "ZYX"},
+        )
 
 
 def play(viewer: Any, folder: Path, *, acts: int, seed: int) -> Monkey:

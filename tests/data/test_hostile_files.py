@@ -16,7 +16,7 @@ from napari_promise.data import formats
 from napari_promise.data.images import read_image, shape_of, thumbnail
 from napari_promise.data.prompts_file import load_prompts
 
-PROMPTS_0_1 = Path(__file__).parent / "files" / "prompts_0.1.json"
+PROMPTS_0_1 = Path(__file__).parents[1] / "fixtures" / "v0_1_prompts.json"
 
 
 @pytest.fixture

@@ -105,7 +105,7 @@ def test_the_folder_goes_on_when_the_prompting_dock_is_closed_in_the_middle(
     item = folder.project.item("p1.png")
     assert (item.state, item.objects, item.clicks) == ("done", 1, 3)
     _close(desk, folder)
-    assert not session._worker.is_alive()
+    assert not session._worker._thread.is_alive()
 
 
 def test_prompting_goes_on_when_the_folder_dock_is_closed_in_the_middle(
@@ -129,7 +129,7 @@ def test_prompting_goes_on_when_the_folder_dock_is_closed_in_the_middle(
     assert desk.preview[30, 40]
     session = desk.widget.session
     _close(desk, desk.widget)
-    assert not session._worker.is_alive()
+    assert not session._worker._thread.is_alive()
 
 
 def test_a_dock_that_comes_back_finds_the_work_of_the_other(both: Any) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from napari_promise.widgets.prompting import dock
+from napari_promise.widgets.prompting import rows
 
 
 def test_the_table_and_the_buttons_wait_for_a_mask_that_is_due(desk, monkeypatch):
-    monkeypatch.setattr(dock, "_ROWS_WAIT_MS", 600_000)  # no mask takes so long
+    monkeypatch.setattr(rows, "_WAIT_MS", 600_000)  # no mask takes so long
     desk.click(30, 40)
     shown = []
     panel = desk.widget.objects_panel
