@@ -1,7 +1,8 @@
 """Frozen SAM models: build, load, and turn an image into an embedding.
 
 The models are segment_anything's own classes, unmodified, so that everything that is
-added later (adapters, auto-prompting) leaves SAM what it was.
+added later (adapters, auto-prompting) leaves SAM what it was. Building and encoding are
+in one file because both have to fall back to the CPU where memory runs out.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Checkpoint files: which there are, where they lie, how they are fetched and read.
 
-What is built of them is in `sam`.
+What is built of them is in `sam`. The table of known models is a part of the file.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The face of the session, for the window's thread: wishes in, signals out.
 
 `Worker` does the work in a thread of its own and comes back by `dispatch`; what the
-two threads share is in `TaskQueue`.
+two threads share is in `TaskQueue`. Half of the file says what each signal and each
+wish means; a method does little more than pass it on.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The dock to annotate a folder: composes its panels and connects their wishes.
 
 Prompting, committing and undoing are the desk's, shared with the prompting dock; either
-dock works without the other.
+dock works without the other. The file is long because each panel's wish has a handler
+of a few lines here; the order of images is in `order`, what runs over them in `runs`.
 """
 
 from __future__ import annotations

@@ -10,6 +10,9 @@ It keeps the layers of one image and the document of that image in step:
 
 Layers are held by reference, never by name. A prompt layer that is deleted comes back
 with what the document holds; deleted labels come back with the next commit or undo.
+
+The file is long because every event of layers, sliders and documents arrives here, with
+a short handler each; what is decided lies in `edits`, `showing`, `lookup` and `placing`.
 """
 
 from __future__ import annotations
