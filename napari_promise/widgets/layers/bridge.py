@@ -11,8 +11,8 @@ It keeps the layers of one image and the document of that image in step:
 Layers are held by reference, never by name. A prompt layer that is deleted comes back
 with what the document holds; deleted labels come back with the next commit or undo.
 
-The file is long because every event of layers, sliders and documents arrives here, with
-a short handler each; what is decided lies in `edits`, `showing`, `lookup` and `placing`.
+The file is long because every event of layers, sliders and documents arrives here, each
+with a short handler; what is decided lies in `edits`, `showing`, `lookup`, `placing`.
 """
 
 from __future__ import annotations
