@@ -237,3 +237,11 @@ def test_dicom_segmentation_comes_out_over_its_images(tmp_path, pixels, planes):
 def test_dicom_segmentation_of_another_image_is_refused(tmp_path):
     with pytest.raises(ValueError, match="lies over a DICOM image"):
         save_labels(tmp_path / "a.dcm", np.ones((4, 4), int))
+
+
+def test_dicom_series_is_found_beside_a_damaged_file(tmp_path, pixels) -> None:
+    folder = save_series(tmp_path / "s", pixels)
+    whole = sorted(folder.iterdir())
+    (folder / "z.dcm").write_bytes(whole[0].read_bytes()[:150] + b"\xff" * 40)
+    (series,) = dicom_series_in(folder)
+    assert sorted(series) == whole

@@ -6,6 +6,7 @@ pydicom is optional (``pip install 'napari-promise[dicom]'``).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,13 @@ def series_in(folder: Path) -> list[list[Path]]:
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or not path.is_file() or not is_dicom(path):
             continue
-        data = _load(path, pixels=False)
+        try:
+            data = _load(path, pixels=False)
+        except Exception:
+            # Damaged in one of many ways; who opens that very file is told.
+            if find_spec("pydicom") is None:
+                raise
+            continue
         if "Rows" not in data:  # a DICOMDIR, a report, a structure set
             continue
         key = str(data.get("SeriesInstanceUID", "")), data.get("Rows")
