@@ -21,6 +21,9 @@ REPOSITORY = "https://github.com/napari-promise/napari-promise/blob/main/"
 RAW = "https://raw.githubusercontent.com/napari-promise/napari-promise/main/"
 
 
+pytestmark = pytest.mark.slow
+
+
 def _run(folder: Path, *words: str | Path) -> str:
     done = subprocess.run(
         [sys.executable, *map(str, words)],
