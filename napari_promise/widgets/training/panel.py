@@ -83,7 +83,7 @@ class TrainPanel(QDialog):
         # Once the layout knows what was shown or hidden.
         self._fit = QTimer(self)
         self._fit.setSingleShot(True)
-        self._fit.timeout.connect(self.adjustSize)
+        self._fit.timeout.connect(self._fit_height)
         self.source = ChoiceBox("Where the images with masks come from.")
         self._boxes: list[tuple[Any, QCheckBox]] = []
         self.group = QLineEdit()
@@ -124,6 +124,7 @@ class TrainPanel(QDialog):
         self.curves = CurvesView()
         self.comparison = ComparisonView()
         self.comparison.hide()
+        self.comparison.shown.connect(self._fit.start)
         self.compare = _button(
             "Compare on this image",
             "Show what the adapter in use and the new one find on this image.",
@@ -326,6 +327,20 @@ class TrainPanel(QDialog):
         self._pages.setCurrentIndex(page)
         self._pages.setVisible(page != 2)  # what was given needs no further choice
         self._fit.start()
+
+    def _fit_height(self) -> None:
+        """Be as high as what is shown needs, lines that wrap included.
+
+        `adjustSize` would stop at two thirds of the screen, and squeeze the pictures.
+        """
+        layout, screen = self.layout(), self.screen()
+        if layout is None or screen is None:
+            return
+        width = max(self.width(), self.minimumWidth())
+        height = layout.totalSizeHint().height()
+        if layout.hasHeightForWidth():
+            height = max(height, layout.totalHeightForWidth(width))
+        self.resize(width, min(height, screen.availableGeometry().height()))
 
     def _on_stop(self) -> None:
         box = QMessageBox(self)

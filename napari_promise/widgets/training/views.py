@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtCore import QPointF, QRectF, QSize, Qt
+from qtpy.QtCore import QPointF, QRectF, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QImage, QPainter, QPaintEvent, QPalette, QPen
 from qtpy.QtWidgets import QSizePolicy, QWidget
 from scipy import ndimage
@@ -119,7 +119,15 @@ class CurvesView(QWidget):
 
 
 class ComparisonView(QWidget):
-    """The current image twice: the old mask with its points, and the new one."""
+    """The current image twice: the old mask with its points, and the new one.
+
+    Attributes
+    ----------
+    shown : Signal()
+        A comparison is shown, or none any more.
+    """
+
+    shown = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -144,6 +152,7 @@ class ComparisonView(QWidget):
             for side in (comparison.old, comparison.new):
                 self._pictures.append(_picture(comparison.picture, side.mask))
         self.setVisible(comparison is not None)
+        self.shown.emit()
         self.update()
 
     def paintEvent(self, event: QPaintEvent | None) -> None:
