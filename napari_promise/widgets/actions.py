@@ -177,14 +177,6 @@ class Actions:
             return f"{objects} committed as soon as their masks are there."
         return ""
 
-    def finish_later(self, act: Callable[[], None]) -> None:
-        """Do something with the image on display after what was asked for before."""
-        work = self._bridge.work
-        if work is None:
-            act()
-        else:
-            self._order.do(work.document, act)
-
     @property
     def _document(self) -> Document:
         assert self._bridge.work is not None

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import math
 import os
 import tempfile
@@ -35,12 +34,13 @@ import numpy as np
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from napari_promise.model.tiny import PATCH, STRIDE, build_promise_tiny
 from scripts.base.episodes import Sample, Sources
 from scripts.base.prompting import COMPUTE, phantom, picture_loss
+from scripts.base.run_files import save_run
 from scripts.base.scene_store import open_store
 
 Rng = np.random.Generator
@@ -316,22 +316,8 @@ def save(
     recipe: Recipe,
 ) -> None:
     """Write the checkpoint, the averaged weights and the recipe, each whole."""
-    part = folder / "checkpoint.pt.part"
-    state = {
-        "model": sam.state_dict(),
-        "average": average.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "spent": spent,
-        "step": step,
-    }
-    torch.save(state, part)
-    os.replace(part, folder / "checkpoint.pt")
-    part = folder / "promise-tiny.safetensors.part"
-    half = {k: v.half().contiguous() for k, v in average.state_dict().items()}
-    save_file(half, part)
-    os.replace(part, folder / "promise-tiny.safetensors")
     summary = {**asdict(recipe), "minutes": round(spent / 60, 1), "steps": step}
-    (folder / "recipe.json").write_text(json.dumps(summary, indent=2) + "\n")
+    save_run(folder, "promise-tiny", sam, average, optimizer, spent, step, summary)
 
 
 def main() -> None:

@@ -25,7 +25,6 @@ import argparse
 import copy
 import json
 import math
-import os
 import signal
 import time
 from dataclasses import asdict, dataclass
@@ -35,7 +34,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from napari_promise.model.litemedsam import build_promise_medical
@@ -50,6 +49,7 @@ from scripts.base.prompting import (
     first_prompt,
     phantom,
 )
+from scripts.base.run_files import save_run
 from scripts.base.view_store import ViewStore, open_store
 
 Rng = np.random.Generator
@@ -487,25 +487,8 @@ def save(
     recipe: Recipe,
 ) -> None:
     """Write the checkpoint, the averaged weights and the recipe, each whole."""
-    folder.mkdir(parents=True, exist_ok=True)
-    part = folder / "checkpoint.pt.part"
-    state = {
-        "model": sam.state_dict(),
-        "average": average.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "spent": spent,
-        "step": step,
-    }
-    torch.save(state, part)
-    os.replace(part, folder / "checkpoint.pt")
-    part = folder / "promise-medical.safetensors.part"
-    half = {k: v.half().contiguous() for k, v in average.state_dict().items()}
-    save_file(half, part)
-    os.replace(part, folder / "promise-medical.safetensors")
     summary = {**asdict(recipe), "minutes": round(spent / 60, 1), "steps_done": step}
-    part = folder / "recipe.json.part"
-    part.write_text(json.dumps(summary, indent=2) + "\n")
-    os.replace(part, folder / "recipe.json")
+    save_run(folder, "promise-medical", sam, average, optimizer, spent, step, summary)
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from napari_promise.model.litemedsam import build_promise_medical
 from scripts.base import train_decoder, view_store
@@ -111,7 +111,7 @@ def views(tmp_path, monkeypatch):
     torch.manual_seed(0)
     full = build_promise_medical().state_dict()
     own = {k: v.half() for k, v in full.items() if not k.startswith("image_encoder.")}
-    train_decoder.save_file(own, tmp_path / "start.safetensors")
+    save_file(own, tmp_path / "start.safetensors")
     return tmp_path
 
 
