@@ -27,6 +27,11 @@ from napari_promise.widgets.layers.work import Work
 
 _P = ParamSpec("_P")
 
+#: Said of an object whose points only exclude.
+NO_TARGET = (
+    "All points exclude, so nothing says where the object is: add a point to include, "
+    "or a box."
+)
 _NO_IMAGE = (
     "There is no image to work on: open one, or take one from File → Open Sample → "
     "ProMISe."
@@ -248,11 +253,17 @@ class Actions:
         record = self._document.active
         if record is None or record.prompts.is_empty:
             raise ValueError("There is nothing to segment: add a point or a box.")
+        if not record.prompts.has_target:
+            raise ValueError(NO_TARGET)
         self._session.segment(record.id, again=True)
 
     def segment_waiting(self) -> int:
         """Ask for every mask that is due; returns how many."""
-        waiting = [r.id for r in self._document.objects if not r.is_answered]
+        waiting = [
+            record.id
+            for record in self._document.objects
+            if not record.is_answered and record.prompts.has_target
+        ]
         for object_id in waiting:
             self._session.segment(object_id)
         return len(waiting)
@@ -285,6 +296,8 @@ class Actions:
         work, document = self._bridge.work, self._document
         assert work is not None
         record = document.get(object_id)
+        if not record.is_answered and not record.prompts.has_target:
+            raise ValueError(f"Object {object_id} stays open. {NO_TARGET}")
         with document.step("commit"):
             if record.is_answered and not document.pending:
                 labels = work.result.plane(record.plane)
@@ -396,6 +409,8 @@ class Actions:
     def _look_at_active(self) -> None:
         assert self._bridge.work is not None
         self._carry_out(self._bridge.work)  # a commit redone may be due at once
+        for object_id in self._document.pending:
+            self._session.segment(object_id)  # or its mask was never asked for
         active = self._document.active
         if active is not None:
             self._bridge.go_to(active.plane)

@@ -196,7 +196,11 @@ class Annotator:
     def settle(self) -> None:
         """Wait until every edit is answered and every timer of ours has fired."""
         self.qtbot.wait(1)
-        self.until(lambda: all(r.is_answered for r in self.document.objects))
+        self.until(
+            lambda: all(
+                r.is_answered or not r.prompts.has_target for r in self.document.objects
+            )
+        )
         self.qtbot.wait(1)
 
     def click(self, *position: float, include: bool = True) -> None:

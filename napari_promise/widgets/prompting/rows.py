@@ -13,6 +13,7 @@ from psygnal import SignalInstance
 from qtpy.QtCore import QObject, QTimer
 
 from napari_promise.document import Document, DocumentEvents, ObjectRecord
+from napari_promise.widgets.actions import NO_TARGET
 from napari_promise.widgets.connections import Connections
 from napari_promise.widgets.desk import Desk
 from napari_promise.widgets.prompting.objects_panel import ObjectRow, ObjectsPanel
@@ -52,6 +53,7 @@ class ObjectRows(QObject):
         self._document = Connections()
         self._others = Connections()
         self._others.add(desk.session.document_changed, self._on_document_changed)
+        self._others.add(desk.session.model_changed, self._on_document_event)
         self._others.add(desk.bridge.work_changed, self.show_now)
         self._others.add(desk.bridge.plane_changed, self._on_plane_changed)
         dims = desk.viewer.dims.events
@@ -84,7 +86,9 @@ class ObjectRows(QObject):
         session = self._desk.session
         active = session.document.active
         ready = session.settings.live and session.status.state == "ready"
-        return ready and active is not None and not active.is_answered
+        if active is None or not active.prompts.has_target:
+            return False
+        return ready and not active.is_answered
 
     def show_now(self) -> None:
         """Show objects, history, and what can be done."""
@@ -119,11 +123,19 @@ class ObjectRows(QObject):
             hint = "Open an image; File → Open Sample → ProMISe has some."
         elif not bridge.flat():
             hint = "Switch to the 2D view to place prompts."
+        elif not self._desk.session.knows_points and (
+            active is None or not len(active.prompts.boxes)
+        ):
+            name = self._desk.session.model_id
+            hint = f"{name} knows boxes only: press B and drag a box around an object."
         elif not len(work.document):
             auto = " or press A" if places_points else ""
             hint = f"Click on an object{auto}."
         else:
             hint = self._desk.actions.waiting_line()
+            prompts = None if active is None else active.prompts
+            if not (hint or prompts is None or prompts.is_empty or prompts.has_target):
+                hint = NO_TARGET
         self._prompt.show_hint(hint)
 
     def _row(self, record: ObjectRecord, pending: bool) -> ObjectRow:
