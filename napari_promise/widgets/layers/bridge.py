@@ -73,6 +73,8 @@ class LayerBridge:
         Plane of that image on display.
     include : bool
         What the next point says.
+    floor : float
+        The score from which objects would be accepted; their outlines tell.
     images_changed : Signal
         Images came, went or were renamed.
     work_changed : Signal
@@ -115,6 +117,7 @@ class LayerBridge:
         self._order = order
         self.work: Work | None = None
         self.plane: Plane = ()
+        self.floor = 0.0
         self.include = True
         self._works = Works(self._handlers)
         self._placing = Placing(viewer.layers)
@@ -338,6 +341,12 @@ class LayerBridge:
         self._show(in_place=True)
         if changed:
             self.include_changed.emit(include)
+
+    def set_floor(self, floor: float) -> None:
+        """Show which objects would be accepted from this score on."""
+        if floor != self.floor:
+            self.floor = floor
+            self._show()
 
     def flip_selected(self) -> int:
         """Flip the selected points; returns how many there were."""
@@ -665,7 +674,7 @@ class LayerBridge:
     def _show(self, *, in_place: bool = False) -> bool:
         display = self._display
         return display is None or display.show(
-            self.plane, include=self.include, in_place=in_place
+            self.plane, include=self.include, floor=self.floor, in_place=in_place
         )
 
 

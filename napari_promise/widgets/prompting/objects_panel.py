@@ -7,6 +7,8 @@ from functools import lru_cache
 
 from qtpy.QtCore import (
     QEvent,
+    QItemSelection,
+    QItemSelectionModel,
     QObject,
     QPoint,
     QSize,
@@ -44,6 +46,7 @@ from napari_promise.widgets.prompting.objects_table import (
     ObjectsModel,
     ShownObjects,
 )
+from napari_promise.widgets.prompting.review_panel import ReviewPanel
 
 #: Columns as wide as what they hold; the class takes the rest.
 _FITTED = (ID, SCORE, POINTS, PLANE)
@@ -80,12 +83,18 @@ class ObjectsPanel(QWidget):
     delete_requested : Signal(int)
     rewrite_requested : Signal(int)
         Write the object as its mask is, over what was painted.
+    many_deleted : Signal(tuple)
+        Delete all of these.
+    many_classed : Signal(tuple, str)
+        Give all of these a class.
     """
 
     row_chosen = Signal(int)
     class_edited = Signal(int, str)
     delete_requested = Signal(int)
     rewrite_requested = Signal(int)
+    many_deleted = Signal(tuple)
+    many_classed = Signal(tuple, str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -116,9 +125,12 @@ class ObjectsPanel(QWidget):
         self.table = QTableView()
         self.table.setModel(self._shown)
         table = self.table
-        table.setToolTip("Click a row to open the object again with its prompts.")
+        table.setToolTip(
+            "Click a row to open the object again with its prompts; with Shift or "
+            "Ctrl choose several, to delete them or name their class at once."
+        )
         table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        table.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         table.setEditTriggers(
             QAbstractItemView.EditTrigger.DoubleClicked
             | QAbstractItemView.EditTrigger.EditKeyPressed
@@ -155,12 +167,14 @@ class ObjectsPanel(QWidget):
         layout.addLayout(top)
         layout.addWidget(self.filter)
         layout.addWidget(table, 1)
+        self.review = ReviewPanel()
+        layout.addWidget(self.review)
 
         selection = table.selectionModel()
         assert selection is not None
         self._selection = selection
         selection.selectionChanged.connect(self._on_selected)
-        self._model.class_edited.connect(self.class_edited)
+        self._model.class_edited.connect(self._on_class_edited)
         self.filter.textChanged.connect(self._on_filter_changed)
         table.customContextMenuRequested.connect(self._on_menu_requested)
         table.installEventFilter(self)
@@ -177,11 +191,16 @@ class ObjectsPanel(QWidget):
             Id of the active object.
         """
         self._showing = True
-        rows, self._active = tuple(rows), active
+        rows = tuple(rows)
+        several = self.chosen_ids() if active == self._active else ()
+        self._active = active
         if self._model.show(rows):
             self.table.setColumnHidden(PLANE, not any(row.plane for row in rows))
             self._fit_columns()
-        self._choose(active)
+        if len(several) > 1:
+            self._choose_several(several)
+        else:
+            self._choose(active)
         self._showing = False
         self._classes.setStringList(
             sorted({row.class_name for row in rows if row.class_name})
@@ -191,8 +210,30 @@ class ObjectsPanel(QWidget):
 
     def chosen(self) -> int | None:
         """Id of the selected object, or None."""
-        indexes = self._selection.selectedRows()
-        return self._shown.row(indexes[0]).object_id if indexes else None
+        ids = self.chosen_ids()
+        return ids[0] if len(ids) == 1 else None
+
+    def chosen_ids(self) -> tuple[int, ...]:
+        """Ids of all selected objects."""
+        rows = self._selection.selectedRows()
+        return tuple(self._shown.row(index).object_id for index in rows)
+
+    def _choose_several(self, object_ids: Sequence[int]) -> None:
+        """Select again what was selected, after rows came, went or moved."""
+        wanted, shown = set(object_ids), self._shown
+        selection = QItemSelection()
+        for at in range(shown.rowCount()):
+            index = shown.index(at, ID)
+            if shown.row(index).object_id in wanted:
+                selection.select(index, index)
+        flag = QItemSelectionModel.SelectionFlag
+        self._selection.select(selection, flag.ClearAndSelect | flag.Rows)
+        self._show_deletable()
+
+    def _show_deletable(self) -> None:
+        count = len(self.chosen_ids())
+        self.delete.setEnabled(count > 0)
+        self.delete.setText(f"Delete {count}" if count > 1 else "Delete")
 
     def _choose(self, object_id: int | None) -> None:
         """Select an object's row and scroll to it; none where it is filtered out."""
@@ -206,7 +247,7 @@ class ObjectsPanel(QWidget):
                 table.scrollTo(index)
             else:
                 self._selection.clear()
-        self.delete.setEnabled(self.chosen() is not None)
+        self._show_deletable()
 
     def _show_count(self) -> None:
         total, shown = len(self._model.rows), self._shown.rowCount()
@@ -240,32 +281,49 @@ class ObjectsPanel(QWidget):
     def _on_selected(self, *_: object) -> None:
         if self._showing:
             return
+        self._show_deletable()
         object_id = self.chosen()
-        self.delete.setEnabled(object_id is not None)
         if object_id is not None:
             self.row_chosen.emit(object_id)
 
     def _delete_chosen(self) -> None:
-        object_id = self.chosen()
-        if object_id is not None:
-            self.delete_requested.emit(object_id)
+        ids = self.chosen_ids()
+        if len(ids) == 1:
+            self.delete_requested.emit(ids[0])
+        elif ids:
+            self.many_deleted.emit(ids)
+
+    def _on_class_edited(self, object_id: int, name: str) -> None:
+        """Pass a class on, for all chosen objects where this is one of several."""
+        ids = self.chosen_ids()
+        if len(ids) > 1 and object_id in ids:
+            self.many_classed.emit(ids, name)
+        else:
+            self.class_edited.emit(object_id, name)
 
     def _on_menu_requested(self, position: QPoint) -> None:
         index = self.table.indexAt(position)
         if not index.isValid():
             return
         row = self._shown.row(index)
+        several = len(self.chosen_ids()) > 1
         menu = QMenu(self)
         rename = menu.addAction("Name the class…")
         rewrite = menu.addAction("Commit over what was painted by hand")
-        delete = menu.addAction(f"Delete object {row.object_id}")
+        assert rewrite is not None
+        rewrite.setEnabled(not several)
+        delete = menu.addAction(
+            f"Delete {len(self.chosen_ids())} objects"
+            if several
+            else f"Delete object {row.object_id}"
+        )
         viewport = self.table.viewport()
         assert viewport is not None
         chosen = menu.exec(viewport.mapToGlobal(position))
         if chosen is None:
             return
         if chosen is delete:
-            self.delete_requested.emit(row.object_id)
+            self._delete_chosen()
         elif chosen is rewrite:
             self.rewrite_requested.emit(row.object_id)
         elif chosen is rename:

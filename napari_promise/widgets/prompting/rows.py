@@ -15,6 +15,7 @@ from qtpy.QtCore import QObject, QTimer
 from napari_promise.document import Document, DocumentEvents, ObjectRecord, Region
 from napari_promise.widgets.connections import Connections
 from napari_promise.widgets.desk import Desk
+from napari_promise.widgets.layers.drafts import drafts
 from napari_promise.widgets.prompting.objects_panel import ObjectsPanel
 from napari_promise.widgets.prompting.objects_table import ObjectRow
 from napari_promise.widgets.prompting.prompt_panel import PromptPanel
@@ -101,6 +102,8 @@ class ObjectRows(QObject):
             rows,
             None if document is None else document.active_id,
         )
+        waiting = () if document is None else drafts(document)
+        self._objects.review.show_scores([record.score for record, _ in waiting])
         self._prompt.show_history(
             "" if document is None else document.undo_name,
             "" if document is None else document.redo_name,
@@ -151,7 +154,7 @@ class ObjectRows(QObject):
         """Count a mask's pixels, once for each mask."""
         region, size = self._sizes.get(record.id, (None, 0))
         if record.region is not region:
-            size = 0 if record.region is None else int(record.region.crop.sum())
+            size = 0 if record.region is None else record.region.area
             self._sizes[record.id] = record.region, size
         return size
 
