@@ -192,7 +192,9 @@ class ObjectsPanel(QWidget):
         """
         self._showing = True
         rows = tuple(rows)
-        several = self.chosen_ids() if active == self._active else ()
+        several = self.chosen_ids()
+        if active not in (self._active, *several):
+            several = ()  # another object is worked on now
         self._active = active
         if self._model.show(rows):
             self.table.setColumnHidden(PLANE, not any(row.plane for row in rows))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 
-from napari_promise.data.export import provenance, save_prompts
+from napari_promise.data.export import save_prompts
 from napari_promise.prompts import Prompts
 from napari_promise.widgets.layers.drafts import LEFT, TAKEN
 
@@ -154,7 +154,7 @@ def test_a_whole_image_is_corrected_accepted_undone_redone_and_replayed(
     labels = many.labels.data.copy()
     objects = many.document.objects
     path = tmp_path / "prompts.json"
-    save_prompts(path, objects, image="image", provenance=provenance())
+    save_prompts(path, objects)
 
     steps = 0
     while many.document.can_undo:
