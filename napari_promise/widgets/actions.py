@@ -22,7 +22,7 @@ from napari_promise.session import Order, SegmentResult, Session
 from napari_promise.widgets.connections import Connections
 from napari_promise.widgets.layers import edits
 from napari_promise.widgets.layers.bridge import LayerBridge
-from napari_promise.widgets.layers.drafts import drafts, is_taken
+from napari_promise.widgets.layers.drafts import drafts, is_taken, next_uncertain
 from napari_promise.widgets.layers.geometry import placement
 from napari_promise.widgets.layers.work import Work
 
@@ -393,6 +393,17 @@ class Actions:
         work.document.commit_many(
             taken, work.result.layer.data, overlap=self._session.settings.overlap
         )
+
+    @_in_order
+    def next_uncertain(self) -> None:
+        """Look at the object that waits and has the next higher score."""
+        record = next_uncertain(self._document)
+        if record is None:
+            raise ValueError("No object waits to be accepted.")
+        self._open(record.id)
+        if record.region is not None:
+            r0, c0, r1, c1 = record.region.bbox
+            self._bridge.look_at(((r0 + r1 - 1) / 2, (c0 + c1 - 1) / 2))
 
     @_after_commits
     def delete_many(self, object_ids: Sequence[int]) -> None:

@@ -357,6 +357,13 @@ class LayerBridge:
         if self.work is not None:
             point_dims_at(self.work.image, self._viewer.dims, plane)
 
+    def look_at(self, position: tuple[float, float]) -> None:
+        """Put a (row, column) of the plane on display in the middle of the canvas."""
+        if self.work is not None and self.flat():
+            world = self.work.image.data_to_world((*self.plane, *position))
+            shown = [float(world[axis]) for axis in self._viewer.dims.displayed]
+            self._viewer.camera.center = tuple(shown)
+
     def labelled(self) -> list[tuple[Image, Labels, Work | None]]:
         """Images with their Labels, and the work where it is ours; see `lookup`."""
         return lookup.labelled(self._viewer.layers, self._works)

@@ -65,6 +65,33 @@ def is_taken(record: ObjectRecord, floor: float) -> bool:
     return floor <= 0 or (record.score is not None and record.score >= floor)
 
 
+def next_uncertain(document: Document) -> ObjectRecord | None:
+    """Return the draft that comes after the active object, from the lowest score up.
+
+    Parameters
+    ----------
+    document : Document
+
+    Returns
+    -------
+    ObjectRecord or None
+        After the surest, or where the active object is no draft, the least sure; None
+        where nothing waits.
+    """
+    waiting = sorted((_certainty(r), r.id) for r, _ in drafts(document))
+    if not waiting:
+        return None
+    active = document.active
+    after = None if active is None else (_certainty(active), active.id)
+    if after not in waiting:
+        return document.get(waiting[0][1])
+    return document.get(waiting[(waiting.index(after) + 1) % len(waiting)][1])
+
+
+def _certainty(record: ObjectRecord) -> float:
+    return -1.0 if record.score is None else record.score
+
+
 def outlines(document: Document, plane: Plane, floor: float) -> tuple[Outline, ...]:
     """Return the outlines of a plane's drafts, without the active object's."""
     return tuple(

@@ -31,6 +31,7 @@ from qtpy.QtWidgets import (
     QStyledItemDelegate,
     QStyleOptionViewItem,
     QTableView,
+    QToolButton,
     QVBoxLayout,
     QWidget,
 )
@@ -121,6 +122,8 @@ class ObjectsPanel(QWidget):
             "size (pixels), such as <i>nucleus score&lt;0.5 size&gt;=40</i>."
         )
         self.filter.setClearButtonEnabled(True)
+        for clear in self.filter.findChildren(QToolButton):
+            clear.setToolTip("Show all objects.")
         self.filter.hide()
         self.table = QTableView()
         self.table.setModel(self._shown)

@@ -132,6 +132,27 @@ def test_a_class_named_for_one_of_several_is_named_for_all_in_one_step(many) -> 
     assert not any(r.class_name for r in many.document.objects)
 
 
+def test_u_goes_from_the_least_sure_object_to_surer_ones(many) -> None:
+    many.document.active_id = None
+    looked_at = []
+    for _ in range(3):
+        many.press("U")
+        looked_at.append(many.document.active_id)
+    by_score = sorted(many.document.objects, key=lambda r: (r.score, r.id))
+    assert looked_at == [record.id for record in by_score[:3]]
+    r0, c0, r1, c1 = many.document.active.bbox
+    middle = ((r0 + r1 - 1) / 2, (c0 + c1 - 1) / 2)
+    assert many.viewer.camera.center[-2:] == pytest.approx(middle)
+
+
+def test_u_says_when_nothing_waits(many) -> None:
+    many.widget.actions.accept(0.0)
+    told = []
+    many.widget.actions._tell = told.append
+    many.press("U")
+    assert told == ["No object waits to be accepted."]
+
+
 def test_a_whole_image_is_corrected_accepted_undone_redone_and_replayed(
     many, make_desk, tmp_path
 ) -> None:
