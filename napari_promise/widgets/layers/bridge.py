@@ -33,6 +33,7 @@ from napari_promise.widgets.layers import edits, lookup
 from napari_promise.widgets.layers.boxes import Box
 from napari_promise.widgets.layers.geometry import (
     TRANSFORM_EVENTS,
+    camera_of,
     image_shape,
     lies_flat,
     plane_on_display,
@@ -362,7 +363,7 @@ class LayerBridge:
         if self.work is not None and self.flat():
             world = self.work.image.data_to_world((*self.plane, *position))
             shown = [float(world[axis]) for axis in self._viewer.dims.displayed]
-            self._viewer.camera.center = tuple(shown)
+            camera_of(self._viewer).center = tuple(shown)
 
     def labelled(self) -> list[tuple[Image, Labels, Work | None]]:
         """Images with their Labels, and the work where it is ours; see `lookup`."""
