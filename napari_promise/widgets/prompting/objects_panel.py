@@ -248,7 +248,10 @@ class ObjectsPanel(QWidget):
             at = next((i for i, r in enumerate(rows) if r.object_id == object_id), -1)
             index = shown.mapFromSource(self._model.index(at, ID))
             if index.isValid():
-                table.selectRow(index.row())
+                # Not `selectRow`, which adds to what is selected while Ctrl is held,
+                # as it is for undo.
+                flag = QItemSelectionModel.SelectionFlag
+                self._selection.setCurrentIndex(index, flag.ClearAndSelect | flag.Rows)
                 table.scrollTo(index)
             else:
                 self._selection.clear()

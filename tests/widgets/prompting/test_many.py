@@ -59,6 +59,8 @@ def select_rows(desk: Any, *ids: int) -> None:
             held if number else Qt.KeyboardModifier.NoModifier,
             where,
         )
+    # Else Qt goes on believing that it is held.
+    desk.qtbot.keyRelease(panel.table.viewport(), Qt.Key.Key_Control)
     desk.qtbot.wait(1)
 
 
