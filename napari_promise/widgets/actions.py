@@ -7,7 +7,7 @@ done is answered with one line and a remedy.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
@@ -22,6 +22,7 @@ from napari_promise.session import Order, SegmentResult, Session
 from napari_promise.widgets.connections import Connections
 from napari_promise.widgets.layers import edits
 from napari_promise.widgets.layers.bridge import LayerBridge
+from napari_promise.widgets.layers.drafts import drafts, is_taken, next_uncertain
 from napari_promise.widgets.layers.geometry import placement
 from napari_promise.widgets.layers.work import Work
 
@@ -391,6 +392,49 @@ class Actions:
         assert work is not None
         plane = self._document.get(object_id).plane
         self._document.remove(object_id, work.result.plane(plane))
+
+    # -- many objects ---------------------------------------------------------------
+
+    @_after_commits
+    def accept(self, floor: float) -> None:
+        """Commit every object that waits and whose score reaches a floor; one step."""
+        work = self._bridge.work
+        assert work is not None
+        taken = [r.id for r, _ in drafts(work.document) if is_taken(r, floor)]
+        if not taken:
+            raise ValueError("No object that waits reaches this score: lower it.")
+        work.document.commit_many(
+            taken, work.result.layer.data, overlap=self._session.settings.overlap
+        )
+
+    @_in_order
+    def next_uncertain(self) -> None:
+        """Look at the object that waits and has the next higher score."""
+        record = next_uncertain(self._document)
+        if record is None:
+            raise ValueError("No object waits to be accepted.")
+        self._open(record.id)
+        if record.region is not None:
+            r0, c0, r1, c1 = record.region.bbox
+            self._bridge.look_at(((r0 + r1 - 1) / 2, (c0 + c1 - 1) / 2))
+
+    @_after_commits
+    def delete_many(self, object_ids: Sequence[int]) -> None:
+        """Take objects away, with their pixels in the labels; one step."""
+        work = self._bridge.work
+        assert work is not None
+        there = [i for i in object_ids if i in work.document]
+        if there:
+            work.document.remove_many(there, work.result.layer.data)
+
+    @_in_order
+    def set_class_many(self, object_ids: Sequence[int], name: str) -> None:
+        """Name the class of objects; one step."""
+        document = self._document
+        with document.step("change class"):
+            for object_id in object_ids:
+                if object_id in document:
+                    document.set_class(object_id, name)
 
     # -- history ------------------------------------------------------------------
 

@@ -91,6 +91,7 @@ class Desk:
                 "segment": self.actions.segment,
                 "commit": self.actions.commit,
                 "new": self.actions.new,
+                "uncertain": self.actions.next_uncertain,
                 "undo": self.actions.undo,
                 "redo": self.actions.redo,
             }

@@ -249,10 +249,10 @@ class Annotator:
 
     def menu_rows(self) -> list[list[str]]:
         self.qtbot.wait(1)
-        table = self.widget.objects_panel.table
+        shown = self.widget.objects_panel.table.model()
         return [
-            [table.item(row, column).text() for column in range(table.columnCount())]
-            for row in range(table.rowCount())
+            [shown.index(row, column).data() for column in range(shown.columnCount())]
+            for row in range(shown.rowCount())
         ]
 
 

@@ -12,11 +12,13 @@ from typing import Any
 from psygnal import SignalInstance
 from qtpy.QtCore import QObject, QTimer
 
-from napari_promise.document import Document, DocumentEvents, ObjectRecord
+from napari_promise.document import Document, DocumentEvents, ObjectRecord, Region
 from napari_promise.widgets.actions import NO_TARGET
 from napari_promise.widgets.connections import Connections
 from napari_promise.widgets.desk import Desk
-from napari_promise.widgets.prompting.objects_panel import ObjectRow, ObjectsPanel
+from napari_promise.widgets.layers.drafts import drafts
+from napari_promise.widgets.prompting.objects_panel import ObjectsPanel
+from napari_promise.widgets.prompting.objects_table import ObjectRow
 from napari_promise.widgets.prompting.prompt_panel import PromptPanel
 
 #: Rows and buttons wait this long for a mask that is being computed.
@@ -47,6 +49,7 @@ class ObjectRows(QObject):
         super().__init__(parent)
         self._desk, self._objects, self._prompt = desk, objects, prompt
         self._adapter_places_points = adapter_places_points
+        self._sizes: dict[int, tuple[Region | None, int]] = {}
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self.show_now)
@@ -68,6 +71,7 @@ class ObjectRows(QObject):
 
     def _on_document_changed(self, document: Document) -> None:
         self._document.release()
+        self._sizes.clear()
         for signal in _row_signals(document.events):
             self._document.add(signal, self._on_document_event, check_nargs=False)
         self._on_document_event()
@@ -102,6 +106,8 @@ class ObjectRows(QObject):
             rows,
             None if document is None else document.active_id,
         )
+        waiting = () if document is None else drafts(document)
+        self._objects.review.show_scores([record.score for record, _ in waiting])
         self._prompt.show_history(
             "" if document is None else document.undo_name,
             "" if document is None else document.redo_name,
@@ -153,7 +159,16 @@ class ObjectRows(QObject):
             record.committed,
             record.written is not None,
             pending,
+            self._size(record),
         )
+
+    def _size(self, record: ObjectRecord) -> int:
+        """Count a mask's pixels, once for each mask."""
+        region, size = self._sizes.get(record.id, (None, 0))
+        if record.region is not region:
+            size = 0 if record.region is None else record.region.area
+            self._sizes[record.id] = record.region, size
+        return size
 
 
 def _row_signals(events: DocumentEvents) -> tuple[SignalInstance, ...]:
@@ -162,6 +177,7 @@ def _row_signals(events: DocumentEvents) -> tuple[SignalInstance, ...]:
         events.object_added,
         events.object_changed,
         events.object_removed,
+        events.objects_changed,
         events.active_changed,
         events.history_changed,
     )
