@@ -92,7 +92,7 @@ class NormalEquations:
         chosen, inside = examples[used], mask[used]
         weights = np.zeros(len(inside), np.float32)
         for side in (inside, ~inside):
-            weights[side] = total / 2 / max(1, np.count_nonzero(side))
+            weights[side] = total / 2 / max(1, int(np.count_nonzero(side)))
         targets = np.where(inside, 1, -1).astype(np.float32)
         return cls.of(chosen, targets, weights)
 

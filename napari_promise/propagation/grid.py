@@ -133,13 +133,13 @@ class PlaneFeatures:
     ) -> None:
         self.grid = grid
         self._embedding = embedding
-        self._picture = grid.reduced(pixels)
+        self.picture = grid.reduced(pixels)
         self._known: dict[Window, NDArray[np.float32]] = {}
 
     def within(self, window: Window) -> NDArray[np.float32]:
         """Return the feature vectors of some cells, (h, w, F) float32."""
         if window not in self._known:
-            self._known = {window: features(self._embedding, self._picture, window)}
+            self._known = {window: features(self._embedding, self.picture, window)}
         return self._known[window]
 
 

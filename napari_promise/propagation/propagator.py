@@ -36,6 +36,7 @@ from napari_promise.propagation.grid import (
     cut,
     near,
 )
+from napari_promise.propagation.outline import REACH, Look, draft, load_outline
 from napari_promise.propagation.results import PlaneResult, Source
 from napari_promise.propagation.rules import Rules
 
@@ -66,6 +67,7 @@ class _Drawn:
     """A plane that somebody drew; without lesson where the object is not on it."""
 
     mask: NDArray[np.bool_]  # on the grid
+    picture: NDArray[np.float32]  # on the grid
     region: Region | None
     lesson: _Lesson | None
 
@@ -94,6 +96,7 @@ class _Walk:
     start: int  # the drawn plane it comes from
     end: int | None  # the drawn plane on the other side; None where there is none
     mask: NDArray[np.bool_]  # on the plane before
+    picture: NDArray[np.float32]  # of the plane before
     lessons: deque[NormalEquations]
 
     @property
@@ -119,6 +122,9 @@ class Propagator:
     spacing : (float, float, float)
         Between planes, rows and columns, in one unit.
     rules : Rules, optional
+    outline : callable, optional
+        What is known of an object on a plane -> logits of the same cells; left out, the
+        network of this package.
 
     Raises
     ------
@@ -145,6 +151,7 @@ class Propagator:
         *,
         spacing: tuple[float, float, float] = (1.0, 1.0, 1.0),
         rules: Rules | None = None,
+        outline: Callable[[Look], NDArray[np.float32]] | None = None,
     ) -> None:
         if len(spacing) != 3 or not all(np.isfinite(s) and s > 0 for s in spacing):
             raise ValueError(
@@ -156,6 +163,7 @@ class Propagator:
         self.planes = planes
         self._spacing = spacing
         self._rules = rules or Rules()
+        self._outline = outline or load_outline().draw
         self._objects: dict[int, _Object] = {}
         self._grid: Grid | None = None
         self._looked_at: tuple[int, PlaneFeatures] | None = None
@@ -224,6 +232,7 @@ class Propagator:
         known.found.pop(plane, None)
         known.drawn[plane] = _Drawn(
             cells,
+            at.picture,
             region or Region.from_mask(pixels),
             self._lesson(at, cells) if cells.any() else None,
         )
@@ -330,6 +339,7 @@ class Propagator:
                 start,
                 end,
                 known.drawn[start].mask,
+                known.drawn[start].picture,
                 deque(maxlen=self._rules.memory),
             )
 
@@ -344,16 +354,17 @@ class Propagator:
         if not seed.any():
             yield from self._end(walk, plane, source, 0.0, "nothing is left of it")
             return
-        window = around(seed, self._margin(at.grid))
+        window = around(seed, self._margin(at.grid, seed))
         inside = cut(window)
         examples = at.within(window)
         flat = examples.reshape(-1, examples.shape[-1])
         drawn = self._ridge(known, plane)
         ridge = self._ridge(known, plane, walk.lessons) if walk.lessons else drawn
         score = ridge.scores(flat).reshape(examples.shape[:2])
-        total = self._rules.score * score + prior[inside].clip(
-            -self._rules.reach, self._rules.reach
-        )
+        total = self._outline(self._look(walk, plane, at, score, prior, window))
+        if walk.end is None:
+            share = self._rules.outline
+            total = share * total + (1 - share) * draft(score, prior[inside])
         cells = shapes.cleaned(total > 0, seed[inside])
         contrast = self._contrast(drawn, known, plane, flat, cells)
         if walk.end is None and (not cells.any() or contrast < self._rules.stop):
@@ -369,6 +380,7 @@ class Propagator:
             plane, walk.label, at.grid.shape, None, _confidence(contrast), source
         )
         found = _Found(result, total.astype(np.float16), window)
+        walk.picture = at.picture
         walk.mask = np.zeros(at.grid.cells, bool)
         walk.mask[inside] = cells
         if walk.end is None and self._rules.memory:
@@ -445,6 +457,34 @@ class Propagator:
                 mask &= (part < mine) if other < label else (part <= mine)
         return Region.from_crop(mask, origin, grid.shape)
 
+    def _look(
+        self,
+        walk: _Walk,
+        plane: int,
+        at: PlaneFeatures,
+        score: NDArray[np.float32],
+        prior: NDArray[np.float32],
+        window: Window,
+    ) -> Look:
+        """Gather what the outline is drawn from."""
+        inside, drawn = cut(window), self._objects[walk.label].drawn
+        mask, picture, far = walk.mask, walk.picture, abs(plane - walk.start)
+        if walk.end is not None:
+            far = min(far, abs(plane - walk.end))
+            near = walk.start if far == abs(plane - walk.start) else walk.end
+            mask, picture = drawn[near].mask, drawn[near].picture
+        return Look(
+            at.picture[inside],
+            score,
+            prior[inside],
+            picture[inside],
+            mask[inside],
+            far,
+            walk.end is not None,
+            plane,
+            window,
+        )
+
     # The parts of a step ---------------------------------------------------------
 
     def _at(self, plane: int) -> PlaneFeatures:
@@ -459,9 +499,11 @@ class Propagator:
             )
         return self._looked_at[1]
 
-    def _margin(self, grid: Grid) -> int:
-        reach = self._rules.reach * self._rules.softness * max(grid.cells)
-        return int(np.ceil(reach)) + 2 + _RING
+    def _margin(self, grid: Grid, seed: NDArray[np.bool_]) -> int:
+        """Return how far around a shape the object may reach, in cells."""
+        reach = REACH * self._rules.softness * max(grid.cells)
+        size = 0.4 * float(np.sqrt(np.count_nonzero(seed)))
+        return int(np.ceil(max(reach, size))) + 2 + _RING
 
     def _sampling(self, grid: Grid) -> tuple[float, float]:
         """Return a cell's size in units of the softness."""

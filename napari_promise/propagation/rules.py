@@ -20,13 +20,12 @@ class Rules:
     around : float
         Cells around the object that teach what is not the object, as a share of the
         grid's longest side.
-    score : float
-        What the classifier's score counts beside the shape.
-    reach : float
-        The most that the shape says for or against a pixel.
     softness : float
         The distance from the outline at which the shape counts as one, as a share of
         the plane's longest side.
+    outline : float
+        What the network's outline counts beyond the outermost drawn planes, beside the
+        draft of classifier and shape; between two drawn planes it alone counts.
     memory : int
         Propagated planes that the classifier learns from on its way.
     memory_weight : float
@@ -39,9 +38,8 @@ class Rules:
     cells: int = 192
     penalty: float = 3.0
     around: float = 0.1
-    score: float = 3.0
-    reach: float = 4.0
     softness: float = 1 / 64
+    outline: float = 0.3
     memory: int = 3
     memory_weight: float = 0.5
     stop: float = 0.5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from napari_promise.propagation.results import PlaneResult
 from napari_promise.propagation.rules import Rules
 
 if TYPE_CHECKING:
+    from napari_promise.model.sam import Embedding
     from napari_promise.segmenter import Segmenter
 
 __all__ = ["propagate"]
@@ -77,26 +79,39 @@ def propagate(
     >>> for result in propagate(segmenter, volume, prompts):  # doctest: +SKIP
     ...     whole[result.plane] = result.mask
     """
-    stack = np.moveaxis(_checked(volume), axis, 0)
-    size = (spacing[axis], *(s for i, s in enumerate(spacing) if i != axis % 3))
+    stack = np.moveaxis(_checked(volume, spacing, axis), axis, 0)
+    rest = [size for i, size in enumerate(spacing) if i != axis % 3]
     if not prompts:
         raise ValueError("nothing says where the object is: give prompts of a plane.")
     limits = contrast_limits or robust_limits(stack) or (0.0, 1.0)
 
     def pixels(plane: int) -> NDArray[np.float32]:
-        return to_rgb8(stack[plane], limits)[..., 0].astype(np.float32) / 255
+        grey = to_rgb8(stack[plane], limits)[..., 0]
+        return grey.astype(np.float32) / np.float32(255)
 
-    def embed(plane: int) -> Any:
+    @lru_cache(maxsize=2)  # the prompted plane is asked for twice
+    def embed(plane: int) -> Embedding:
         return segmenter.encode(to_rgb8(stack[plane], limits))
 
-    propagator = Propagator(embed, pixels, len(stack), spacing=size, rules=rules)
+    propagator = Propagator(
+        embed,
+        pixels,
+        len(stack),
+        spacing=(spacing[axis], rest[0], rest[1]),
+        rules=rules,
+    )
     whole = np.zeros(stack.shape, bool)
     for plane, given in prompts.items():
+        if not 0 <= plane < len(stack):
+            raise ValueError(
+                f"there is no plane {plane}: the volume has planes 0 to "
+                f"{len(stack) - 1} along axis {axis}."
+            )
         if isinstance(given, Prompts):
-            mask = segmenter.segment(embed(plane), given).region
+            answer = segmenter.segment(embed(plane), given)
+            propagator.set_plane(plane, 1, answer.region)
         else:
-            mask = np.asarray(given, bool)
-        propagator.set_plane(plane, 1, mask)
+            propagator.set_plane(plane, 1, np.asarray(given, bool))
     for result in propagator.results(1):
         whole[result.plane] = result.mask
         yield result
@@ -106,8 +121,15 @@ def propagate(
     return np.moveaxis(whole, 0, axis)
 
 
-def _checked(volume: ArrayLike) -> NDArray[Any]:
+def _checked(
+    volume: ArrayLike, spacing: tuple[float, float, float], axis: int
+) -> NDArray[Any]:
     stack = np.asarray(volume)
+    if len(spacing) != 3 or not -3 <= axis < 3:
+        raise ValueError(
+            f"spacing {spacing} and axis {axis} do not fit a volume: give three sizes, "
+            "and an axis of 0, 1 or 2."
+        )
     if stack.ndim != 3:
         raise ValueError(
             f"the volume has the shape {stack.shape}: pass (planes, rows, columns)."
