@@ -247,6 +247,81 @@ class Propagator:
             if not known.drawn:
                 del self._objects[each]
 
+    def refined(
+        self,
+        plane: int,
+        label: int,
+        mask: NDArray[np.bool_],
+        points: NDArray[np.float64] | None = None,
+        polarity: NDArray[np.int64] | None = None,
+    ) -> NDArray[np.bool_]:
+        """Draw a rough mask's outline anew, by the classifier that it teaches itself.
+
+        Parameters
+        ----------
+        plane, label : int
+            Planes of this object that were drawn teach too.
+        mask : (rows, columns) bool
+            As the decoder answered a few clicks.
+        points : (N, 2) float64, optional
+            These clicks, (row, column).
+        polarity : (N,) int64, optional
+            1 include, 0 exclude.
+
+        Returns
+        -------
+        (rows, columns) bool
+            The mask as it was, where the new one would leave out a click or break with
+            it.
+        """
+        at = self._at(plane)
+        cells = at.grid.reduced_mask(mask)
+        if not cells.any():
+            return mask
+        known = self._objects.get(label, _Object())
+        parts = [
+            (1.0, each.lesson.equations)
+            for where, each in sorted(known.drawn.items())
+            if each.lesson is not None and where != plane
+        ]
+        parts.append((1.0, self._lesson(at, cells).equations))
+        total = NormalEquations.sum(parts)
+        assert total is not None
+        window = around(cells, self._margin(at.grid, cells))
+        inside = cut(window)
+        examples = at.within(window)
+        score = total.solve(self._rules.penalty).scores(
+            examples.reshape(-1, examples.shape[-1])
+        )
+        score = score.reshape(examples.shape[:2])
+        prior = shapes.signed_distance(cells, self._sampling(at.grid))[inside]
+        look = Look(
+            at.picture[inside],
+            score,
+            prior,
+            at.picture[inside],
+            cells[inside],
+            0,
+            False,
+            plane,
+            window,
+        )
+        drawn = self._rules.refined * self._outline(look)
+        drawn = drawn + (1 - self._rules.refined) * draft(score, prior)
+        clean = shapes.cleaned(drawn > 0, cells[inside])
+        drawn = np.where(clean, np.maximum(drawn, 1e-3), np.minimum(drawn, -1e-3))
+        field_, (row, column) = at.grid.enlarged(drawn, window)
+        found = np.zeros(at.grid.shape, bool)
+        found[row : row + field_.shape[0], column : column + field_.shape[1]] = (
+            field_ > 0
+        )
+        if points is not None and polarity is not None and len(points):
+            limit = np.array(at.grid.shape) - 1
+            rows, columns = np.rint(points).astype(np.int64).clip(0, limit).T
+            if (found[rows, columns] != (polarity == 1)).any():
+                return mask
+        return found if found.any() else mask
+
     # Propagation -----------------------------------------------------------------
 
     def results(self, label: int) -> tuple[PlaneResult, ...]:
@@ -366,6 +441,8 @@ class Propagator:
             share = self._rules.outline
             total = share * total + (1 - share) * draft(score, prior[inside])
         cells = shapes.cleaned(total > 0, seed[inside])
+        if walk.end is not None and not cells.any():
+            cells = seed[inside]  # it goes on behind this plane, so it is on it
         contrast = self._contrast(drawn, known, plane, flat, cells)
         if walk.end is None and (not cells.any() or contrast < self._rules.stop):
             why = (

@@ -26,6 +26,8 @@ class Rules:
     outline : float
         What the network's outline counts beyond the outermost drawn planes, beside the
         draft of classifier and shape; between two drawn planes it alone counts.
+    refined : float
+        The same where a rough mask is drawn anew.
     memory : int
         Propagated planes that the classifier learns from on its way.
     memory_weight : float
@@ -40,6 +42,7 @@ class Rules:
     around: float = 0.1
     softness: float = 1 / 64
     outline: float = 0.3
+    refined: float = 0.5
     memory: int = 3
     memory_weight: float = 0.5
     stop: float = 0.5

@@ -176,6 +176,8 @@ def collect(
                 first, last = int(0.15 * len(on)), int(0.85 * len(on)) + 1
                 for plane in np.unique(rng.choice(on[first:last], count)).tolist():
                     mask = started(stack, name, truth, plane, rng)
+                    anew = propagator.refined(plane, 1, mask)
+                    mask = anew if rng.random() < 0.5 else mask
                     propagator.set_plane(plane, 1, mask)
                 for _ in propagator.run((on[0] - BEYOND, on[-1] + BEYOND)):
                     pass

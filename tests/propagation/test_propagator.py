@@ -142,3 +142,32 @@ def test_a_mask_of_another_shape_is_refused(phantom, propagator):
 def test_a_plane_outside_of_the_stack_is_refused(phantom, propagator):
     with pytest.raises(ValueError, match="planes 0 to 14"):
         propagator.set_plane(15, 1, None)
+
+
+def test_a_rough_mask_is_drawn_anew_along_the_object(phantom, propagator):
+    truth = phantom.one[7]
+    rough = np.roll(truth, 2, axis=1)
+    found = propagator.refined(7, 1, rough)
+    assert dice(found, truth) > dice(rough, truth)
+
+
+def test_a_mask_drawn_anew_obeys_the_clicks(phantom, propagator):
+    rough = phantom.one[7].copy()
+    rough[10:14, 30:34] = True
+    clicks = np.array([[18.0, 18.0], [11.0, 31.0]])
+    found = propagator.refined(7, 1, rough, clicks, np.array([1, 1]))
+    assert found[11, 31]
+    assert found[18, 18]
+
+
+def test_an_object_between_two_drawn_planes_is_never_empty(phantom):
+    propagator = Propagator(
+        phantom.embed,
+        phantom.pixels,
+        len(phantom.volume),
+        outline=lambda look: np.full_like(look.prior, -9),
+    )
+    propagator.set_plane(4, 1, phantom.one[4])
+    propagator.set_plane(10, 1, phantom.one[10])
+    between = [r for r in propagator.run() if 4 < r.plane < 10]
+    assert all(r.region is not None for r in between)
