@@ -48,7 +48,7 @@ def segment_image(
             continue
         rgb8 = opened.rgb8(index, request.contrast_limits)
         digests[",".join(map(str, index))] = planes.digest(rgb8)
-        embedding = _embed(segmenter, rgb8, embeddings, job.image.name)
+        embedding = embed(segmenter, rgb8, embeddings, job.image.name)
         if not request.objects:
             found, regions = _proposed(segmenter, embedding, index, request)
             done += found
@@ -143,7 +143,7 @@ def _write(labels: npt.NDArray[Any], region: Region | None, number: int) -> None
     target[region.crop & (target == 0)] = number
 
 
-def _embed(
+def embed(
     segmenter: Segmenter,
     rgb8: npt.NDArray[np.uint8],
     embeddings: EmbeddingCache | None,
