@@ -29,10 +29,13 @@ from napari_promise.propagation import PlaneResult
 from napari_promise.session import SegmentResult, Session
 from napari_promise.widgets.connections import Connections
 from napari_promise.widgets.layers.bridge import LayerBridge
+from napari_promise.widgets.layers.geometry import placement
 from napari_promise.widgets.layers.work import Work
 from napari_promise.widgets.volumes.marks import PlaneMark, marks_of, next_weakest
 
 __all__ = ["Propagation"]
+
+_MILLIMETRES = ("mm", "millimeter")
 
 
 class Propagation:
@@ -110,12 +113,20 @@ class Propagation:
         return marks_of(work.document, label, before, self.planes, stops)
 
     def volume(self) -> str:
-        """Return the volume of the object in work, in words; empty for none."""
+        """Return the volume of the object in work, in words; empty for none.
+
+        In voxels where the image does not say how large one is.
+        """
         work, label = self._bridge.work, self.label
         if work is None or label is None or not self.planes:
             return ""
         records = work.document.of_label(label)
-        return f"{volume_ml(records, _spacing(work)):.1f} ml" if records else ""
+        if not records:
+            return ""
+        if _unit(work) in _MILLIMETRES:
+            return f"{volume_ml(records, _spacing(work)):.1f} ml"
+        # A voxel of ten by ten by ten millimetres is one millilitre.
+        return f"{volume_ml(records, (10, 10, 10)):.0f} voxels"
 
     @property
     def label(self) -> int | None:
@@ -318,6 +329,11 @@ def _drawn_region(document: Document, record: ObjectRecord) -> Any:
     if is_propagated(record) and document.is_draft(record):
         return None
     return record.written if record.region is None else record.region
+
+
+def _unit(work: Work) -> str:
+    units = placement(work.image).get("units")
+    return "" if units is None else str(units[-1])
 
 
 def _spacing(work: Work) -> tuple[float, float, float]:

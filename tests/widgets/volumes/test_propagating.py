@@ -75,6 +75,7 @@ def desk(make_desk: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Any:
         rng.integers(0, 255, (PLANES, 90, 120), dtype=np.uint8),
         name="stack",
         scale=(5, 2, 1),
+        units=("mm", "mm", "mm"),
     )
     desk.viewer.dims.set_point(0, 3 * 5)
     desk.until(lambda: desk.widget.session.status.state == "ready")
@@ -213,6 +214,14 @@ def test_the_volume_is_shown_in_millilitres(desk: Any) -> None:
     finish(desk)
     voxels = sum(record.region.area for record in whole(desk))
     assert f"{voxels * 10 / 1000:.1f} ml" in desk.widget.volume_panel.state.text()
+
+
+def test_voxels_are_counted_where_no_millimetres_are_known(desk: Any) -> None:
+    desk.bridge.work.image.units = ("pixel",) * 3
+    desk.press("P")
+    finish(desk)
+    voxels = sum(record.region.area for record in whole(desk))
+    assert desk.widget.desk.propagation.volume() == f"{voxels} voxels"
 
 
 def test_a_plain_picture_has_no_panel_for_planes(make_desk: Any) -> None:
