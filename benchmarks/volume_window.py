@@ -68,10 +68,12 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     )
     dock = PromiseWidget(viewer, session)
     viewer.window.add_dock_widget(dock, name="ProMISe", area="right")
-    image = viewer.add_image(
-        opened.array, name="CT", contrast_limits=tuple(arguments.window)
-    )
-    image.scale = opened.scale[-3:] if hasattr(opened, "scale") else image.scale
+    limits = tuple(arguments.window)
+    place = opened.place
+    options = {} if place.scale is None else {"scale": place.scale}
+    if place.unit is not None:
+        options["units"] = (place.unit,) * len(opened.shape)
+    viewer.add_image(opened.array, name="CT", contrast_limits=limits, **options)
 
     def until(condition: Callable[[], bool]) -> float:
         begun = time.monotonic()
