@@ -96,15 +96,21 @@ class Propagate:
         self._context: JobContext | None = None
         self._run: Iterator[PlaneResult] | None = None
         self._told: set[int] = set()
+        self._ends: set[int] = set()
 
     def step(self, context: JobContext) -> bool:
         """Find the object on one more plane; False when nothing is left to do."""
         if context.must_give_way():
             return True
         self._context = context
+        if self._run is None:
+            self._run = self._begin()
+        # Outside of the iterator: giving way while a plane is encoded, as when somebody
+        # scrolls, must not end it.
+        upcoming = self._upcoming()
+        if upcoming is not None:
+            self._embed(upcoming)
         try:
-            if self._run is None:
-                self._run = self._begin()
             result = next(self._run, None)
             logits = None
             if result is not None and result.region is not None:
@@ -116,12 +122,12 @@ class Propagate:
             # is found again quickly: its planes are encoded.
             self._run = None
             raise
-        finally:
-            self._context = None
         if result is None:
             context.deliver(lambda: self._ended(""))
             return False
         self._told.add(result.plane)
+        if result.stopped:
+            self._ends.add(result.plane)
         context.deliver(lambda: self._found(result, logits))
         return True
 
@@ -147,6 +153,20 @@ class Propagate:
         told = frozenset(self._told)
         every = propagator.run(z_range=self._z_range)
         return (result for result in every if result.plane not in told)
+
+    def _upcoming(self) -> int | None:
+        """Return the plane that is most likely next: the nearest to a drawn one."""
+        reached = (self._drawn.keys() | self._told) - self._ends
+        beside = {plane + step for plane in reached for step in (-1, 1)}
+        first, last = self._z_range
+        left = [
+            plane
+            for plane in beside - self._drawn.keys() - self._told
+            if first <= plane <= last
+        ]
+        if not left:
+            return None
+        return min(left, key=lambda p: (min(abs(p - q) for q in self._drawn), p))
 
     def _embed(self, plane: int) -> Any:
         assert self._context is not None

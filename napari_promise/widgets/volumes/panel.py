@@ -49,6 +49,7 @@ class VolumePanel(QWidget):
             box.setKeyboardTracking(False)
         self.strip = PlaneStrip()
         self.state = QLabel()
+        self.state.setWordWrap(True)  # else it would widen the dock
         self._count = 0
         self._compose()
         self._connections = Connections()
