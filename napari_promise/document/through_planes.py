@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_promise.document.logits import MaskLogits
-from napari_promise.document.records import ObjectRecord
+from napari_promise.document.records import ObjectRecord, Source
 from napari_promise.document.regions import Plane, Region
 from napari_promise.prompts import Prompts
 
-__all__ = ["FoundPlane", "found_record", "is_propagated", "volume_ml"]
+__all__ = ["FoundPlane", "confirmed", "found_record", "is_propagated", "volume_ml"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +84,8 @@ def found_record(
 
 def confirmed(record: ObjectRecord) -> ObjectRecord:
     """Return a propagated record as the user's: its mask stays as it is."""
-    return dataclasses.replace(record, sources=("user",) * len(record.sources))
+    sources: tuple[Source, ...] = ("user",) * len(record.sources)
+    return dataclasses.replace(record, sources=sources)
 
 
 def volume_ml(
