@@ -299,12 +299,21 @@ class Actions:
         record = document.get(object_id)
         if not record.is_answered and not record.prompts.has_target:
             raise ValueError(f"Object {object_id} stays open. {NO_TARGET}")
+        whole = [r for r in document.whole(object_id) if not r.is_blank]
+        if len(whole) > 1 and not all(one.is_answered for one in whole):
+            # A step holds one commit that waits, and an object is committed whole.
+            raise ValueError(
+                "Some planes of this object are still computed: commit it when they "
+                "are there."
+            )
         with document.step("commit"):
-            if record.is_answered and not document.pending:
-                labels = work.result.plane(record.plane)
-                self._session.commit(object_id, labels, keep_painted=keep_painted)
-            else:
-                self._session.commit_later(object_id, keep_painted=keep_painted)
+            # An object is committed on all its planes.
+            for record in whole or [document.get(object_id)]:
+                if record.is_answered and not document.pending:
+                    labels = work.result.plane(record.plane)
+                    self._session.commit(record.id, labels, keep_painted=keep_painted)
+                else:
+                    self._session.commit_later(record.id, keep_painted=keep_painted)
             document.active_id = None
 
     def _begin_clicking(self) -> None:
@@ -387,11 +396,16 @@ class Actions:
 
     @_after_commits
     def delete(self, object_id: int) -> None:
-        """Take an object away, with its pixels in the labels."""
+        """Take an object away on all its planes, with its pixels in the labels."""
         work = self._bridge.work
         assert work is not None
-        plane = self._document.get(object_id).plane
-        self._document.remove(object_id, work.result.plane(plane))
+        whole = self._document.whole(object_id)
+        if len(whole) > 1:
+            ids = [record.id for record in whole]
+            self._document.remove_many(ids, work.result.layer.data)
+        else:
+            labels = work.result.plane(whole[0].plane)
+            self._document.remove(object_id, labels)
 
     # -- many objects ---------------------------------------------------------------
 
