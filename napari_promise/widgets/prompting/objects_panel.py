@@ -122,7 +122,9 @@ class ObjectsPanel(QWidget):
             "size (pixels), such as <i>nucleus score&lt;0.5 size&gt;=40</i>."
         )
         self.filter.setClearButtonEnabled(True)
-        for clear in self.filter.findChildren(QToolButton):
+        for clear in self.filter.children():
+            if not isinstance(clear, QToolButton):
+                continue
             clear.setToolTip("Show all objects.")
         self.filter.hide()
         self.table = QTableView()
