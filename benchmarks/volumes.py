@@ -75,7 +75,9 @@ class Case:
 
     def propagator(self, *, stop: bool = True) -> Propagator:
         """Return a fresh propagator of the stack."""
-        rules = self.rules if stop else replace(self.rules, stop=-np.inf)
+        rules = (
+            self.rules if stop else replace(self.rules, stop=-np.inf, contrast=-np.inf)
+        )
         return Propagator(
             self.stack.embed,
             self.stack.pixels,
@@ -143,8 +145,18 @@ def by_decoder(case: Case, start: int, answer: Any, way: str) -> Masks:
     return found
 
 
-def click(case: Case, plane: int, mask: Masks | None = None) -> tuple[Any, int, Masks]:
-    """Click on a plane up to five times; return the answer, the clicks and the mask.
+@dataclass(frozen=True)
+class Clicked:
+    """What clicks on a plane gave; without answer nothing had to be clicked."""
+
+    answer: Any
+    mask: Masks
+    points: NDArray[np.float64]
+    labels: NDArray[np.int64]
+
+
+def click(case: Case, plane: int, mask: Masks | None = None) -> Clicked:
+    """Click on a plane up to five times.
 
     Parameters
     ----------
@@ -174,7 +186,9 @@ def click(case: Case, plane: int, mask: Masks | None = None) -> tuple[Any, int, 
         answer = case.stack.segmenter.segment(emb, given)
         before = Before(answer.logits)
         current = answer.mask
-    return answer, len(points), current
+    return Clicked(
+        answer, current, np.reshape(points, (-1, 2)), np.array(labels, np.int64)
+    )
 
 
 # Questions ----------------------------------------------------------------------------
@@ -213,10 +227,12 @@ def _by_distance(found: Masks, case: Case, planes: list[int]) -> dict[int, float
 def clicked(case: Case) -> Iterator[dict[str, Any]]:
     """From one plane of at most five clicks, then three corrected planes."""
     start = case.largest
-    answer, clicks, mask = click(case, start)
+    first = click(case, start)
+    answer, clicks = first.answer, len(first.points)
     if answer is None:
         return
     propagator = case.propagator()
+    mask = propagator.refined(start, 1, first.mask, first.points, first.labels)
     propagator.set_plane(start, 1, mask)
     begun = time.process_time()
     steps = sum(1 for _ in propagator.run())
@@ -230,14 +246,15 @@ def clicked(case: Case) -> Iterator[dict[str, Any]]:
         for over, under in [((mine - true) * sign, (true - mine) * sign)]
     ]
     copied = np.zeros_like(case.truth)
-    copied[case.first : case.last + 1] = mask
+    copied[case.first : case.last + 1] = first.mask
     yield {
         "question": "clicked",
         "dice": dice(found, case.truth),
         "dice_within_ends": dice(
             found[case.first : case.last + 1], case.truth[case.first : case.last + 1]
         ),
-        "start": dice(mask, case.truth[start]),
+        "start": dice(first.mask, case.truth[start]),
+        "start_refined": dice(mask, case.truth[start]),
         "clicks": clicks,
         "copy": dice(copied, case.truth),
         "box": dice(by_decoder(case, start, answer, "box"), case.truth),
@@ -257,8 +274,9 @@ def clicked(case: Case) -> Iterator[dict[str, Any]]:
             break
         if case.truth[worst].any():
             had = found[worst] if found[worst].any() else None
-            _, more, mask = click(case, worst, had)
-            clicks += more
+            more = click(case, worst, had)
+            mask = propagator.refined(worst, 1, more.mask, more.points, more.labels)
+            clicks += len(more.points)
         else:
             mask, clicks = case.truth[worst], clicks + 1  # one key: not here
         done.add(worst)

@@ -33,16 +33,18 @@ class Rules:
     memory_weight : float
         What each of them counts beside a plane that was drawn.
     stop : float
-        The object ends where its contrast falls below this share of that on the planes
-        that were drawn.
+        The object ends before the first plane whose confidence is below this,
+    contrast : float
+        or whose contrast is, as a share of that on the planes that were drawn.
     """
 
     cells: int = 192
     penalty: float = 3.0
     around: float = 0.1
-    softness: float = 1 / 64
-    outline: float = 0.3
+    softness: float = 1 / 40
+    outline: float = 0.8
     refined: float = 0.5
     memory: int = 3
     memory_weight: float = 0.5
-    stop: float = 0.5
+    stop: float = 0.12
+    contrast: float = 0.3
