@@ -156,7 +156,7 @@ class Clicked:
 
 
 def click(case: Case, plane: int, mask: Masks | None = None) -> Clicked:
-    """Click on a plane up to five times.
+    """Click on a plane up to five times, and undo what made it worse.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ def click(case: Case, plane: int, mask: Masks | None = None) -> Clicked:
     truth, emb = case.truth[plane], case.stack.embed(plane)
     points: list[tuple[int, int]] = []
     labels: list[int] = []
-    current = np.zeros_like(truth) if mask is None else mask
+    current = best = np.zeros_like(truth) if mask is None else mask
     answer: Any = None
     before: Before | None = None
     for _ in range(CLICKS):
@@ -186,8 +186,10 @@ def click(case: Case, plane: int, mask: Masks | None = None) -> Clicked:
         answer = case.stack.segmenter.segment(emb, given)
         before = Before(answer.logits)
         current = answer.mask
+        if dice(current, truth) > dice(best, truth):
+            best = current
     return Clicked(
-        answer, current, np.reshape(points, (-1, 2)), np.array(labels, np.int64)
+        answer, best, np.reshape(points, (-1, 2)), np.array(labels, np.int64)
     )
 
 
@@ -259,7 +261,7 @@ def clicked(case: Case) -> Iterator[dict[str, Any]]:
         "copy": dice(copied, case.truth),
         "box": dice(by_decoder(case, start, answer, "box"), case.truth),
         "logits": dice(by_decoder(case, start, answer, "logits"), case.truth),
-        "ends_within_2": [abs(over) <= 2 for over, _ in ends],
+        "ends_within_2": [float(abs(over) <= 2) for over, _ in ends],
         "overrun": [max(0, int(over)) for over, _ in ends],
         "underrun": [max(0, int(under)) for _, under in ends],
         "seconds_a_plane": spent / max(1, steps),

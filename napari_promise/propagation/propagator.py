@@ -394,8 +394,12 @@ class Propagator:
         drawn = self._ridge(known, plane)
         ridge = self._ridge(known, plane, walk.lessons) if walk.lessons else drawn
         score = ridge.scores(flat).reshape(examples.shape[:2])
-        total = self._outline(self._look(walk, plane, at, score, prior, window))
-        if walk.end is None:
+        look = self._look(walk, plane, at, score, prior, window)
+        total = self._outline(look)
+        if walk.end is not None:
+            # The nearer the drawn planes, the more their shapes say.
+            total = total + self._rules.shape / look.far * prior[inside]
+        else:
             share = self._rules.outline
             total = share * total + (1 - share) * draft(score, prior[inside])
         cells = shapes.cleaned(total > 0, seed[inside])

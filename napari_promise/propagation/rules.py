@@ -25,7 +25,10 @@ class Rules:
         the plane's longest side.
     outline : float
         What the network's outline counts beyond the outermost drawn planes, beside the
-        draft of classifier and shape; between two drawn planes it alone counts.
+        draft of classifier and shape.
+    shape : float
+        What the interpolated shape counts beside the outline one plane from a drawn
+        one; half of it two planes from there, and so on.
     refined : float
         The same where a rough mask is drawn anew.
     memory : int
@@ -43,6 +46,7 @@ class Rules:
     around: float = 0.1
     softness: float = 1 / 40
     outline: float = 0.8
+    shape: float = 2.0
     refined: float = 0.5
     memory: int = 3
     memory_weight: float = 0.5
