@@ -1,6 +1,6 @@
 """Volumes: Dice of the whole object from few planes, beside simpler ways.
 
-Four questions, each per set and object:
+Three questions, each per set and object:
 
 - ``true``: one, two, three, five true planes, spread over the object, whose ends are
   known. `propagate` beside copying and shape interpolation.
@@ -10,8 +10,9 @@ Four questions, each per set and object:
   where the object ends.
 - ``corrected``: after that, three times: the plane with most wrong pixels is corrected
   with at most five clicks, and what it changes is propagated again.
-- ``annotator``: planes and clicks until the volume's Dice is .9, plane by plane against
-  propagate and correct.
+
+A click that made the mask worse is undone, and so is not part of it. What answers the
+clicks is drawn anew (`Propagator.refined`) before it is carried on.
 
     python benchmarks/volumes.py hippocampus-axial ct-organs mr-organs --json v.json
 """
