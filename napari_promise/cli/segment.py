@@ -76,8 +76,8 @@ def segment(
         bool,
         typer.Option(
             "--local/--no-local",
-            help="With an adapter, let corrections of replayed prompts change the mask "
-            "only where they point, as in the window.",
+            help="Let corrections of replayed prompts change the mask only where they "
+            "point, as in the window.",
         ),
     ] = True,
     propagate: Annotated[

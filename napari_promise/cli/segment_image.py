@@ -79,7 +79,7 @@ def segment_image(
         adapter=segmenter.adapter_info,
         adapter_sha256=segmenter.adapter_sha256,
         ips=request.ips and segmenter.adapter_info is not None,
-        local=request.local and segmenter.adapter_info is not None,
+        local=request.local,
     )
     export.save_prompts(
         job.prompts, done, image=image, metadata=record_of_making, overwrite=True

@@ -33,7 +33,9 @@ POINT_MAPS = 2 * len(REACH) + 1
 BOX_MAPS = 11
 
 
-def point_maps(points: torch.Tensor, labels: torch.Tensor, grid: int) -> torch.Tensor:
+def point_maps(
+    points: torch.Tensor, labels: torch.Tensor, grid: int, size: int | None = None
+) -> torch.Tensor:
     """Nearness of every cell to the clicks of either kind.
 
     Parameters
@@ -44,23 +46,26 @@ def point_maps(points: torch.Tensor, labels: torch.Tensor, grid: int) -> torch.T
         (B, N), 1 include, 0 exclude; anything else counts as no click.
     grid : int
         Cells a side.
+    size : int, optional
+        Draw only so many cells a side, from the first one; left out, all.
 
     Returns
     -------
     torch.Tensor
-        (B, 9, grid, grid): nearness over the distances of `REACH` to the nearest
+        (B, 9, size, size): nearness over the distances of `REACH` to the nearest
         included and to the nearest excluded click, and which of the two is nearer,
         from -1 to 1.
     """
-    cells = (torch.arange(grid, device=points.device) + 0.5) / grid
+    size = grid if size is None else size
+    cells = (torch.arange(size, device=points.device) + 0.5) / grid
     square = (cells - points[..., :1]).square()[:, :, None, :]  # (B, N, 1, grid)
     square = square + (cells - points[..., 1:]).square()[..., None]
-    distance = (square + 1e-8).sqrt()  # (B, N, grid, grid)
+    distance = (square + 1e-8).sqrt()  # (B, N, size, size)
     nearest = []
     for kind in (1, 0):
         absent = (labels != kind)[..., None, None]
         alike = distance.masked_fill(absent, FAR)
-        far = alike.new_full((len(points), 1, grid, grid), FAR)
+        far = alike.new_full((len(points), 1, size, size), FAR)
         nearest.append(torch.cat([alike, far], 1).amin(1).clamp(max=FAR))
     positive, negative = nearest
     maps = [(-near / reach).exp() for near in nearest for reach in REACH]
@@ -68,7 +73,7 @@ def point_maps(points: torch.Tensor, labels: torch.Tensor, grid: int) -> torch.T
     return torch.stack(maps, 1)
 
 
-def box_maps(boxes: torch.Tensor, grid: int) -> torch.Tensor:
+def box_maps(boxes: torch.Tensor, grid: int, size: int | None = None) -> torch.Tensor:
     """Where every cell lies in its box.
 
     Parameters
@@ -77,26 +82,29 @@ def box_maps(boxes: torch.Tensor, grid: int) -> torch.Tensor:
         (B, 4) float, (x0, y0, x1, y1) in sides of the input.
     grid : int
         Cells a side.
+    size : int, optional
+        Draw only so many cells a side, from the first one; left out, all.
 
     Returns
     -------
     torch.Tensor
-        (B, 11, grid, grid): position from the centre in half sides of the box and its
+        (B, 11, size, size): position from the centre in half sides of the box and its
         size, inside the inscribed ellipse, inside the box, distance to the border over
         two scales, the box's width and height, and ones.
     """
-    cells = (torch.arange(grid, device=boxes.device) + 0.5) / grid
+    size = grid if size is None else size
+    cells = (torch.arange(size, device=boxes.device) + 0.5) / grid
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
     half = ((boxes[:, 2:] - boxes[:, :2]) / 2).abs().clamp(min=0.5 / 1024)
-    shape = (len(boxes), grid, grid)
+    shape = (len(boxes), size, size)
     x, y = centre[:, :1, None], centre[:, 1:, None]
     wide, high = half[:, :1, None], half[:, 1:, None]
-    across = cells[None, None, :] - x  # (B, 1, grid)
+    across = cells[None, None, :] - x  # (B, 1, size)
     down = cells[None, :, None] - y  # (B, grid, 1)
     u, v = (across / wide).expand(shape), (down / high).expand(shape)
     radius = (u.square() + v.square() + 1e-8).sqrt()
     edge = torch.minimum(wide - across.abs(), high - down.abs())  # inside positive
-    size = [(4 * n).log().expand(shape) / 3 for n in (wide, high)]
+    extent = [(4 * n).log().expand(shape) / 3 for n in (wide, high)]
     maps = [
         u.clamp(-2, 2) / 2,
         v.clamp(-2, 2) / 2,
@@ -106,7 +114,7 @@ def box_maps(boxes: torch.Tensor, grid: int) -> torch.Tensor:
         (4 * (1 - torch.maximum(u.abs(), v.abs()))).tanh(),
         (edge / 0.01).tanh(),
         (edge / 0.04).tanh(),
-        *size,
+        *extent,
         torch.ones(shape, device=boxes.device),
     ]
     return torch.stack(maps, 1)
@@ -156,16 +164,51 @@ class DensePromptEncoder(PromptEncoder):
         sparse, dense = super().forward(points, boxes, masks)
         if points is None and boxes is None:
             return sparse, dense
+        return sparse, dense + self.drawn(points, boxes)
+
+    def drawn(
+        self,
+        points: tuple[torch.Tensor, torch.Tensor] | None,
+        boxes: torch.Tensor | None,
+        first: torch.Tensor | None = None,
+        size: int | None = None,
+    ) -> torch.Tensor:
+        """Draw prompts over the grid, or over a window of it.
+
+        Parameters
+        ----------
+        points, boxes : optional
+            As for `forward`; at least one of them.
+        first : torch.Tensor, optional
+            (B, 2), (column, row) of each window's first cell; left out, the grid's.
+        size : int, optional
+            Cells a side of the windows; left out, those of the grid.
+
+        Returns
+        -------
+        torch.Tensor
+            (B, C, size, size), to be added to the dense embedding.
+        """
         grid, side = self.image_embedding_size[0], self.input_image_size[0]
-        count = len(sparse)
-        shape = (count, grid, grid)
+        size = grid if size is None else size
+
+        def seen(frame_xy: torch.Tensor) -> torch.Tensor:
+            """Bring (B, N, 2) pixels of the input to sides, from the first cell."""
+            at = (frame_xy + 0.5) / side
+            return at if first is None else at - first[:, None] / grid
+
+        given = boxes if points is None else points[0]
+        assert given is not None
+        count = len(given)
         if points is None:
-            none = dense.new_zeros(count, 0)
-            clicks = point_maps(none[..., None].expand(-1, -1, 2), none, grid)
+            none = given.new_zeros(count, 0)
+            clicks = point_maps(none[..., None].expand(-1, -1, 2), none, grid, size)
         else:
-            clicks = point_maps((points[0] + 0.5) / side, points[1], grid)
+            clicks = point_maps(seen(points[0]), points[1], grid, size)
         if boxes is None:
-            frame = dense.new_zeros(shape[0], BOX_MAPS, *shape[1:])
+            frame = given.new_zeros(count, BOX_MAPS, size, size)
         else:
-            frame = box_maps((boxes.reshape(-1, 4) + 0.5) / side, grid)
-        return sparse, dense + self.draw(torch.cat([clicks, frame], 1))
+            corners = seen(boxes.reshape(-1, 2, 2)).reshape(-1, 4)
+            frame = box_maps(corners, grid, size)
+        drawn: torch.Tensor = self.draw(torch.cat([clicks, frame], 1))
+        return drawn
