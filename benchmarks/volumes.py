@@ -1,6 +1,6 @@
 """Volumes: Dice of the whole object from few planes, beside simpler ways.
 
-Four questions, each per set and object:
+Three questions, each per set and object:
 
 - ``true``: one, two, three, five true planes, spread over the object, whose ends are
   known. `propagate` beside copying and shape interpolation.
@@ -10,8 +10,9 @@ Four questions, each per set and object:
   where the object ends.
 - ``corrected``: after that, three times: the plane with most wrong pixels is corrected
   with at most five clicks, and what it changes is propagated again.
-- ``annotator``: planes and clicks until the volume's Dice is .9, plane by plane against
-  propagate and correct.
+
+A click that made the mask worse is undone, and so is not part of it. What answers the
+clicks is drawn anew (`Propagator.refined`) before it is carried on.
 
     python benchmarks/volumes.py hippocampus-axial ct-organs mr-organs --json v.json
 """
@@ -75,7 +76,9 @@ class Case:
 
     def propagator(self, *, stop: bool = True) -> Propagator:
         """Return a fresh propagator of the stack."""
-        rules = self.rules if stop else replace(self.rules, stop=-np.inf)
+        rules = (
+            self.rules if stop else replace(self.rules, stop=-np.inf, contrast=-np.inf)
+        )
         return Propagator(
             self.stack.embed,
             self.stack.pixels,
@@ -143,8 +146,18 @@ def by_decoder(case: Case, start: int, answer: Any, way: str) -> Masks:
     return found
 
 
-def click(case: Case, plane: int, mask: Masks | None = None) -> tuple[Any, int, Masks]:
-    """Click on a plane up to five times; return the answer, the clicks and the mask.
+@dataclass(frozen=True)
+class Clicked:
+    """What clicks on a plane gave; without answer nothing had to be clicked."""
+
+    answer: Any
+    mask: Masks
+    points: NDArray[np.float64]
+    labels: NDArray[np.int64]
+
+
+def click(case: Case, plane: int, mask: Masks | None = None) -> Clicked:
+    """Click on a plane up to five times, and undo what made it worse.
 
     Parameters
     ----------
@@ -154,7 +167,7 @@ def click(case: Case, plane: int, mask: Masks | None = None) -> tuple[Any, int, 
     truth, emb = case.truth[plane], case.stack.embed(plane)
     points: list[tuple[int, int]] = []
     labels: list[int] = []
-    current = np.zeros_like(truth) if mask is None else mask
+    current = best = np.zeros_like(truth) if mask is None else mask
     answer: Any = None
     before: Before | None = None
     for _ in range(CLICKS):
@@ -174,7 +187,11 @@ def click(case: Case, plane: int, mask: Masks | None = None) -> tuple[Any, int, 
         answer = case.stack.segmenter.segment(emb, given)
         before = Before(answer.logits)
         current = answer.mask
-    return answer, len(points), current
+        if dice(current, truth) > dice(best, truth):
+            best = current
+    return Clicked(
+        answer, best, np.reshape(points, (-1, 2)), np.array(labels, np.int64)
+    )
 
 
 # Questions ----------------------------------------------------------------------------
@@ -213,10 +230,12 @@ def _by_distance(found: Masks, case: Case, planes: list[int]) -> dict[int, float
 def clicked(case: Case) -> Iterator[dict[str, Any]]:
     """From one plane of at most five clicks, then three corrected planes."""
     start = case.largest
-    answer, clicks, mask = click(case, start)
+    first = click(case, start)
+    answer, clicks = first.answer, len(first.points)
     if answer is None:
         return
     propagator = case.propagator()
+    mask = propagator.refined(start, 1, first.mask, first.points, first.labels)
     propagator.set_plane(start, 1, mask)
     begun = time.process_time()
     steps = sum(1 for _ in propagator.run())
@@ -230,19 +249,20 @@ def clicked(case: Case) -> Iterator[dict[str, Any]]:
         for over, under in [((mine - true) * sign, (true - mine) * sign)]
     ]
     copied = np.zeros_like(case.truth)
-    copied[case.first : case.last + 1] = mask
+    copied[case.first : case.last + 1] = first.mask
     yield {
         "question": "clicked",
         "dice": dice(found, case.truth),
         "dice_within_ends": dice(
             found[case.first : case.last + 1], case.truth[case.first : case.last + 1]
         ),
-        "start": dice(mask, case.truth[start]),
+        "start": dice(first.mask, case.truth[start]),
+        "start_refined": dice(mask, case.truth[start]),
         "clicks": clicks,
         "copy": dice(copied, case.truth),
         "box": dice(by_decoder(case, start, answer, "box"), case.truth),
         "logits": dice(by_decoder(case, start, answer, "logits"), case.truth),
-        "ends_within_2": [abs(over) <= 2 for over, _ in ends],
+        "ends_within_2": [float(abs(over) <= 2) for over, _ in ends],
         "overrun": [max(0, int(over)) for over, _ in ends],
         "underrun": [max(0, int(under)) for _, under in ends],
         "seconds_a_plane": spent / max(1, steps),
@@ -257,8 +277,9 @@ def clicked(case: Case) -> Iterator[dict[str, Any]]:
             break
         if case.truth[worst].any():
             had = found[worst] if found[worst].any() else None
-            _, more, mask = click(case, worst, had)
-            clicks += more
+            more = click(case, worst, had)
+            mask = propagator.refined(worst, 1, more.mask, more.points, more.labels)
+            clicks += len(more.points)
         else:
             mask, clicks = case.truth[worst], clicks + 1  # one key: not here
         done.add(worst)

@@ -19,7 +19,7 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from napari_promise.document import Region
 from napari_promise.model.ridge import NormalEquations, Ridge
 from napari_promise.propagation import shapes
+from napari_promise.propagation.confidence import Signs, expected_dice
 from napari_promise.propagation.grid import (
     Grid,
     PlaneFeatures,
@@ -39,6 +40,15 @@ from napari_promise.propagation.grid import (
 from napari_promise.propagation.outline import REACH, Look, draft, load_outline
 from napari_promise.propagation.results import PlaneResult, Source
 from napari_promise.propagation.rules import Rules
+from napari_promise.propagation.state import (
+    Drawn,
+    Found,
+    Lesson,
+    Tracked,
+    Walk,
+    overlap,
+    region_of,
+)
 
 if TYPE_CHECKING:
     from napari_promise.model.sam import Embedding
@@ -47,63 +57,6 @@ __all__ = ["Propagator"]
 
 #: Cells around an object among which its contrast is measured.
 _RING = 3
-
-
-@dataclass(frozen=True, eq=False)
-class _Lesson:
-    """What a mask teaches: the classifier's equations, and two mean vectors."""
-
-    equations: NormalEquations
-    inside: NDArray[np.float32]
-    outside: NDArray[np.float32]
-
-    def contrast(self, ridge: Ridge) -> float:
-        """Return how much higher a classifier scores the object than its ring."""
-        return float(ridge.weights @ (self.inside - self.outside))
-
-
-@dataclass(frozen=True, eq=False)
-class _Drawn:
-    """A plane that somebody drew; without lesson where the object is not on it."""
-
-    mask: NDArray[np.bool_]  # on the grid
-    picture: NDArray[np.float32]  # on the grid
-    region: Region | None
-    lesson: _Lesson | None
-
-
-@dataclass(frozen=True, eq=False)
-class _Found:
-    """A plane that was worked out."""
-
-    result: PlaneResult
-    scores: NDArray[np.float16] | None = None  # above zero: the object
-    window: Window = (0, 0, 0, 0)
-
-
-@dataclass(eq=False)
-class _Object:
-    drawn: dict[int, _Drawn] = field(default_factory=dict)
-    found: dict[int, _Found] = field(default_factory=dict)
-
-
-@dataclass(eq=False)
-class _Walk:
-    """An object on its way through the planes between two drawn ones, or beyond."""
-
-    label: int
-    planes: list[int]  # still to come, nearest first
-    start: int  # the drawn plane it comes from
-    end: int | None  # the drawn plane on the other side; None where there is none
-    mask: NDArray[np.bool_]  # on the plane before
-    picture: NDArray[np.float32]  # of the plane before
-    lessons: deque[NormalEquations]
-
-    @property
-    def distance(self) -> int:
-        plane = self.planes[0]
-        far = abs(plane - self.start)
-        return far if self.end is None else min(far, abs(self.end - plane))
 
 
 class Propagator:
@@ -125,6 +78,8 @@ class Propagator:
     outline : callable, optional
         What is known of an object on a plane -> logits of the same cells; left out, the
         network of this package.
+    confidence : callable, optional
+        What speaks for a plane -> 0 to 1.
 
     Raises
     ------
@@ -152,6 +107,7 @@ class Propagator:
         spacing: tuple[float, float, float] = (1.0, 1.0, 1.0),
         rules: Rules | None = None,
         outline: Callable[[Look], NDArray[np.float32]] | None = None,
+        confidence: Callable[[Signs], float] = expected_dice,
     ) -> None:
         if len(spacing) != 3 or not all(np.isfinite(s) and s > 0 for s in spacing):
             raise ValueError(
@@ -164,7 +120,8 @@ class Propagator:
         self._spacing = spacing
         self._rules = rules or Rules()
         self._outline = outline or load_outline().draw
-        self._objects: dict[int, _Object] = {}
+        self._confidence = confidence
+        self._objects: dict[int, Tracked] = {}
         self._grid: Grid | None = None
         self._looked_at: tuple[int, PlaneFeatures] | None = None
 
@@ -228,9 +185,9 @@ class Propagator:
                 f"{at.grid.shape}: pass a mask of this plane."
             )
         cells = at.grid.reduced_mask(pixels)
-        known = self._objects.setdefault(label, _Object())
+        known = self._objects.setdefault(label, Tracked())
         known.found.pop(plane, None)
-        known.drawn[plane] = _Drawn(
+        known.drawn[plane] = Drawn(
             cells,
             at.picture,
             region or Region.from_mask(pixels),
@@ -278,7 +235,7 @@ class Propagator:
         cells = at.grid.reduced_mask(mask)
         if not cells.any():
             return mask
-        known = self._objects.get(label, _Object())
+        known = self._objects.get(label, Tracked())
         parts = [
             (1.0, each.lesson.equations)
             for where, each in sorted(known.drawn.items())
@@ -370,7 +327,7 @@ class Propagator:
         first = max(first, 0 if low is None else low + 1)
         last = min(last, self.planes - 1 if high is None else high - 1)
         chosen = self.labels if labels is None else tuple(dict.fromkeys(labels))
-        queue: list[tuple[int, int, int, _Walk]] = []
+        queue: list[tuple[int, int, int, Walk]] = []
         for label in chosen:
             reached: set[int] = set()
             for walk in self._walks(label, first, last):
@@ -386,7 +343,7 @@ class Propagator:
             if walk.planes:
                 heapq.heappush(queue, (walk.distance, walk.planes[0], number, walk))
 
-    def _walks(self, label: int, first: int, last: int) -> Iterator[_Walk]:
+    def _walks(self, label: int, first: int, last: int) -> Iterator[Walk]:
         known = self._objects.get(label)
         if known is None:
             return
@@ -408,7 +365,7 @@ class Propagator:
                 start, end = ends[0], None
                 if start == high:
                     planes.reverse()
-            yield _Walk(
+            yield Walk(
                 label,
                 planes,
                 start,
@@ -418,9 +375,10 @@ class Propagator:
                 deque(maxlen=self._rules.memory),
             )
 
-    def _advance(self, walk: _Walk, plane: int) -> Iterator[PlaneResult]:
+    def _advance(self, walk: Walk, plane: int) -> Iterator[PlaneResult]:
         known = self._objects.get(walk.label)
-        if known is None or walk.start not in known.drawn:  # forgotten meanwhile
+        ends = {walk.start} if walk.end is None else {walk.start, walk.end}
+        if known is None or not ends <= known.drawn.keys():  # forgotten meanwhile
             walk.planes.clear()
             return
         at = self._at(plane)
@@ -436,27 +394,35 @@ class Propagator:
         drawn = self._ridge(known, plane)
         ridge = self._ridge(known, plane, walk.lessons) if walk.lessons else drawn
         score = ridge.scores(flat).reshape(examples.shape[:2])
-        total = self._outline(self._look(walk, plane, at, score, prior, window))
-        if walk.end is None:
+        look = self._look(walk, plane, at, score, prior, window)
+        total = self._outline(look)
+        if walk.end is not None:
+            # The nearer the drawn planes, the more their shapes say.
+            total = total + self._rules.shape / look.far * prior[inside]
+        else:
             share = self._rules.outline
             total = share * total + (1 - share) * draft(score, prior[inside])
         cells = shapes.cleaned(total > 0, seed[inside])
         if walk.end is not None and not cells.any():
             cells = seed[inside]  # it goes on behind this plane, so it is on it
-        contrast = self._contrast(drawn, known, plane, flat, cells)
-        if walk.end is None and (not cells.any() or contrast < self._rules.stop):
-            why = (
-                "nothing is left of it"
-                if not cells.any()
-                else f"contrast is down to {max(0.0, contrast):.0%}"
-            )
-            yield from self._end(walk, plane, source, contrast, why)
+        if not cells.any():
+            yield from self._end(walk, plane, source, 0.0, "nothing is left of it")
+            return
+        signs = Signs(
+            self._contrast(drawn, known, flat, cells),
+            float((1 / (1 + np.exp(-total[cells]))).mean()),
+            _area(cells) / max(_area(each.mask) for each in known.drawn.values()),
+            _dice(cells, seed[inside]),
+        )
+        confidence = self._confidence(signs)
+        unlike = signs.contrast < self._rules.contrast
+        if walk.end is None and (unlike or confidence < self._rules.stop):
+            why = _why(signs)
+            yield from self._end(walk, plane, source, confidence, why)
             return
         total = np.where(cells, np.maximum(total, 1e-3), np.minimum(total, -1e-3))
-        result = PlaneResult(
-            plane, walk.label, at.grid.shape, None, _confidence(contrast), source
-        )
-        found = _Found(result, total.astype(np.float16), window)
+        result = PlaneResult(plane, walk.label, at.grid.shape, None, confidence, source)
+        found = Found(result, total.astype(np.float16), window)
         walk.picture = at.picture
         walk.mask = np.zeros(at.grid.cells, bool)
         walk.mask[inside] = cells
@@ -465,14 +431,12 @@ class Propagator:
         yield from self._settled(plane, walk.label, found, at.grid)
 
     def _end(
-        self, walk: _Walk, plane: int, source: Source, contrast: float, why: str
+        self, walk: Walk, plane: int, source: Source, confidence: float, why: str
     ) -> Iterator[PlaneResult]:
         """Say that the object ends before a plane, and take back what lay beyond."""
         shape = self._at(plane).grid.shape
-        result = PlaneResult(
-            plane, walk.label, shape, None, _confidence(contrast), source, why
-        )
-        self._objects[walk.label].found[plane] = _Found(result)
+        result = PlaneResult(plane, walk.label, shape, None, confidence, source, why)
+        self._objects[walk.label].found[plane] = Found(result)
         yield result
         if walk.end is None:
             beyond, walk.planes = walk.planes, []
@@ -488,7 +452,7 @@ class Propagator:
                 yield replace(before.result, region=None, confidence=0.0)
 
     def _settled(
-        self, plane: int, label: int, found: _Found, grid: Grid
+        self, plane: int, label: int, found: Found, grid: Grid
     ) -> Iterator[PlaneResult]:
         """Share the pixels among the objects on a plane; yield those that changed."""
         self._objects[label].found[plane] = found
@@ -496,47 +460,17 @@ class Propagator:
             one = self._objects[other].found.get(plane)
             if one is None or one.scores is None:
                 continue
-            if other != label and not _overlap(one.window, found.window):
+            if other != label and not overlap(one.window, found.window):
                 continue
-            region = self._region(plane, other, one, grid)
+            region = region_of(plane, other, self._objects, grid)
             if other == label or region != one.result.region:
                 result = replace(one.result, region=region)
                 self._objects[other].found[plane] = replace(one, result=result)
                 yield result
 
-    def _region(
-        self, plane: int, label: int, found: _Found, grid: Grid
-    ) -> Region | None:
-        """Return an object's pixels without those that are more another object's."""
-        assert found.scores is not None
-        mine, origin = grid.enlarged(found.scores.astype(np.float32), found.window)
-        mask = mine > 0
-        box = (*origin, origin[0] + mask.shape[0], origin[1] + mask.shape[1])
-        for other, known in self._objects.items():
-            if other == label:
-                continue
-            drawn, rival = known.drawn.get(plane), known.found.get(plane)
-            if drawn is not None and drawn.region is not None:
-                theirs = drawn.region.mask[cut(box)]
-                mask &= ~theirs
-            elif rival is not None and rival.scores is not None:
-                if not _overlap(rival.window, found.window):
-                    continue
-                field_, start = grid.enlarged(
-                    rival.scores.astype(np.float32), rival.window
-                )
-                whole = np.full(grid.shape, -np.inf, np.float32)
-                whole[
-                    start[0] : start[0] + field_.shape[0],
-                    start[1] : start[1] + field_.shape[1],
-                ] = field_
-                part = whole[cut(box)]
-                mask &= (part < mine) if other < label else (part <= mine)
-        return Region.from_crop(mask, origin, grid.shape)
-
     def _look(
         self,
-        walk: _Walk,
+        walk: Walk,
         plane: int,
         at: PlaneFeatures,
         score: NDArray[np.float32],
@@ -593,7 +527,7 @@ class Propagator:
         return rows / unit, columns / unit
 
     def _prior(
-        self, walk: _Walk, plane: int, grid: Grid
+        self, walk: Walk, plane: int, grid: Grid
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Return what is known of the shape on a plane: distances, and the mask."""
         sampling = self._sampling(grid)
@@ -606,21 +540,21 @@ class Propagator:
         )
         return distances, distances > 0
 
-    def _lesson(self, at: PlaneFeatures, cells: NDArray[np.bool_]) -> _Lesson:
+    def _lesson(self, at: PlaneFeatures, cells: NDArray[np.bool_]) -> Lesson:
         reach = max(_RING + 1.0, self._rules.around * max(at.grid.cells))
         window = around(cells, int(np.ceil(reach)))
         examples = at.within(window)
         part = cells[cut(window)]
         flat, mask = examples.reshape(-1, examples.shape[-1]), part.reshape(-1)
         outside = shapes.ring(part, _RING).reshape(-1)
-        return _Lesson(
+        return Lesson(
             NormalEquations.of_mask(flat, mask, where=near(part, reach).reshape(-1)),
             flat[mask].mean(0),
             flat[outside].mean(0) if outside.any() else flat.mean(0),
         )
 
     def _ridge(
-        self, known: _Object, plane: int, lessons: Iterable[NormalEquations] = ()
+        self, known: Tracked, plane: int, lessons: Iterable[NormalEquations] = ()
     ) -> Ridge:
         parts = [
             (1.0, each.lesson.equations)
@@ -635,8 +569,7 @@ class Propagator:
     def _contrast(
         self,
         ridge: Ridge,
-        known: _Object,
-        plane: int,
+        known: Tracked,
         flat: NDArray[np.float32],
         cells: NDArray[np.bool_],
     ) -> float:
@@ -651,14 +584,18 @@ class Propagator:
         return here / max(1e-6, float(np.mean(drawn)))
 
 
-def _confidence(contrast: float) -> float:
-    return float(np.clip(contrast, 0, 1))
+def _dice(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
+    return 2 * _area(one & other) / max(1, _area(one) + _area(other))
 
 
-def _overlap(one: Window, other: Window) -> bool:
-    return (
-        one[0] < other[2]
-        and other[0] < one[2]
-        and one[1] < other[3]
-        and other[1] < one[3]
-    )
+def _area(mask: NDArray[np.bool_]) -> int:
+    return int(np.count_nonzero(mask))
+
+
+def _why(signs: Signs) -> str:
+    """Say in words what speaks most against a plane."""
+    if signs.contrast < 0.5:
+        return f"its contrast is down to {max(0.0, signs.contrast):.0%}"
+    if signs.area < 0.2:
+        return f"it is down to {signs.area:.0%} of its size"
+    return "its outline is unsure"

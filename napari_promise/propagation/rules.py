@@ -25,7 +25,10 @@ class Rules:
         the plane's longest side.
     outline : float
         What the network's outline counts beyond the outermost drawn planes, beside the
-        draft of classifier and shape; between two drawn planes it alone counts.
+        draft of classifier and shape.
+    shape : float
+        What the interpolated shape counts beside the outline one plane from a drawn
+        one; half of it two planes from there, and so on.
     refined : float
         The same where a rough mask is drawn anew.
     memory : int
@@ -33,16 +36,19 @@ class Rules:
     memory_weight : float
         What each of them counts beside a plane that was drawn.
     stop : float
-        The object ends where its contrast falls below this share of that on the planes
-        that were drawn.
+        The object ends before the first plane whose confidence is below this,
+    contrast : float
+        or whose contrast is, as a share of that on the planes that were drawn.
     """
 
     cells: int = 192
     penalty: float = 3.0
     around: float = 0.1
-    softness: float = 1 / 64
-    outline: float = 0.3
+    softness: float = 1 / 40
+    outline: float = 0.8
+    shape: float = 2.0
     refined: float = 0.5
     memory: int = 3
     memory_weight: float = 0.5
-    stop: float = 0.5
+    stop: float = 0.12
+    contrast: float = 0.3

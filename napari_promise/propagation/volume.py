@@ -31,6 +31,7 @@ def propagate(
     z_range: tuple[int, int] | None = None,
     axis: int = 0,
     contrast_limits: tuple[float, float] | None = None,
+    refine: bool = True,
     rules: Rules | None = None,
 ) -> Generator[PlaneResult, None, NDArray[np.bool_]]:
     """Carry one object from the planes that are given to all that it is on.
@@ -51,6 +52,9 @@ def propagate(
         Propagate along this axis of the volume: planes are cut across it.
     contrast_limits : (float, float), optional
         The values shown black and white, of all planes; left out, `robust_limits`.
+    refine : bool
+        Draw the outline of what answers prompts anew before it is carried on, see
+        `Propagator.refined`. Masks stay as they are given.
     rules : Rules, optional
 
     Yields
@@ -108,8 +112,10 @@ def propagate(
                 f"{len(stack) - 1} along axis {axis}."
             )
         if isinstance(given, Prompts):
-            answer = segmenter.segment(embed(plane), given)
-            propagator.set_plane(plane, 1, answer.region)
+            mask = segmenter.segment(embed(plane), given).mask
+            if refine:
+                mask = propagator.refined(plane, 1, mask, given.points, given.labels)
+            propagator.set_plane(plane, 1, mask)
         else:
             propagator.set_plane(plane, 1, np.asarray(given, bool))
     for result in propagator.results(1):
