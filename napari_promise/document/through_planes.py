@@ -84,8 +84,8 @@ def found_record(
 
 def confirmed(record: ObjectRecord) -> ObjectRecord:
     """Return a propagated record as the user's: its mask stays as it is."""
-    sources: tuple[Source, ...] = ("user",) * len(record.sources)
-    return dataclasses.replace(record, sources=sources)
+    user: Source = "user"
+    return dataclasses.replace(record, sources=(user,) * len(record.sources))
 
 
 def volume_ml(

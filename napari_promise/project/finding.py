@@ -134,7 +134,7 @@ def find(source: Path) -> Listing:
                 for path, (files, _) in _walk(beside, beside, frozenset()):
                     masks[path] = files
     chooser = _Masks(source, masks)
-    found = []
+    found: list[Found] = []
     for folder, (files, is_mask) in folders.items():
         if is_mask:
             continue
