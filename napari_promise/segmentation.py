@@ -114,10 +114,11 @@ class SegmenterLike(Protocol):
         image: Any,
         *,
         region: BBox | None = None,
+        plane_shape: tuple[int, int] | None = None,
         progress: Callable[[int, int], None] | None = None,
         cancel: Callable[[], bool] | None = None,
     ) -> EmbeddingLike:
-        """Encode an image, or a region of it."""
+        """Encode an image, or a region of it; with `plane_shape` it is cut already."""
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> EmbeddingLike:
         """Return the embedding that was taken apart into arrays."""

@@ -183,6 +183,7 @@ class Segmenter:
         *,
         contrast_limits: tuple[float, float] | None = None,
         region: BBox | None = None,
+        plane_shape: tuple[int, int] | None = None,
         progress: Callable[[int, int], None] | None = None,
         cancel: Callable[[], bool] | None = None,
     ) -> Embedding:
@@ -191,13 +192,18 @@ class Segmenter:
         Parameters
         ----------
         image : array-like, (H, W), (H, W, 3) or (H, W, 4)
-            Any real type; see `planes.to_rgb8` for how it becomes what SAM sees.
+            Any real type; see `planes.to_rgb8` for how it becomes what SAM sees. Of a
+            lazy one no more than the region is read, where the contrast is given.
         contrast_limits : (float, float), optional
             The values shown black and white.
         region : (int, int, int, int), optional
             (row 0, column 0, row 1, column 1), half open: encode this part at full
             resolution, with the contrast of the whole image. Prompts and masks stay in
             the whole image's pixels.
+        plane_shape : (int, int), optional
+            Rows and columns of the whole image, where `image` is its region alone, cut
+            out already. It may be smaller than the region is, read from a coarser level
+            of a pyramid.
         progress : callable, optional
             Told (blocks done, blocks in all).
         cancel : callable, optional
@@ -215,21 +221,21 @@ class Segmenter:
         napari_promise.model.weights.Cancelled
             `cancel` answered True.
         """
-        rgb = planes.to_rgb8(image, contrast_limits)
-        rows, columns = rgb.shape[:2]
+        cut = region if plane_shape is None else None
+        part = planes.to_rgb8(image, contrast_limits, region=cut)
+        rows, columns = plane_shape or np.shape(image)[:2]
         r0, c0, r1, c1 = region or (0, 0, rows, columns)
-        if not (0 <= r0 < r1 <= rows and 0 <= c0 < c1 <= columns):
-            raise ValueError(
-                f"the region {region} does not lie in the image of {rows} rows and "
-                f"{columns} columns: give (row 0, column 0, row 1, column 1) inside it."
-            )
-        part = rgb[r0:r1, c0:c1]
         found = oom_fallback(
             lambda: encode_image(self.sam, part, progress=progress, cancel=cancel),
             self._modules(),
             self._notify,
         )
-        return dataclasses.replace(found, origin=(r0, c0), plane_shape=(rows, columns))
+        return dataclasses.replace(
+            found,
+            original_size=(r1 - r0, c1 - c0),
+            origin=(r0, c0),
+            plane_shape=(rows, columns),
+        )
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> Embedding:
         """Return the embedding that `Embedding.to_arrays` took apart."""

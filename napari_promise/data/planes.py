@@ -7,10 +7,14 @@ click in the window, the command line and a replay see the same pixels.
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from napari_promise.document import BBox
 
 __all__ = ["digest", "robust_limits", "to_rgb8"]
 
@@ -20,20 +24,25 @@ PERCENTILES = (0.1, 99.9)
 #: Percentiles are read from at most about this many values, taken at a fixed stride.
 _SAMPLE_SIZE = 2_000_000
 
+#: About so many values are converted at a time: the floats of a whole plane would take
+#: many times the memory of the plane.
+_BLOCK = 2**20
+
 
 def to_rgb8(
     image: Any,
     contrast_limits: tuple[float, float] | None = None,
     rgb: bool | None = None,
+    region: BBox | None = None,
 ) -> npt.NDArray[np.uint8]:
-    """Return the plane as SAM sees it.
+    """Return the plane, or a part of it, as SAM sees it.
 
     Parameters
     ----------
     image : array-like, (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)
         One plane of any real type: bool, integer or float, NaN and infinities
-        allowed. Lazy arrays (dask, zarr) are computed here, so pass the plane, not
-        the stack.
+        allowed. Lazy arrays (dask, zarr, memory maps) are read here, and of them no
+        more than is needed: pass the plane, not the stack.
     contrast_limits : (float, float), optional
         The values that become 0 and 255, as in a napari layer; everything between is
         mapped linearly, everything outside clipped. Without limits:
@@ -46,6 +55,9 @@ def to_rgb8(
     rgb : bool, optional
         Whether the last axis holds the channels. By default it does when the array is
         3-D and that axis has length 3 or 4.
+    region : (int, int, int, int), optional
+        (row 0, column 0, row 1, column 1), half open, inside the plane: return this
+        part alone, with the contrast of the whole plane.
 
     Returns
     -------
@@ -66,8 +78,13 @@ def to_rgb8(
     >>> to_rgb8(np.array([[0.0, 5.0, 10.0, np.nan]]), (0, 10))[..., 0]
     array([[  0, 128, 255,   0]], dtype=uint8)
     """
-    pixels = _as_plane(np.asarray(image), rgb)
+    plane = _as_plane(image, rgb)
     limits = None if contrast_limits is None else _checked_limits(contrast_limits)
+    pixels = np.asarray(plane) if region is None else _cut(plane, region)
+    if limits is None and pixels.dtype.kind != "b" and pixels.dtype != np.uint8:
+        limits = _automatic_limits(pixels if region is None else plane)
+        if limits is None or limits[0] == limits[1]:
+            return np.zeros((*pixels.shape[:2], 3), np.uint8)
     alpha: npt.NDArray[Any] | None = None
     if pixels.ndim == 3 and pixels.shape[2] == 4:
         pixels, alpha = pixels[..., :3], pixels[..., 3]
@@ -101,13 +118,13 @@ def digest(rgb8: npt.NDArray[np.uint8]) -> str:
     return state.hexdigest()
 
 
-def robust_limits(values: npt.NDArray[Any]) -> tuple[float, float] | None:
+def robust_limits(values: Any) -> tuple[float, float] | None:
     """Return contrast limits that one hot pixel cannot move.
 
     Parameters
     ----------
     values : array of a real type, any shape
-        Large arrays are read at a stride.
+        Large arrays are read at a stride; lazy ones may be given.
 
     Returns
     -------
@@ -127,18 +144,20 @@ def robust_limits(values: npt.NDArray[Any]) -> tuple[float, float] | None:
     return low, high
 
 
-def _as_plane(array: npt.NDArray[Any], rgb: bool | None) -> npt.NDArray[Any]:
-    """Check type and shape; return (H, W) or (H, W, 3 | 4)."""
+def _as_plane(image: Any, rgb: bool | None) -> Any:
+    """Check type and shape; return (H, W) or (H, W, 3 | 4), lazy if it was."""
+    is_array = isinstance(getattr(image, "dtype", None), np.dtype)
+    array = image if is_array and hasattr(image, "__getitem__") else np.asarray(image)
     if array.dtype.kind not in "buif":
         remedy = " take its magnitude with abs()" if array.dtype.kind == "c" else ""
         raise ValueError(
             f"An image of type {array.dtype} cannot be segmented:"
             f"{remedy or ' convert it to integers or floats'} first."
         )
-    if array.size == 0:
+    if 0 in array.shape:
         raise ValueError(f"The image is empty: its shape is {array.shape}.")
     if array.ndim == 3 and array.shape[2] == 1 and not rgb:
-        array = array[..., 0]
+        array = np.asarray(array)[..., 0]
     has_channels = array.ndim == 3 and array.shape[2] in (3, 4)
     if rgb is True and not has_channels:
         raise ValueError(
@@ -156,6 +175,18 @@ def _as_plane(array: npt.NDArray[Any], rgb: bool | None) -> npt.NDArray[Any]:
         f"An array of shape {array.shape} is not one plane: pass (rows, columns) or "
         "(rows, columns, 3 or 4), picking a plane of a stack or a channel first."
     )
+
+
+def _cut(plane: Any, region: BBox) -> npt.NDArray[Any]:
+    """Read a part of a plane."""
+    rows, columns = plane.shape[:2]
+    r0, c0, r1, c1 = region
+    if not (0 <= r0 < r1 <= rows and 0 <= c0 < c1 <= columns):
+        raise ValueError(
+            f"the region {region} does not lie in the image of {rows} rows and "
+            f"{columns} columns: give (row 0, column 0, row 1, column 1) inside it."
+        )
+    return np.asarray(plane[r0:r1, c0:c1])
 
 
 def _checked_limits(limits: tuple[float, float]) -> tuple[float, float]:
@@ -183,32 +214,52 @@ def _full_range(dtype: np.dtype[Any]) -> tuple[float, float]:
 def _to_uint8(
     pixels: npt.NDArray[Any], limits: tuple[float, float] | None
 ) -> npt.NDArray[np.uint8]:
+    """Map the values between the limits, left out only where the type says them."""
     if pixels.dtype.kind == "b":
-        pixels = pixels.astype(np.uint8)
+        pixels = pixels.view(np.uint8)
         limits = limits or (0.0, 1.0)
-    if limits is None:
-        if pixels.dtype == np.uint8:
-            return pixels
-        limits = _automatic_limits(pixels)
-        if limits is None or limits[0] == limits[1]:
-            return np.zeros(pixels.shape, np.uint8)
-    if limits == (0.0, 255.0) and pixels.dtype == np.uint8:
+    if pixels.dtype == np.uint8 and limits in (None, (0.0, 255.0)):
         return pixels
+    assert limits is not None
     low, high = limits
+    mapped = np.empty(pixels.shape, np.uint8)
     if pixels.dtype.kind in "ui" and pixels.dtype.itemsize <= 2:
         # A table of every value is exact and many times faster than floats.
         info = np.iinfo(pixels.dtype)
         table = _stretch(np.arange(info.min, info.max + 1, dtype=np.float64), low, high)
-        return table[pixels.astype(np.int32) - int(info.min)]
-    return _stretch(pixels, low, high)
+        for rows in _blocks(pixels):
+            mapped[rows] = table[pixels[rows].astype(np.int32) - int(info.min)]
+    else:
+        for rows in _blocks(pixels):
+            mapped[rows] = _stretch(pixels[rows], low, high)
+    return mapped
 
 
-def _automatic_limits(pixels: npt.NDArray[Any]) -> tuple[float, float] | None:
-    if pixels.ndim == 3 and pixels.dtype.kind == "f":
-        values = _finite(pixels)
-        if values.size and values.min() >= 0 and values.max() <= 1:
-            return 0.0, 1.0
-    return robust_limits(pixels)
+def _automatic_limits(plane: Any) -> tuple[float, float] | None:
+    """Find the limits of a plane, which may be lazy, see `to_rgb8`."""
+    if plane.ndim == 3 and plane.dtype.kind == "f" and _is_within_one(plane):
+        return 0.0, 1.0
+    return robust_limits(_thinned(plane, 3 if plane.ndim == 3 else None))
+
+
+def _is_within_one(plane: Any) -> bool:
+    """Tell whether there are finite values, and all of them lie within 0..1."""
+    found = False
+    for rows in _blocks(plane):
+        values = np.asarray(plane[rows])[..., :3]
+        values = values[np.isfinite(values)]
+        if values.size and (values.min() < 0 or values.max() > 1):
+            return False
+        found = found or values.size > 0
+    return found
+
+
+def _blocks(pixels: Any) -> Iterator[slice]:
+    """Split rows so that about `_BLOCK` values come at a time."""
+    in_a_row = max(1, int(np.prod(pixels.shape[1:])))
+    count = max(1, _BLOCK // in_a_row)
+    for start in range(0, pixels.shape[0], count):
+        yield slice(start, start + count)
 
 
 def _stretch(
@@ -235,12 +286,17 @@ def _stretch(
     return result
 
 
-def _thinned(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Take rows and columns at a stride so that about `_SAMPLE_SIZE` values remain."""
-    if values.size <= _SAMPLE_SIZE or values.ndim < 2:
-        return values
-    stride = int(np.ceil(np.sqrt(values.size / _SAMPLE_SIZE)))
-    return values[::stride, ::stride]
+def _thinned(values: Any, colours: int | None = None) -> npt.NDArray[Any]:
+    """Take rows and columns at a stride so that about `_SAMPLE_SIZE` values remain.
+
+    With a number of colours no more than so many of the last axis, without alpha.
+    """
+    counted = values.shape if colours is None else (*values.shape[:-1], colours)
+    size = int(np.prod(counted))
+    if size > _SAMPLE_SIZE and len(values.shape) > 1:
+        stride = int(np.ceil(np.sqrt(size / _SAMPLE_SIZE)))
+        values = values[::stride, ::stride]
+    return np.asarray(values)[..., slice(colours)] if colours else np.asarray(values)
 
 
 def _finite(values: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -1,4 +1,4 @@
-"""What napari opens through this plugin: NIfTI, DICOM files and series, prompts.
+"""What napari opens through this plugin: scans, images of any size, prompts.
 
 Each reader takes a path, or the list of a stack, and returns a function that makes
 layers of it, or None where it is nothing for us. Pictures and TIFF are left to napari.
@@ -25,8 +25,9 @@ from napari_promise.data.images import (
 )
 from napari_promise.data.naming import names_a_mask
 from napari_promise.data.prompts_file import SavedObject, load_prompts
+from napari_promise.data.pyramids import open_pyramid
 
-__all__ = ["image_reader", "prompts_reader"]
+__all__ = ["image_reader", "prompts_reader", "pyramid_reader"]
 
 #: ``(data, keyword arguments of the layer, type of the layer)``, as napari takes them.
 LayerData = tuple[Any, dict[str, Any], str]
@@ -52,6 +53,29 @@ def image_reader(path: str | Sequence[str]) -> Reader | None:
             return None
         return _read_folder
     return _read_files
+
+
+def pyramid_reader(path: str | Sequence[str]) -> Reader | None:
+    """Return what opens an OME-Zarr folder, or a tiled TIFF, without reading it.
+
+    Small TIFF files, and those in one resolution, are left to napari.
+    """
+    (first, *more) = _paths(path)
+    if more or not first.exists():
+        return None
+    try:
+        image = open_pyramid(first)
+    except ValueError:  # other readers may know what it is
+        return None
+    if image is None:
+        return None
+
+    def layers(_path: str | Sequence[str]) -> list[LayerData]:
+        for note in image.notes:
+            warnings.warn(f"{image.name}: {note}", stacklevel=2)
+        return [(list(image.levels), image.layer_options, "image")]
+
+    return layers
 
 
 def prompts_reader(path: str | Sequence[str]) -> Reader | None:

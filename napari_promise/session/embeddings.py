@@ -21,7 +21,7 @@ from napari_promise.data.embeddings import (
 from napari_promise.document import Tile
 from napari_promise.segmentation import EmbeddingLike, SegmenterLike
 from napari_promise.session.model_in_use import ModelInUse
-from napari_promise.session.sources import ImageInWork, ImageSource, Place
+from napari_promise.session.sources import ImageInWork, ImageSource, Place, seen
 
 __all__ = ["Embeddings"]
 
@@ -165,7 +165,8 @@ class Embeddings:
         known = self._known(key)
         if known is not None:
             return known, digest, True
-        embedding = self._compute(rgb, tile, progress, cancel)
+        shape = (source.shape[-2], source.shape[-1])
+        embedding = self._compute(rgb, tile, shape, progress, cancel)
         # A call that could not be stopped was not in vain: the result is kept.
         self._unsaved[key] = (embedding, {"image": source.name})
         return embedding, digest, False
@@ -234,32 +235,41 @@ class Embeddings:
         self,
         rgb: NDArray[np.uint8],
         tile: Tile,
+        shape: tuple[int, int],
         progress: Progress | None,
         cancel: Callable[[], bool],
     ) -> EmbeddingLike:
         if progress is not None:
             progress(0, 0)
         began = time.monotonic()
-        embedding = self._segmenter.encode(
-            rgb, region=tile.bbox, progress=progress, cancel=cancel
-        )
+        if tile.bbox is None and rgb.shape[:2] == shape:
+            embedding = self._segmenter.encode(rgb, progress=progress, cancel=cancel)
+        else:
+            embedding = self._segmenter.encode(
+                rgb,
+                region=tile.bbox,
+                plane_shape=shape,
+                progress=progress,
+                cancel=cancel,
+            )
         seconds = time.monotonic() - began
         self.encode_seconds = min(seconds, self.encode_seconds or seconds)
         return embedding
 
 
 def _read(source: ImageSource, tile: Tile) -> tuple[NDArray[np.uint8], str]:
-    """Return the tile's plane as SAM sees it, (H, W, 3), and the digest of the tile.
+    """Return a tile as SAM sees it, (h, w, 3), and the digest that names it.
 
-    The digest of a part says where it lies: its embedding does as well.
+    The digest of a part, and of a coarser level, says where it lies: its embedding does
+    as well.
     """
     from napari_promise.data import planes
 
-    pixels = source.plane_pixels(tile.plane)
-    rgb = planes.to_rgb8(pixels, source.contrast_limits, source.rgb)
-    if tile.bbox is None:
-        return rgb, planes.digest(rgb)
-    r0, c0, r1, c1 = tile.bbox
-    where = np.array((*tile.bbox, *rgb.shape[:2]), np.int64).tobytes()
+    plane, bbox = seen(source, tile)
+    rgb = planes.to_rgb8(plane, source.contrast_limits, source.rgb, bbox)
+    digest, shape = planes.digest(rgb), source.shape[-2:]
+    if tile.bbox is None and rgb.shape[:2] == shape:
+        return rgb, digest
+    where = np.array((*(tile.bbox or (0, 0, *shape)), *shape), np.int64).tobytes()
     place = hashlib.blake2b(where, digest_size=4).hexdigest()
-    return rgb, f"{planes.digest(rgb[r0:r1, c0:c1])}-{place}"
+    return rgb, f"{digest}-{place}"

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
-from napari_promise.document import Document, Plane, Tile
+from napari_promise.document import BBox, Document, Plane, Tile
 
-__all__ = ["ArraySource", "ImageInWork", "ImageSource", "Place"]
+__all__ = [
+    "ArraySource",
+    "ImageInWork",
+    "ImageSource",
+    "LevelledSource",
+    "Place",
+    "seen",
+]
 
 #: A tile of an image as a key that does not keep the image.
 Place = tuple[int, Tile]
@@ -37,6 +44,21 @@ class ImageSource(Protocol):
 
     def plane_pixels(self, plane: Plane) -> Any:
         """Return one plane, (H, W) or (H, W, 3 or 4). Called by the worker."""
+
+
+@runtime_checkable
+class LevelledSource(Protocol):
+    """A source that need not read the whole plane for a tile of it."""
+
+    def seen(self, tile: Tile) -> tuple[Any, BBox | None]:
+        """Return the plane at the level that serves, unread, and the tile in it."""
+
+
+def seen(source: ImageSource, tile: Tile) -> tuple[Any, BBox | None]:
+    """Say where the pixels of a tile are to be read; see `data.pyramids.seen_at`."""
+    if isinstance(source, LevelledSource):
+        return source.seen(tile)
+    return source.plane_pixels(tile.plane), tile.bbox
 
 
 @dataclass(frozen=True, eq=False)

@@ -45,7 +45,7 @@ class Snapshot:
 
     Parameters
     ----------
-    labels : array, shape (…, H, W)
+    labels : array or LabelStore, shape (…, H, W)
         The labels layer's pixels, a copy.
     placement : mapping
         ``scale, translate, rotate, shear, affine`` of the layer.
@@ -61,7 +61,7 @@ class Snapshot:
         Of the file that the image was opened from, where known.
     """
 
-    labels: np.ndarray
+    labels: Any
     placement: Mapping[str, Any]
     unit: str | None
     objects: tuple[ObjectRecord, ...]
@@ -402,7 +402,7 @@ class Actions:
         whole = self._document.whole(object_id)
         if len(whole) > 1:
             ids = [record.id for record in whole]
-            self._document.remove_many(ids, work.result.layer.data)
+            self._document.remove_many(ids, work.result.labels)
         else:
             labels = work.result.plane(whole[0].plane)
             self._document.remove(object_id, labels)
@@ -418,7 +418,7 @@ class Actions:
         if not taken:
             raise ValueError("No object that waits reaches this score: lower it.")
         work.document.commit_many(
-            taken, work.result.layer.data, overlap=self._session.settings.overlap
+            taken, work.result.labels, overlap=self._session.settings.overlap
         )
 
     @_in_order
@@ -439,7 +439,7 @@ class Actions:
         assert work is not None
         there = [i for i in object_ids if i in work.document]
         if there:
-            work.document.remove_many(there, work.result.layer.data)
+            work.document.remove_many(there, work.result.labels)
 
     @_in_order
     def set_class_many(self, object_ids: Sequence[int], name: str) -> None:
@@ -517,7 +517,7 @@ class Actions:
         unit = None if units is None else str(units[-1])
         place = work.image.metadata.get("place")
         return Snapshot(
-            np.array(work.result.layer.data),
+            work.result.labels.copy(),
             where,
             None if unit in (None, "pixel") else unit,
             work.document.objects,

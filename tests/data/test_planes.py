@@ -1,5 +1,7 @@
 """What SAM sees of every kind of image."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -204,3 +206,51 @@ def test_the_digest_follows_pixels_and_shape(rng):
 
 def test_the_digest_is_the_same_everywhere():
     assert digest(np.zeros((2, 2, 3), np.uint8)) == "f7d9f4f358901f65f3a816afe78a3250"
+
+
+class _Watched:
+    """A lazy array that notes how many values were read at once, at most."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self._values = values
+        self.shape, self.dtype, self.ndim = values.shape, values.dtype, values.ndim
+        self.most = 0
+
+    def __getitem__(self, index: object) -> np.ndarray:
+        part = self._values[index]
+        self.most = max(self.most, part.size)
+        return part
+
+
+def test_of_a_lazy_plane_only_the_region_is_read_where_the_contrast_is_known() -> None:
+    values = np.arange(100 * 80, dtype=np.float32).reshape(100, 80)
+    lazy = _Watched(values)
+    part = to_rgb8(lazy, (0, 8000), region=(10, 20, 30, 50))
+    assert lazy.most == 20 * 30
+    np.testing.assert_array_equal(part, to_rgb8(values, (0, 8000))[10:30, 20:50])
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.float32, np.uint8])
+@pytest.mark.parametrize("channels", [(), (3,), (4,)])
+def test_a_region_has_the_contrast_of_the_whole_plane(kind, channels) -> None:
+    rng = np.random.default_rng(5)
+    values = (rng.random((60, 50, *channels)) * 250).astype(kind)
+    part = to_rgb8(values, region=(5, 6, 25, 36))
+    np.testing.assert_array_equal(part, to_rgb8(values)[5:25, 6:36])
+
+
+def test_a_region_outside_of_the_plane_is_refused() -> None:
+    with pytest.raises(ValueError, match="does not lie in the image of 8 rows"):
+        to_rgb8(np.zeros((8, 8)), region=(0, 0, 9, 4))
+
+
+def test_converting_a_plane_takes_no_floats_of_the_whole(monkeypatch) -> None:
+    values = np.linspace(0, 1, 2**24, dtype=np.float32).reshape(4096, 4096)
+    tracemalloc.start()
+    try:
+        to_rgb8(values, (0, 1))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # The grey plane and its three channels in bytes, and one block of floats.
+    assert peak < 4 * values.size + 2**25

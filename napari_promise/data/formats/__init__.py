@@ -179,15 +179,18 @@ def notes(path: Path) -> tuple[str, ...]:
     return told(path, lambda: format_of(path).notes(path))
 
 
-def told(path: Path, call: Callable[[], _T]) -> _T:
+def told(path: Path, call: Callable[[], _T], *, folder: bool = False) -> _T:
     """Read a file by `call`, telling what goes wrong in one line that names it.
+
+    With `folder` it may be a folder, too.
 
     Raises
     ------
     FileNotFoundError, ValueError
         See `read`.
     """
-    if not path.is_file() and not dicom_series.is_series(path):
+    is_there = path.is_file() or (folder and path.is_dir())
+    if not is_there and not dicom_series.is_series(path):
         what = "is a folder, not a file" if path.is_dir() else "does not exist"
         raise FileNotFoundError(f"{path} {what}: check the name.")
     try:

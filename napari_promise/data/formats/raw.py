@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from napari_promise.data.place import Place
 
-__all__ = ["Raw", "Unreadable", "has_colours", "no_notes", "no_place"]
+__all__ = ["Levels", "Raw", "Unreadable", "has_colours", "no_notes", "no_place"]
 
 
 class Unreadable(ValueError):
@@ -35,6 +35,16 @@ class Raw:
     """
 
     array: NDArray[Any]
+    rgb: bool = False
+    place: Place = Place()
+    notes: tuple[str, ...] = ()
+    limits: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Levels:
+    """What a file says of an image whose pixels stay in it; attributes as of `Raw`."""
+
     rgb: bool = False
     place: Place = Place()
     notes: tuple[str, ...] = ()

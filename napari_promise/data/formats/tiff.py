@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_promise.data.formats.raw import Raw, Unreadable, no_notes
+from napari_promise.data.formats.raw import Levels, Raw, Unreadable, no_notes
 from napari_promise.data.place import Place
 from napari_promise.data.planes import robust_limits
 
@@ -41,6 +41,9 @@ _BLENDED = {
         (1, 1, 0),
     ),
 }
+
+#: A tiled file of one level with more values is not read as a whole.
+_LARGE = 2**28
 
 #: Units of ImageJ and OME, as the unit and the factor that they are kept in.
 _UNITS = {
@@ -92,6 +95,54 @@ def read(path: Path, *, palette: bool = False) -> Raw:
                 array, rgb = _blended(channels), True
         ndim = array.ndim - rgb
         return Raw(array, rgb, _place(file, series, ndim), said)
+
+
+def levels(path: Path) -> tuple[tuple[Any, ...], Levels] | None:
+    """Open the levels of the first series without reading their pixels.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    (tuple of dask arrays, Levels) or None
+        Each (..., row, column) or (..., row, column, 3 | 4), the full resolution first.
+        None for what `read` reads better: a file of one level that is no large tiled
+        one, or in colours that have to be converted.
+    """
+    import dask.array
+    import tifffile
+    import zarr
+
+    file = tifffile.TiffFile(path)  # open as long as somebody may read from it
+    series = _series(file, path)
+    page = series.keyframe
+    large = page.is_tiled and math.prod(series.shape) > _LARGE
+    if not (len(series.levels) > 1 or large) or not _is_plain(series):
+        file.close()
+        return None
+    opened = zarr.open(series.aszarr(), mode="r")
+    stored: list[Any] = [opened]
+    if isinstance(opened, zarr.Group):
+        stored = [opened[str(number)] for number in range(len(series.levels))]
+    rgb = "S" in series.axes
+    arrays = []
+    for each in stored:
+        array = dask.array.from_zarr(each)
+        if rgb:
+            array = dask.array.moveaxis(array, series.axes.index("S"), -1)
+        arrays.append(array)
+    return tuple(arrays), Levels(rgb, _place(file, series, arrays[0].ndim - rgb))
+
+
+def _is_plain(series: Any) -> bool:
+    """Tell whether the values are grey, or colours that are RGB as they are read."""
+    kind, axes = series.keyframe.photometric, series.axes
+    if "S" not in axes:
+        return kind not in (_WHITE_IS_ZERO, _PALETTE) and not _has_channels(series)
+    as_rgb = kind == _RGB or (kind == _YCBCR and series.keyframe.compression == _JPEG)
+    return bool(as_rgb and series.shape[axes.index("S")] == 3)
 
 
 def shape(path: Path) -> tuple[int, ...]:

@@ -275,7 +275,10 @@ class FolderWork:
 
     def _watch(self, key: str, work: Work) -> None:
         self._saver.watch(
-            key, work.document, lambda: work.result.layer.data, lambda: self.clicks
+            key,
+            work.document,
+            lambda: np.asarray(work.result.labels),
+            lambda: self.clicks,
         )
         work.document.events.history_changed.connect(self._on_edited, unique=True)
 
@@ -449,7 +452,7 @@ class _Garbage:
 
     def will_drop(self, work: Work) -> None:
         """Take note of layers that go, and collect what went before."""
-        self._dropped += work.image.data.nbytes + work.result.layer.data.nbytes
+        self._dropped += work.image.data.nbytes + work.result.labels.nbytes
         self._images += 1
         if sys.platform == "win32":
             return

@@ -21,6 +21,17 @@ if TYPE_CHECKING:
 TRANSFORM_EVENTS = ("scale", "translate", "rotate", "shear", "affine", "units")
 
 
+#: Planes of more pixels are shown in parts: an array over all of one is too much for
+#: memory, for graphics cards (16384 pixels a side), and to be copied at every click.
+LARGE = 2**26
+
+
+def is_large(image: Image) -> bool:
+    """Whether the planes of an image are beyond what one array may hold."""
+    rows, columns = image_shape(image)[-2:]
+    return rows * columns > LARGE
+
+
 def image_shape(image: Image) -> tuple[int, ...]:
     """Shape of an image at full resolution, without a channel axis.
 
@@ -39,8 +50,13 @@ def image_shape(image: Image) -> tuple[int, ...]:
     return shape[:-1] if image.rgb else shape
 
 
-def placement(image: Image, plane: Plane = ()) -> dict[str, Any]:
-    """Layer arguments that lay data over an image, or over one plane of it.
+def placement(
+    image: Image,
+    plane: Plane = (),
+    corner: tuple[int, int] = (0, 0),
+    step: int = 1,
+) -> dict[str, Any]:
+    """Layer arguments that lay data over an image, or over one plane or part of it.
 
     Parameters
     ----------
@@ -49,6 +65,10 @@ def placement(image: Image, plane: Plane = ()) -> dict[str, Any]:
     plane : tuple of int, optional
         Leading indices. With a plane given, index 0 of the new layer's leading axes
         lies on that plane; without, the axes coincide.
+    corner : (int, int)
+        Row and column of the image that the new layer's first pixel lies on.
+    step : int
+        Rows and columns of the image that a pixel of the new layer covers.
 
     Returns
     -------
@@ -56,9 +76,13 @@ def placement(image: Image, plane: Plane = ()) -> dict[str, Any]:
         ``scale``, ``translate``, ``rotate``, ``shear``, ``affine`` and ``units``.
     """
     translate = np.asarray(image.translate, dtype=float)
-    if plane:
-        corner = np.zeros(image.ndim)
-        corner[: len(plane)] = plane
+    scale = np.array(image.scale)
+    scale[-2:] *= step
+    if plane or corner != (0, 0) or step != 1:
+        first = np.zeros(image.ndim)
+        first[: len(plane)] = plane
+        # The middle of the pixels that it covers, from the middle of the first.
+        first[-2:] = np.array(corner) + (step - 1) / 2
         to_physical = Affine(
             scale=image.scale,
             rotate=image.rotate,
@@ -66,9 +90,9 @@ def placement(image: Image, plane: Plane = ()) -> dict[str, Any]:
             translate=translate,
             ndim=image.ndim,
         )
-        translate = np.asarray(to_physical(corner))
+        translate = np.asarray(to_physical(first))
     arguments = {
-        "scale": np.array(image.scale),
+        "scale": scale,
         "rotate": np.array(image.rotate),
         "shear": np.array(image.shear),
         "translate": translate,
@@ -80,8 +104,14 @@ def placement(image: Image, plane: Plane = ()) -> dict[str, Any]:
     return arguments
 
 
-def place(layer: Layer, image: Image, plane: Plane = ()) -> None:
-    """Lay an existing layer over an image, or over one plane of it.
+def place(
+    layer: Layer,
+    image: Image,
+    plane: Plane = (),
+    corner: tuple[int, int] = (0, 0),
+    step: int = 1,
+) -> None:
+    """Lay an existing layer over an image, or over one plane or part of it.
 
     Parameters
     ----------
@@ -89,10 +119,10 @@ def place(layer: Layer, image: Image, plane: Plane = ()) -> None:
         A layer with as many dimensions as ``image``.
     image : Image
         The layer to lie over.
-    plane : tuple of int, optional
+    plane, corner, step
         As in `placement`.
     """
-    for name, value in placement(image, plane).items():
+    for name, value in placement(image, plane, corner, step).items():
         now = getattr(layer, name)
         now = getattr(now, "affine_matrix", now)
         if name == "units":

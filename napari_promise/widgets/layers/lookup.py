@@ -142,6 +142,8 @@ def may_hold_labels(work: Work | None, labels: Labels) -> bool:
     """Whether it is worth asking somebody with more time what is labelled."""
     if work is not None and any(record.committed for record in work.document.objects):
         return True
+    if labels.multiscale:
+        return Work.of(labels) is None  # of our own the document knows all there is
     return bool(labels.data.size > _LOOKED_THROUGH or np.any(labels.data))
 
 

@@ -15,6 +15,7 @@ from napari_promise.document import BBox, Plane, Region, union_bbox
 from napari_promise.widgets.layers.drafts import LEFT, TAKEN, Outline, painted
 from napari_promise.widgets.layers.geometry import (
     image_shape,
+    is_large,
     place,
     placement,
 )
@@ -28,6 +29,8 @@ _COLOUR = "#56b4e9"
 #: Yellow and grey: what would be accepted, and what would not.
 _TAKEN_COLOUR, _LEFT_COLOUR = "#f0e442", "#b0b0b0"
 _OPACITY = 0.5
+#: Of a mask in a large plane no more rows or columns are shown; it is thinned for that.
+_MOST = 4096
 
 
 class MaskPreview:
@@ -53,7 +56,10 @@ class MaskPreview:
         self._bbox: BBox | None = None
         self._region: Region | None = None
         self._outlines: tuple[Outline, ...] = ()
-        shape = (1,) * (image.ndim - 2) + image_shape(image)[-2:]
+        self._moves = is_large(image)
+        self._corner, self._step = (0, 0), 1
+        size = (1, 1) if self._moves else image_shape(image)[-2:]
+        shape = (1,) * (image.ndim - 2) + size
         self.layer = Labels(
             np.zeros(shape, dtype=np.uint8),
             name="ProMISe preview",
@@ -96,6 +102,9 @@ class MaskPreview:
         same = region is self._region and outlines == self._outlines
         if plane == self.plane and same:
             return
+        if self._moves:
+            self._show_moved(plane, region)
+            return
         bbox = None if region is None else region.bbox
         if plane != self.plane:
             seen = union_bbox(self._bbox, *(one.region.bbox for one in self._outlines))
@@ -120,7 +129,20 @@ class MaskPreview:
 
     def move_along(self) -> None:
         """Follow the image after its transform changed."""
-        place(self.layer, self.image, self.plane)
+        place(self.layer, self.image, self.plane, self._corner, self._step)
+
+    def _show_moved(self, plane: Plane, region: Region | None) -> None:
+        """Show a mask as a layer of its own size, where it lies."""
+        self.plane, self._region = plane, region
+        if region is None:
+            crop, self._corner, self._step = np.zeros((1, 1), bool), (0, 0), 1
+        else:
+            self._step = -(-max(region.crop.shape) // _MOST)
+            crop = region.crop[:: self._step, :: self._step]
+            self._corner = region.bbox[:2]
+        leading = (1,) * len(plane)
+        self.layer.data = crop.astype(np.uint8).reshape(*leading, *crop.shape)
+        self.move_along()
 
     def _slices(self, bbox: BBox) -> tuple[slice, ...]:
         r0, c0, r1, c1 = bbox

@@ -38,6 +38,11 @@ _COLOURS = (
 )
 
 
+def label_colours() -> CyclicLabelColormap:
+    """Return the colours that objects take turns in."""
+    return CyclicLabelColormap(colors=["transparent", *_COLOURS])
+
+
 class ResultLabels:
     """One Labels layer over the whole image, written through ``data_setitem``.
 
@@ -76,7 +81,7 @@ class ResultLabels:
             data,
             name="ProMISe labels",
             opacity=0.55,
-            colormap=CyclicLabelColormap(colors=["transparent", *_COLOURS]),
+            colormap=label_colours(),
             **placement(image),
         )
         self._data: np.ndarray = self.layer.data
@@ -93,6 +98,12 @@ class ResultLabels:
         """Stop watching the layer; it stays as it is."""
         self.layer.events.paint.disconnect(self._on_paint)
         self.layer.events.data.disconnect(self._on_data)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The labels, (..., H, W); a plane is ``labels[plane]``."""
+        data: np.ndarray = self.layer.data
+        return data
 
     def plane(self, plane: Plane) -> np.ndarray:
         """Return the labels of one plane, (H, W), as a view."""

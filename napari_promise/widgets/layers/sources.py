@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_promise.document import Plane
+from napari_promise.data.pyramids import lazy, seen_at
+from napari_promise.document import BBox, Plane, Tile
 from napari_promise.widgets.layers.geometry import image_shape
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ class LayerSource:
     """
 
     def __init__(self, image: Image) -> None:
-        self._data: Any = image.data[0] if image.multiscale else image.data
+        levels = list(image.data) if image.multiscale else [image.data]
+        self._levels: list[Any] = [lazy(level) for level in levels]
         self.name: str = str(image.name)
         self.rgb: bool = bool(image.rgb)
         self.contrast_limits: tuple[float, float] | None = None
@@ -60,7 +62,12 @@ class LayerSource:
         array, shape (H, W) or (H, W, 3 | 4)
             The plane in the image's own dtype; computed here when the data is lazy.
         """
-        return np.asarray(self._data[tuple(plane)] if plane else self._data[...])
+        data = self._levels[0]
+        return np.asarray(data[tuple(plane)] if plane else data[...])
+
+    def seen(self, tile: Tile) -> tuple[Any, BBox | None]:
+        """Return the plane at the level that serves, unread; see `pyramids.seen_at`."""
+        return seen_at(self._levels, self.rgb, tile)
 
 
 class LabelsSource:

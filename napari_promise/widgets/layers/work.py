@@ -11,7 +11,8 @@ import numpy as np
 
 from napari_promise.document import Document
 from napari_promise.widgets.layers.boxes import BoxPrompts
-from napari_promise.widgets.layers.geometry import image_shape, place
+from napari_promise.widgets.layers.geometry import image_shape, is_large, place
+from napari_promise.widgets.layers.large_result import LargeResult
 from napari_promise.widgets.layers.points import PointPrompts
 from napari_promise.widgets.layers.preview import MaskPreview
 from napari_promise.widgets.layers.result import ResultLabels
@@ -46,7 +47,7 @@ class Work:
     ----------
     document : Document
         Its objects.
-    result : ResultLabels
+    result : ResultLabels or LargeResult
         Committed objects, over the whole image.
     preview : MaskPreview
     boxes : BoxPrompts
@@ -62,7 +63,11 @@ class Work:
         self.image = image
         self.shape = image_shape(image)
         self.document = Document() if document is None else document
-        self.result = ResultLabels(image, labels)
+        self.result: ResultLabels | LargeResult = (
+            LargeResult(image)
+            if labels is None and is_large(image)
+            else ResultLabels(image, labels)
+        )
         self.preview = MaskPreview(image)
         self.boxes = BoxPrompts(image)
         self.points = PointPrompts(image)

@@ -86,6 +86,19 @@ FORMATS = (
         "As COCO, with outlines in place of masks: holes are filled.",
     ),
     Format(
+        "geojson",
+        "Objects · GeoJSON",
+        ".geojson",
+        "Outlines with their classes, as QuPath opens them: drop the file on the image "
+        "there.",
+    ),
+    Format(
+        "zarr",
+        "Labels · OME-Zarr",
+        ".labels.zarr",
+        "A folder with every level of a pyramid, for images of any size.",
+    ),
+    Format(
         "prompts",
         "Prompts · JSON",
         ".prompts.json",

@@ -55,6 +55,25 @@ def write(request: ExportRequest, snapshot: Snapshot) -> Path:
             metadata=metadata,
             overwrite=request.overwrite,
         )
+    scores = {o.label: o.score for o in snapshot.objects if o.score is not None}
+    if request.format.key == "geojson":
+        return export.save_geojson(
+            request.path,
+            snapshot.labels,
+            classes=classes,
+            scores=scores,
+            overwrite=request.overwrite,
+        )
+    if request.format.key == "zarr":
+        return export.save_ome_zarr_labels(
+            request.path,
+            snapshot.labels,
+            scale=snapshot.placement.get("scale"),
+            unit=snapshot.unit,
+            classes=classes,
+            metadata=metadata,
+            overwrite=request.overwrite,
+        )
     labels, placement = snapshot.labels, dict(snapshot.placement)
     placement["unit"] = snapshot.unit
     if snapshot.place is not None and request.format.key in ("nifti", "dicom"):
