@@ -11,7 +11,7 @@ Session, folder job and command line all propose by `propose`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,7 +23,9 @@ from napari_promise.segmentation import EmbeddingLike, Segmentation, SegmenterLi
 
 __all__ = [
     "ProposedObject",
+    "best_first",
     "iou",
+    "label_image",
     "points_right",
     "propose",
     "region_iou",
@@ -139,7 +141,7 @@ def propose(
         local=local,
         alternatives=signals,
     )
-    return tuple(
+    proposed = tuple(
         ProposedObject(
             prompts,
             answer.region,
@@ -153,6 +155,69 @@ def propose(
         )
         for each, (prompts, sources), answer in zip(found, joined, answers, strict=True)
     )
+    if len(proposed) < 2:
+        return proposed
+    kept = best_first([each.region for each in proposed])
+    return tuple(proposed[at] for at in kept)
+
+
+#: Share of a mask that may lie in masks of surer objects, for it to be another object.
+_TAKEN = 0.5
+
+
+def best_first(regions: Sequence[Region | None]) -> list[int]:
+    """Leave out the objects that surer ones hold already, and those without a mask.
+
+    Parameters
+    ----------
+    regions : sequence of Region or None
+        Masks of one plane, the surest first.
+
+    Returns
+    -------
+    list of int
+        Indices of those kept: at most half of a mask lies in surer ones.
+    """
+    kept: list[int] = []
+    taken: NDArray[np.bool_] | None = None
+    for at, region in enumerate(regions):
+        if region is None:
+            continue
+        if taken is None:
+            taken = np.zeros(region.shape, bool)
+        r0, c0, r1, c1 = region.bbox
+        crop, under = region.crop, taken[r0:r1, c0:c1]
+        if np.count_nonzero(crop & under) > _TAKEN * region.area:
+            continue
+        under |= crop
+        kept.append(at)
+    return kept
+
+
+def label_image(
+    regions: Sequence[Region | None], shape: tuple[int, int]
+) -> NDArray[np.int32]:
+    """Draw masks into one plane; a pixel that several claim goes to the first.
+
+    Parameters
+    ----------
+    regions : sequence of Region or None
+        The surest first.
+    shape : (int, int)
+        Rows and columns of the plane.
+
+    Returns
+    -------
+    (H, W) int32
+        0 for background, else one more than the index of the mask.
+    """
+    labels = np.zeros(shape, np.int32)
+    for number, region in enumerate(regions, start=1):
+        if region is not None:
+            r0, c0, r1, c1 = region.bbox
+            window = labels[r0:r1, c0:c1]
+            window[region.crop & (window == 0)] = number
+    return labels
 
 
 def _automatic(prompts: Prompts) -> tuple[Source, ...]:

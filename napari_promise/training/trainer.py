@@ -48,6 +48,7 @@ from napari_promise.model.sam import load_sam, resolve_device
 from napari_promise.training.config import ImagePair, TrainConfig
 from napari_promise.training.curves import Row, write_curves
 from napari_promise.training.embedder import Embedder, Views
+from napari_promise.training.instance_training import train_instances
 from napari_promise.training.objectives import (
     HeatmapObjective,
     Objective,
@@ -117,6 +118,11 @@ def train(
         sam = load_sam(config.model, device=resolve_device(config.device))
     training, held_out = split(config)
     with _cache(config) as cache:
+        if config.apm == "instances":
+            yield from train_instances(
+                config, sam, (training, held_out), cache, give_way
+            )
+            return
         run = _Run(config, sam, cache, give_way)
         try:
             yield from run.embed(training, held_out)
