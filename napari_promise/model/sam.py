@@ -466,9 +466,9 @@ class Embedding:
     plane_shape : tuple of int
         (height, width) of the plane; left out, `original_size`.
     detail : torch.Tensor or None
-        (1, C_d, 2h, 2w) float32: the first convolutions' view of edges and colour, where
-        the encoder has a stem (`promise-tiny`). None for others, and for embeddings
-        that an earlier version kept.
+        (1, C_d, 2h, 2w) float32: what the first convolutions see of edges and colour,
+        where the encoder has a stem (`promise-tiny`). None for others, and for
+        embeddings that an earlier version kept.
 
     Notes
     -----
@@ -642,7 +642,7 @@ def encode_image(
     try:
         if stem is not None:
             hooks.append(
-                stem.detail.register_forward_hook(lambda _m, _i, out: detail.append(out))
+                stem.detail.register_forward_hook(lambda *seen: detail.append(seen[2]))
             )
         for index, block in enumerate(blocks):
             hooks.append(block.register_forward_pre_hook(before))

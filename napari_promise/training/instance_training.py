@@ -301,9 +301,9 @@ class _Run:
                     dict(self.scores),
                     self.outlook.left(work * (1 - step / total)),
                 )
-            judging = self._judge(learner.average)
             found = 0.0
-            for found in judging:
+            for so_far in self._judge(learner.average):
+                found = so_far
                 yield Progress("apm", step, total, held_out=dict(self.scores))
             better = found > best
             patience = config.patience if better else patience - 1
@@ -374,7 +374,9 @@ class _Run:
             turns = [bool(rng.random() < 0.5) for _ in range(3)]
             columns.append([*(_turned(x, *turns) for x in (*tensors, target))])
             columns[-1][-1] = _sides_turned(columns[-1][-1], *turns)
-        stacked = [torch.stack(each).to(self.device) for each in zip(*columns)]
+        stacked = [
+            torch.stack(each).to(self.device) for each in zip(*columns, strict=True)
+        ]
         image, *rest, target = stacked
         count = len(module.level_channels)
         detail = rest[count] if len(rest) > count else None
