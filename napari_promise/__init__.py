@@ -20,19 +20,31 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from napari_promise.model.adapters import load_adapter
     from napari_promise.prompts import Prompts
+    from napari_promise.propagation import PlaneResult, propagate
     from napari_promise.segmenter import Segmenter
     from napari_promise.training.evaluate import evaluate
     from napari_promise.training.trainer import train
 
 __version__ = "0.1.0"
 
-__all__ = ["Prompts", "Segmenter", "__version__", "evaluate", "load_adapter", "train"]
+__all__ = [
+    "PlaneResult",
+    "Prompts",
+    "Segmenter",
+    "__version__",
+    "evaluate",
+    "load_adapter",
+    "propagate",
+    "train",
+]
 
 _HOMES = {
+    "PlaneResult": "napari_promise.propagation",
     "Prompts": "napari_promise.prompts",
     "Segmenter": "napari_promise.segmenter",
     "evaluate": "napari_promise.training.evaluate",
     "load_adapter": "napari_promise.model.adapters",
+    "propagate": "napari_promise.propagation",
     "train": "napari_promise.training.trainer",
 }
 

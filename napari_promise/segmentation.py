@@ -129,7 +129,7 @@ class SegmenterLike(Protocol):
         *,
         ips: bool = True,
         multimask: bool | None = None,
-        local: bool = True,
+        local: bool | None = None,
         alternatives: bool = False,
     ) -> Segmentation:
         """Return the mask that answers the prompts."""
@@ -140,7 +140,7 @@ class SegmenterLike(Protocol):
         prompts: Sequence[Prompts],
         *,
         ips: bool = True,
-        local: bool = True,
+        local: bool | None = None,
         alternatives: bool = False,
     ) -> tuple[Segmentation, ...]:
         """Return the masks of several objects, in the order of their prompts."""

@@ -250,7 +250,7 @@ class Segmenter:
         *,
         ips: bool = True,
         multimask: bool | None = None,
-        local: bool = True,
+        local: bool | None = None,
         alternatives: bool = False,
     ) -> Segmentation:
         """Return the mask that answers the prompts.
@@ -271,10 +271,10 @@ class Segmenter:
             Choose among three masks by predicted quality, or take the single one.
             Left out, three are drawn where one click alone leaves open what is
             meant.
-        local : bool
-            With an adapter, let added points change the mask only where they point,
-            see `model.local_correction`. Off, or without an adapter, the answer is
-            what the decoder draws.
+        local : bool, optional
+            Let added points change the mask only where they point, see
+            `model.local_correction`. Off, the answer is what the decoder draws. Left
+            out, it is on with an adapter, and off without one: stock SAM bit for bit.
         alternatives : bool
             Return also what stock SAM draws, see `Segmentation.alternatives`. Without
             shifted tokens it comes from the same pass of the decoder; with them stock's
@@ -306,7 +306,7 @@ class Segmenter:
         prompts: Sequence[Prompts],
         *,
         ips: bool = True,
-        local: bool = True,
+        local: bool | None = None,
         alternatives: bool = False,
     ) -> tuple[Segmentation, ...]:
         """Return the masks of several objects of one image; see `segment`.
@@ -317,7 +317,7 @@ class Segmenter:
             Made by this model.
         prompts : sequence of Prompts
             One of each object, none of them empty.
-        ips, local, alternatives : bool
+        ips, local, alternatives : bool, optional
             See `segment`.
 
         Returns
@@ -585,10 +585,12 @@ class Segmenter:
         prompts: Prompts,
         ips: bool,
         multimask: bool | None,
-        local: bool,
+        local: bool | None,
         alternatives: bool,
     ) -> Segmentation:
         device = emb.image.device
+        if local is None:
+            local = self._adapter is not None
         first = promise.takes_first(self._adapter, ips)
         mask_logits = self._mask_logits(emb, prompts)
         if multimask is None:
@@ -630,7 +632,7 @@ class Segmenter:
             drawn.append(logits[0, index])
             scores.append(float(iou[0, index]))
         answer = _union(drawn)
-        if local and self._adapter is not None and prompts.added is not None:
+        if local and prompts.added is not None:
             answer = _corrected(answer, prompts, emb)
         low = round_logits(answer[None].float().cpu().numpy())
         low.flags.writeable = False

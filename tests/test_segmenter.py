@@ -222,7 +222,8 @@ def test_with_an_adapter_an_added_point_changes_only_its_piece_of_the_mask(
     assert len(asked) == 1, "nothing was added"
 
 
-def test_without_an_adapter_every_answer_is_stock_and_whole(segmenter) -> None:
+@pytest.mark.parametrize("local", [None, False])
+def test_without_an_adapter_every_answer_is_stock_and_whole(segmenter, local) -> None:
     emb = embedding()
     first = segmenter.segment(emb, Prompts(points=[(40, 60)]))
     more = Prompts(
@@ -230,10 +231,29 @@ def test_without_an_adapter_every_answer_is_stock_and_whole(segmenter) -> None:
     )
     whole = segmenter.segment(emb, more)
     found = segmenter.segment(
-        emb, more.replace(before=Before(first.logits, added=[False, True]))
+        emb,
+        more.replace(before=Before(first.logits, added=[False, True])),
+        local=local,
     )
     np.testing.assert_array_equal(found.logits, whole.logits)
     assert found.region == whole.region
+
+
+def test_asked_for_corrections_are_local_without_an_adapter_too(
+    segmenter, monkeypatch
+) -> None:
+    emb = embedding()
+    first = segmenter.segment(emb, Prompts(points=[(40, 60)]))
+    more = Prompts(
+        points=[(40, 60), (20, 30)],
+        labels=[1, 0],
+        before=Before(first.logits, added=[False, True]),
+    )
+    monkeypatch.setattr(
+        "napari_promise.segmenter.corrected_locally", lambda before, *_: before
+    )
+    found = segmenter.segment(emb, more, local=True)
+    np.testing.assert_array_equal(found.logits, first.logits)
 
 
 def test_several_boxes_are_one_object_of_several_parts(segmenter) -> None:

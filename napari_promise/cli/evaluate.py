@@ -122,6 +122,8 @@ def evaluate(
     skipped = dict.fromkeys(line for each in found for line in each.skipped)
     for line in skipped:
         say(f"left out: {line}")
+    if not any(each.scores for each in found):
+        raise typer.Exit(1)  # nothing was measured, so there is nothing to write
     if to_stdout:
         import json
 

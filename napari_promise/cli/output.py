@@ -23,7 +23,8 @@ def say_masks(pairs: Iterable[ImagePair]) -> None:
     from napari_promise.data.mask_survey import survey_masks
 
     found = survey_masks(pairs)
-    say(found.line() + ".")
+    if found.shares:  # of masks that cannot be read, who reads them says why
+        say(found.line() + ".")
     for line in found.warnings():
         say(line)
 

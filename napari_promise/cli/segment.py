@@ -24,6 +24,7 @@ from napari_promise.cli.output import progress_bar, say
 from napari_promise.cli.segment_files import find_jobs
 from napari_promise.cli.segment_image import segment_image
 from napari_promise.cli.segment_request import differences, read_request
+from napari_promise.cli.segment_volume import read_volume_request, segment_volume
 
 if TYPE_CHECKING:
     from napari_promise.data.embeddings import EmbeddingCache
@@ -75,10 +76,22 @@ def segment(
         bool,
         typer.Option(
             "--local/--no-local",
-            help="With an adapter, let corrections of replayed prompts change the mask "
-            "only where they point, as in the window.",
+            help="Let corrections of replayed prompts change the mask only where they "
+            "point, as in the window.",
         ),
     ] = True,
+    propagate: Annotated[
+        bool,
+        typer.Option(
+            "--propagate",
+            help="Carry the objects of --prompts from the planes they are prompted on "
+            "through the whole stack.",
+        ),
+    ] = False,
+    z_range: Annotated[
+        str | None,
+        typer.Option(help='With --propagate, "first,last" plane to go to.'),
+    ] = None,
     device: DeviceOption = "auto",
     cache: Annotated[
         bool,
@@ -98,6 +111,7 @@ def segment(
     with checked_arguments():
         request = read_request(points, box, prompts, contrast_limits, adapter)
         request = replace(request, ips=ips, local=local)
+        volume = read_volume_request(request, propagate, z_range)
         jobs = find_jobs(images, output, format_)
     waiting = [job for job in jobs if force or not job.labels.exists()]
     skipped = len(jobs) - len(waiting)
@@ -116,7 +130,11 @@ def segment(
             for job in waiting:
                 progress.update(task, description=escape(job.image.name))
                 try:
-                    note = segment_image(job, request, segmenter, embeddings, force)
+                    note = (
+                        segment_image(job, request, segmenter, embeddings, force)
+                        if volume is None
+                        else segment_volume(job, volume, segmenter, embeddings, force)
+                    )
                 except (OSError, ValueError, RuntimeError) as error:
                     failed += 1
                     say(_naming(job.image, error))

@@ -30,7 +30,7 @@ def find_jobs(
 ) -> list[SegmentJob]:
     """Say which file every image becomes; two may not become the same."""
     from napari_promise.data.export import LABEL_SUFFIXES
-    from napari_promise.data.images import stem_of
+    from napari_promise.data.images import exists, stem_of
     from napari_promise.data.pairs import find_images
 
     if format_ is not None and format_.lstrip(".") not in _PLANE_FORMATS:
@@ -39,7 +39,7 @@ def find_jobs(
         )
     found = find_images(images)
     for image in found:
-        if not image.is_file():
+        if not exists(image):
             raise ValueError(f"{image} does not exist: check the name.")
     if output.name.lower().endswith(tuple(LABEL_SUFFIXES)) and not output.is_dir():
         if len(found) > 1:

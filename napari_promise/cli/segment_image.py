@@ -48,7 +48,7 @@ def segment_image(
             continue
         rgb8 = opened.rgb8(index, request.contrast_limits)
         digests[",".join(map(str, index))] = planes.digest(rgb8)
-        embedding = _embed(segmenter, rgb8, embeddings, job.image.name)
+        embedding = embed(segmenter, rgb8, embeddings, job.image.name)
         if not request.objects:
             found, regions = _proposed(segmenter, embedding, index, request)
             done += found
@@ -79,7 +79,7 @@ def segment_image(
         adapter=segmenter.adapter_info,
         adapter_sha256=segmenter.adapter_sha256,
         ips=request.ips and segmenter.adapter_info is not None,
-        local=request.local and segmenter.adapter_info is not None,
+        local=request.local,
     )
     export.save_prompts(
         job.prompts, done, image=image, metadata=record_of_making, overwrite=True
@@ -143,7 +143,7 @@ def _write(labels: npt.NDArray[Any], region: Region | None, number: int) -> None
     target[region.crop & (target == 0)] = number
 
 
-def _embed(
+def embed(
     segmenter: Segmenter,
     rgb8: npt.NDArray[np.uint8],
     embeddings: EmbeddingCache | None,

@@ -120,6 +120,7 @@ def differences(
     ]
     if adapter and segmenter.adapter_info is not None:
         pairs.append(("IPS", settings.get("ips"), request.ips))
+    if bool(adapter) == (segmenter.adapter_info is not None):
         pairs.append(("local corrections", settings.get("local"), request.local))
     return ", ".join(
         f"{what} {before} then and {now} now"

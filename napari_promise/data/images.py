@@ -9,7 +9,7 @@ stored is known to `data.formats`, what the numbers of a mask mean to `data.mask
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_promise.data import formats
-from napari_promise.data.formats import dicom, nifti, pictures
+from napari_promise.data.formats import dicom, dicom_series, nifti, pictures
+from napari_promise.data.formats.dicom_series import series_among
 from napari_promise.data.formats.raw import Raw
 from napari_promise.data.masks import ReadMask, read_mask, understand_mask
 from napari_promise.data.naming import stem_of
@@ -34,6 +35,8 @@ __all__ = [
     "Place",
     "ReadMask",
     "dicom_series_in",
+    "exists",
+    "images_among",
     "is_dicom",
     "is_image",
     "notes_on",
@@ -42,7 +45,9 @@ __all__ = [
     "read_image",
     "read_mask",
     "read_series",
+    "series_among",
     "shape_of",
+    "status_of",
     "stem_of",
     "thumbnail",
     "understand_mask",
@@ -246,12 +251,45 @@ def is_image(path: PathLike) -> bool:
 def dicom_series_in(folder: PathLike) -> list[list[Path]]:
     """Find the DICOM series of a folder: the files of each, the longest series first.
 
+    What is stacked is decided by `images_among`; every other file is one of its own.
+
     Raises
     ------
     ValueError
-        If pydicom is missing or a file cannot be read; one line naming it.
+        If pydicom is missing.
     """
-    return dicom.series_in(Path(folder))
+    folder = Path(folder)
+    names = sorted(
+        path.name
+        for path in folder.iterdir()
+        if not path.name.startswith(".") and is_dicom(path) and dicom.has_image(path)
+    )
+    found = [
+        list(dicom_series.slices_of(path)) if dicom_series.is_series(path) else [path]
+        for path in formats.images_among(folder, names)
+    ]
+    return sorted(found, key=len, reverse=True)
+
+
+def images_among(folder: PathLike, names: Iterable[str]) -> list[Path]:
+    """Return the images that files of a folder make; see `formats.images_among`."""
+    return formats.images_among(Path(folder), names)
+
+
+def exists(path: PathLike) -> bool:
+    """Tell whether an image is there, be it a file or the slices of a series."""
+    return formats.exists(Path(path))
+
+
+def status_of(path: PathLike) -> tuple[int, int]:
+    """Return an image's bytes and the time of its last change, ns.
+
+    Raises
+    ------
+    OSError
+        If it is not there.
+    """
+    return formats.status(Path(path))
 
 
 def shape_of(path: PathLike) -> tuple[int, ...]:
@@ -357,10 +395,9 @@ def _again(
 ) -> tuple[Any, _T]:
     """Return what is known of a file, unless it is another or has changed."""
     try:
-        status = os.stat(path)
+        mark = (path, *formats.status(path))
     except OSError:
         return None, read(path)  # says what is wrong
-    mark = (path, status.st_size, status.st_mtime_ns)
     return known if known is not None and known[0] == mark else (mark, read(path))
 
 

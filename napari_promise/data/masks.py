@@ -40,7 +40,12 @@ class ReadMask:
     @cached_property
     def sizes(self) -> dict[int, int]:
         """Pixels of each id but 0."""
-        ids, counts = np.unique(self.labels, return_counts=True)
+        if self.labels.dtype == np.uint8:
+            counts = _counts_of_bytes(self.labels)
+            ids = np.flatnonzero(counts)
+            counts = counts[ids]
+        else:
+            ids, counts = np.unique(self.labels, return_counts=True)
         pairs = zip(ids.tolist(), counts.tolist(), strict=True)
         return {number: count for number, count in pairs if number != 0}
 
@@ -128,11 +133,19 @@ _SMALL_ID = 63
 _NEAR = 32
 
 
+def _counts_of_bytes(array: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """Count each of the 256 values, in parts: `bincount` makes int64 of its input."""
+    flat, counts = array.reshape(-1), np.zeros(256, np.int64)
+    for start in range(0, flat.size, 2**22):
+        counts += np.bincount(flat[start : start + 2**22], minlength=256)
+    return counts
+
+
 def _ids_of_bytes(
     array: npt.NDArray[np.uint8], path: Path, lossy: bool, rule: str
 ) -> ReadMask:
     cut = ReadMask((array > 127).astype(np.uint8), "grey values, cut above 127")
-    counts = np.bincount(array.reshape(-1), minlength=256)
+    counts = _counts_of_bytes(array)
     between = np.flatnonzero(counts[1:255]) + 1
     if lossy:
         return cut

@@ -22,6 +22,7 @@ from napari_promise.data.images import (
     IMAGE_SUFFIXES,
     LatestRead,
     OpenedImage,
+    images_among,
     is_image,
     plane_name,
     read_mask,
@@ -30,6 +31,7 @@ from napari_promise.data.images import (
 )
 from napari_promise.data.naming import match
 from napari_promise.document import Plane
+from napari_promise.files import one_line
 
 __all__ = [
     "ImagePair",
@@ -98,7 +100,8 @@ def find_images(sources: Iterable[PathLike]) -> list[Path]:
     Parameters
     ----------
     sources : iterable of path
-        A folder stands for the images directly in it (see `IMAGE_SUFFIXES`), a
+        A folder stands for the images directly in it (see `IMAGE_SUFFIXES`; slices of
+        a DICOM series, also those of a folder below, are one image), a
         pattern such as ``"scans/*.tif"`` for the files it matches (for shells that do
         not expand them), anything else for itself.
 
@@ -242,7 +245,9 @@ def read_pairs(table: PathLike, *, group: str | None = None) -> list[Pair]:
                 named = row.get("group") or _group_of(stem_of(image), pattern)
                 pairs[image, mask] = Pair(image, mask, named)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{table} cannot be read as CSV ({error}).") from error
+        raise ValueError(
+            f"{table} cannot be read as CSV ({one_line(error)}): check what it names."
+        ) from error
     if not pairs:
         raise ValueError(f"{table} holds no pairs: give one a line.")
     return list(pairs.values())
@@ -388,12 +393,28 @@ def _folder(path: PathLike) -> Path:
     return path
 
 
-def _images_in(folder: Path) -> list[Path]:
+def _files_in(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in folder.iterdir()
         if not path.name.startswith(".") and path.is_file() and is_image(path)
     )
+
+
+def _images_in(folder: Path) -> list[Path]:
+    """Return the images in a folder: files, slices of a DICOM series as one."""
+    return _images_among(folder, _files_in(folder))
+
+
+def _images_among(folder: Path, files: list[Path]) -> list[Path]:
+    """Return the images that the files of a folder make, and folders of one series."""
+    images = images_among(folder, [path.name for path in files])
+    for below in folder.iterdir():
+        if not below.name.startswith(".") and below.is_dir():
+            series = images_among(below, [path.name for path in _files_in(below)])
+            if len(series) == 1 and not series[0].exists():
+                images += series
+    return sorted(images)
 
 
 def _refuse_equal_stems(paths: Iterable[Path]) -> None:
@@ -411,10 +432,15 @@ def _matched(
     images_dir: Path, masks_dir: Path, pattern: re.Pattern[str] | None
 ) -> tuple[list[Pair], list[Path]]:
     """Pairs, and the images that have no mask."""
-    images = {path.name: path for path in _images_in(images_dir)}
     together = images_dir.resolve() == masks_dir.resolve()
-    masks = images if together else {p.name: p for p in _images_in(masks_dir)}
+    files = {path.name: path for path in _files_in(images_dir)}
+    images = {path.name: path for path in _images_among(images_dir, [*files.values()])}
+    masks = files if together else {p.name: p for p in _images_in(masks_dir)}
     matching = match(images, masks, same_folder=together)
+    if images != files and not matching.masks:
+        by_slice = match(files, masks, same_folder=together)
+        if by_slice.masks:  # slices of a series, labelled one by one
+            images, matching = files, by_slice
     if together:
         images = {k: v for k, v in images.items() if k not in matching.fitting}
     _refuse_equal_stems(images.values())

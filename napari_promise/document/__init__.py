@@ -18,6 +18,11 @@ from napari_promise.document.records import (
     Source,
 )
 from napari_promise.document.regions import BBox, Plane, Region, Tile, union_bbox
+from napari_promise.document.through_planes import (
+    FoundPlane,
+    is_propagated,
+    volume_ml,
+)
 
 __all__ = [
     "BBox",
@@ -25,6 +30,7 @@ __all__ = [
     "CommitResult",
     "Document",
     "DocumentEvents",
+    "FoundPlane",
     "LabelPatch",
     "MIN_HISTORY",
     "MaskLogits",
@@ -41,5 +47,7 @@ __all__ = [
     "Tile",
     "answered_points",
     "feedback",
+    "is_propagated",
     "union_bbox",
+    "volume_ml",
 ]

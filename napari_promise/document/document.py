@@ -46,6 +46,12 @@ from napari_promise.document.patches import LabelPatch
 from napari_promise.document.pending import settle_late
 from napari_promise.document.records import ObjectRecord, Source
 from napari_promise.document.regions import Plane, Region
+from napari_promise.document.through_planes import (
+    FoundPlane,
+    confirmed,
+    found_record,
+    is_propagated,
+)
 from napari_promise.prompts import Prompts
 
 __all__ = ["Document"]
@@ -133,6 +139,16 @@ class Document:
             object_id = self._by_plane.get(tuple(plane), {}).get(label)
             return None if object_id is None else self._records[object_id]
 
+    def of_label(self, label: int) -> tuple[ObjectRecord, ...]:
+        """Return an object on all its planes, in their order: what shares the label."""
+        with self._lock:
+            planes = sorted(p for p, there in self._by_plane.items() if label in there)
+            return tuple(self._records[self._by_plane[p][label]] for p in planes)
+
+    def whole(self, object_id: int) -> tuple[ObjectRecord, ...]:
+        """Return the object that a record belongs to, on all its planes."""
+        return self.of_label(self.get(object_id).label)
+
     @property
     def active_id(self) -> int | None:
         """The object being worked on; setting it is no step of the history."""
@@ -171,16 +187,19 @@ class Document:
     # -- edits --------------------------------------------------------------------
 
     @contextmanager
-    def step(self, name: str) -> Iterator[None]:
+    def step(self, name: str, *, run: object | None = None) -> Iterator[None]:
         """Make several edits one step of the history.
 
         Parameters
         ----------
         name : str
             What the step did, for the tooltip of Undo.
+        run : object, optional
+            What goes on over a while, as a propagation does: edits of the same run
+            are one step, as long as nothing else was done between.
         """
         with self._lock:
-            self._history.begin(name, self._active)
+            self._history.begin(name, self._active, run)
             try:
                 yield
             finally:
@@ -270,6 +289,69 @@ class Document:
             for record in records:
                 self._keep_whole(record.logits)
         return tuple(records)
+
+    def put_propagated(
+        self, label: int, found: Iterable[FoundPlane], *, run: object
+    ) -> tuple[int, ...]:
+        """Show an object on planes where it was found from other planes.
+
+        One event. What anybody prompted, confirmed or committed stays as it is.
+
+        Parameters
+        ----------
+        label : int
+            Of an object that is there.
+        found : iterable of FoundPlane
+            An empty one takes away what was found there before.
+        run : object
+            One step of the history for all that comes of it, see `step`.
+
+        Returns
+        -------
+        tuple of int
+            The records that are others now; none where the object is gone.
+        """
+        known = self.of_label(label)
+        changed: dict[int, ObjectRecord | None] = {}
+        if not known:
+            return ()
+        for one in found:
+            before = self.get_at(label, one.plane)
+            if before is not None and not (
+                is_propagated(before) and self.is_draft(before)
+            ):
+                continue
+            if one.region is None:
+                if before is not None:
+                    changed[before.id] = None
+                continue
+            if before is None:
+                self._highest_id += 1
+            object_id = self._highest_id if before is None else before.id
+            record = found_record(one, known[0], object_id, self._revisions)
+            self._keep_whole(record.logits)
+            changed[object_id] = record
+        if changed:
+            with self.step("propagate", run=run):
+                if self._active in changed and changed[self._active] is None:
+                    self.active_id = None
+                self._put(changed)
+        return tuple(changed)
+
+    def confirm(self, object_ids: Iterable[int]) -> int:
+        """Make propagated records the user's, with their masks as they are; one step.
+
+        Returns
+        -------
+        int
+            How many there were.
+        """
+        records = [self.get(object_id) for object_id in object_ids]
+        changed = {r.id: confirmed(r) for r in records if is_propagated(r)}
+        if changed:
+            with self.step("confirm"):
+                self._put(changed)
+        return len(changed)
 
     def set_prompts(
         self,
@@ -466,12 +548,15 @@ class Document:
         return True
 
     def set_class(self, object_id: int, class_name: str) -> None:
-        """Give an object a class; one step."""
-        record = self.get(object_id)
-        if record.class_name == class_name:
-            return
-        with self.step("change class"):
-            self._put({object_id: dataclasses.replace(record, class_name=class_name)})
+        """Give an object a class, on all its planes; one step."""
+        changed: dict[int, ObjectRecord | None] = {
+            record.id: dataclasses.replace(record, class_name=class_name)
+            for record in self.whole(object_id)
+            if record.class_name != class_name
+        }
+        if changed:
+            with self.step("change class"):
+                self._put(changed)
 
     def clear(self, object_id: int) -> None:
         """Take away an object's prompts and mask, not its label pixels; one step."""

@@ -54,6 +54,8 @@ class Step:
         In the order in which they were made.
     commit : PendingCommit or None
         What the step still has to do; None for a step that is complete.
+    run : object or None
+        What goes on adding to the step, see `History.begin`; not kept in files.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Step:
     )
     patches: list[LabelPatch] = field(default_factory=list)
     commit: PendingCommit | None = None
+    run: object | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +149,7 @@ class History:
 
     # -- the step being made ------------------------------------------------------
 
-    def begin(self, name: str, active: int | None) -> None:
+    def begin(self, name: str, active: int | None, run: object | None = None) -> None:
         """Begin a step, or go on with the one being made; each calls for an `end`.
 
         Parameters
@@ -155,9 +158,15 @@ class History:
             What the step does.
         active : int or None
             The active object.
+        run : object, optional
+            Where the latest step is of the same run, it is gone on with.
         """
         if self._depth == 0:
-            self._open = Step(name, (active, active))
+            latest = self._undo[-1] if self._undo else None
+            if run is not None and latest is not None and latest.run is run:
+                self._open = self._undo.pop()
+            else:
+                self._open = Step(name, (active, active), run=run)
         self._depth += 1
 
     def end(self, active: int | None) -> bool:
@@ -298,5 +307,10 @@ class History:
 def _copied(step: Step) -> Step:
     # `History.rewrite` changes steps in place.
     return Step(
-        step.name, step.active, dict(step.records), list(step.patches), step.commit
+        step.name,
+        step.active,
+        dict(step.records),
+        list(step.patches),
+        step.commit,
+        step.run,
     )

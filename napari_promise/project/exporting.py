@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from napari_promise.data.coco import CATEGORIES, UNNAMED, CocoFile, class_numbers
-from napari_promise.data.images import Place, place_of, stem_of
+from napari_promise.data.images import Place, exists, place_of, stem_of
 from napari_promise.data.labels import save_labels
 from napari_promise.document import ObjectRecord
 from napari_promise.files import save_json, utc_now, whole_file, written_by
@@ -209,7 +209,7 @@ class _Export:
         if labels is None:
             image = project.read_image(item.key)
             labels, self._place = np.zeros(image.shape, np.uint16), image.place
-        elif item.path.exists():
+        elif exists(item.path):
             self._place = place_of(item.path)
         self.labels = labels
         default = project.settings.class_name or UNNAMED

@@ -1,12 +1,13 @@
 """Find the images of a folder, a list or a table, with their masks.
 
-Nothing is read to find them, but the first bytes of files without a suffix (DICOM):
-thousands of images cost as many directory entries.
+Nothing is read to find them, but the first bytes of files without a suffix and the
+headers of DICOM files: thousands of images cost as many directory entries.
 """
 
 from __future__ import annotations
 
 import csv
+import dataclasses
 import os
 import re
 import unicodedata
@@ -15,7 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from napari_promise.data.images import IMAGE_SUFFIXES, is_image, stem_of
+from napari_promise.data.images import (
+    IMAGE_SUFFIXES,
+    exists,
+    is_image,
+    series_among,
+    stem_of,
+)
 from napari_promise.data.naming import (
     Matching,
     is_image_folder,
@@ -48,12 +55,15 @@ class Found:
     mask : Path or None
         A mask that was there already.
     group : str or None
+    slices : tuple of Found
+        Of a DICOM series its files, one by one.
     """
 
     key: str
     path: Path
     mask: Path | None = None
     group: str | None = None
+    slices: tuple[Found, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -93,7 +103,8 @@ def find(source: Path) -> Listing:
     Hidden folders are left alone. Masks lie in a folder ``masks``, ``labels`` or the
     like, in the images' folder or beside it, where the images' is called ``images``
     (``imagesTr`` with ``labelsTr``); or beside the image with an addition to its name:
-    ``NAME_mask.png``. See `data.naming`.
+    ``NAME_mask.png``. See `data.naming`. Slices of a DICOM series are one image, see
+    `data.formats.dicom_series`.
 
     Parameters
     ----------
@@ -123,16 +134,31 @@ def find(source: Path) -> Listing:
                 for path, (files, _) in _walk(beside, beside, frozenset()):
                     masks[path] = files
     chooser = _Masks(source, masks)
-    found = []
+    found: list[Found] = []
     for folder, (files, is_mask) in folders.items():
         if is_mask:
             continue
         beside_images = match(files, files, same_folder=True)
         images = [name for name in files if name not in beside_images.fitting]
-        chosen = chooser.of(folder, images, beside_images)
-        for name in images:
-            path = folder / name
-            found.append(Found(key_of(path, source), path, chosen.get(name)))
+        series = series_among(folder, images)
+        names = [each.path.name for each in series]
+        chosen = chooser.of(folder, [*images, *names], beside_images)
+        if len(series) == 1 and folder != source and chosen[names[0]] is None:
+            # images/CT with its slices has its mask where that of images/CT.tif is.
+            chosen |= chooser.of(folder.parent, names, Matching())
+        made = {
+            name: Found(key_of(folder / name, source), folder / name, chosen[name])
+            for name in [*images, *names]
+        }
+        for each in series:
+            slices = tuple(made.pop(one.name) for one in each.slices)
+            name = each.path.name
+            if made[name].mask is None and any(one.mask for one in slices):
+                del made[name]  # somebody labelled them slice by slice
+                found += slices
+            else:
+                made[name] = dataclasses.replace(made[name], slices=slices)
+        found += made.values()
     return Listing(
         tuple(sorted(found, key=lambda f: _natural(f.key))), tuple(chooser.notes)
     )
@@ -150,7 +176,7 @@ def find_listed(images: Sequence[Path], source: Path) -> Listing:
     """
     if not images:
         raise ValueError("the list of images is empty: name one at least.")
-    missing = [str(path) for path in images if not Path(path).is_file()]
+    missing = [str(path) for path in images if not exists(path)]
     if missing:
         raise ValueError(
             f"{len(missing)} of {len(images)} images do not exist: "
@@ -197,7 +223,7 @@ def find_tabled(table: Path) -> Listing:
                 path = table.parent / row["image"]
                 mask = table.parent / row["mask"] if row.get("mask") else None
                 where = f"{table}, line {rows.line_num}"
-                if not path.is_file():
+                if not exists(path):
                     notes.append(f"{where}: {row['image']} does not exist; left out.")
                     continue
                 if mask is not None and not mask.is_file():
@@ -211,7 +237,9 @@ def find_tabled(table: Path) -> Listing:
                     notes.append(f"{where}: {row['image']} comes twice; taken once.")
                 found.setdefault(key, Found(key, path, mask, row.get("group") or None))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{table} cannot be read as CSV ({error}).") from error
+        raise ValueError(
+            f"{table} cannot be read as CSV ({one_line(error)}): check what it names."
+        ) from error
     if not found:
         raise ValueError(f"{table} names no image that exists: give one a line.")
     return Listing(tuple(found.values()), tuple(_shortened(notes)))

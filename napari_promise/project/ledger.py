@@ -123,11 +123,21 @@ class Ledger:
     def take(self, listing: Listing) -> None:
         """Know these images instead of those before; work on others is kept."""
         with self._lock:
-            self._found = {found.key: found for found in listing.images}
+            self._found = {
+                one.key: one
+                for found in listing.images
+                for one in self._as_worked_on(found)
+            }
             self._keys = tuple(self._found)
             self._numbers = {key: n for n, key in enumerate(self._keys)}
             self._seen.update(self._keys)
             self._items.clear()
+
+    def _as_worked_on(self, found: Found) -> tuple[Found, ...]:
+        """Return a series slice by slice where version 0.1 began with its slices."""
+        entries = self._index.entries
+        begun = any(one.key in entries for one in found.slices)
+        return found.slices if begun and found.key not in entries else (found,)
 
     @property
     def keys(self) -> tuple[str, ...]:

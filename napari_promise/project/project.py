@@ -32,6 +32,7 @@ from PIL import Image
 from napari_promise.data.images import (
     OpenedImage,
     read_image,
+    status_of,
     thumbnail,
     understand_mask,
 )
@@ -296,8 +297,8 @@ class Project:
             If the image cannot be read.
         """
         path = self.ledger.found(key).path
-        status = path.stat()
-        mark = f"{key}\0{status.st_size}\0{status.st_mtime_ns}\0{size}"
+        length, changed = status_of(path)
+        mark = f"{key}\0{length}\0{changed}\0{size}"
         name = hashlib.blake2b(mark.encode(), digest_size=10).hexdigest()
         cached = self.root / "thumbnails" / name[:2] / f"{name[2:]}.png"
         with contextlib.suppress(OSError, SyntaxError, ValueError):

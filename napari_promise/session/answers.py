@@ -5,6 +5,7 @@ The worker calls `is_current` and `propose`; what writes is for the window's thr
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import time
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,7 @@ import numpy as np
 
 from napari_promise import proposing
 from napari_promise.document import Source
+from napari_promise.project.proposals import record_of
 from napari_promise.prompts import Prompts
 from napari_promise.proposing import ProposedObject
 from napari_promise.segmentation import EmbeddingLike, Segmentation, SegmenterLike
@@ -144,7 +146,8 @@ def write_proposal(request: Request, found: Sequence[ProposedObject]) -> list[in
         return []
     written = []
     with document.step("auto-prompt"):
-        for proposed, object_id in zip(found, _targets(request), strict=False):
+        # Only the first may join what is there: the others come all at once.
+        for proposed, object_id in zip(found[:1], _targets(request), strict=False):
             prompts, sources = _joined(request, object_id, proposed.found)
             if object_id is None:
                 object_id = document.new_object(request.plane).id
@@ -166,6 +169,13 @@ def write_proposal(request: Request, found: Sequence[ProposedObject]) -> list[in
                     revision=record.revision,
                 )
             written.append(object_id)
+        if written:
+            class_name = document.get(written[0]).class_name
+            rest = [
+                record_of(0, dataclasses.replace(one, class_name=class_name))
+                for one in found[1:]
+            ]
+            written += [record.id for record in document.add_many(rest)]
     return written
 
 

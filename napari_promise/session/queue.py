@@ -147,7 +147,7 @@ class TaskQueue:
             image = self._image
             if image is None or image.document is not document:
                 return
-            if record.prompts.is_empty or (record.is_answered and not again):
+            if not record.prompts.has_target or (record.is_answered and not again):
                 self._requests.withdraw(document, record.id)
                 return
             request = Request(
@@ -187,7 +187,7 @@ class TaskQueue:
             if image is None or image.document is not document:
                 return
             tile = Tile(record.plane)
-            if prompts.is_empty or not self._embeddings.has(image, tile):
+            if not prompts.has_target or not self._embeddings.has(image, tile):
                 return
             self._requests.drag_preview = Request(
                 image,

@@ -192,6 +192,12 @@ class Session:
         return "" if segmenter is None else segmenter.model_id
 
     @property
+    def knows_points(self) -> bool:
+        """Whether the model was trained for clicks; so before one is loaded."""
+        kinds = getattr(self._model.segmenter, "prompt_kinds", ("points",))
+        return "points" in kinds
+
+    @property
     def adapter_info(self) -> AdapterInfo | None:
         """What is known of the adapter in use; None without one."""
         segmenter = self._model.segmenter

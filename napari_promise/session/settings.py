@@ -29,7 +29,8 @@ class Settings:
     ips : bool
         Whether the adapter's pattern shifting is used.
     local : bool
-        Whether, with an adapter, added points change the mask only where they point.
+        Whether added points change the mask only where they point; off, and without
+        an adapter, the answer is stock SAM's.
     live : bool
         Whether an edit of prompts is answered at once.
     overlap : {"keep", "overwrite"}

@@ -51,7 +51,12 @@ class Segments(Protocol):
         """Embed an image."""
 
     def segment(
-        self, emb: Any, prompts: Prompts, *, ips: bool = True, local: bool = True
+        self,
+        emb: Any,
+        prompts: Prompts,
+        *,
+        ips: bool = True,
+        local: bool | None = None,
     ) -> Drawn:
         """Draw the mask of one object."""
 

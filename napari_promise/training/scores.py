@@ -281,7 +281,7 @@ class EvaluationReport:
             return result
         for prefix in ("", "frozen_"):
             more = [getattr(score, f"{prefix}measures") for score in self.scores]
-            if any(each is None for each in more):
+            if not more or any(each is None for each in more):
                 continue
             for name in ("e", "f"):
                 curves = np.stack([getattr(each, f"{name}_curve") for each in more])

@@ -7,7 +7,7 @@ done is answered with one line and a remedy.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
@@ -22,11 +22,17 @@ from napari_promise.session import Order, SegmentResult, Session
 from napari_promise.widgets.connections import Connections
 from napari_promise.widgets.layers import edits
 from napari_promise.widgets.layers.bridge import LayerBridge
+from napari_promise.widgets.layers.drafts import drafts, is_taken, next_uncertain
 from napari_promise.widgets.layers.geometry import placement
 from napari_promise.widgets.layers.work import Work
 
 _P = ParamSpec("_P")
 
+#: Said of an object whose points only exclude.
+NO_TARGET = (
+    "All points exclude, so nothing says where the object is: add a point to include, "
+    "or a box."
+)
 _NO_IMAGE = (
     "There is no image to work on: open one, or take one from File → Open Sample → "
     "ProMISe."
@@ -248,11 +254,17 @@ class Actions:
         record = self._document.active
         if record is None or record.prompts.is_empty:
             raise ValueError("There is nothing to segment: add a point or a box.")
+        if not record.prompts.has_target:
+            raise ValueError(NO_TARGET)
         self._session.segment(record.id, again=True)
 
     def segment_waiting(self) -> int:
         """Ask for every mask that is due; returns how many."""
-        waiting = [r.id for r in self._document.objects if not r.is_answered]
+        waiting = [
+            record.id
+            for record in self._document.objects
+            if not record.is_answered and record.prompts.has_target
+        ]
         for object_id in waiting:
             self._session.segment(object_id)
         return len(waiting)
@@ -285,12 +297,23 @@ class Actions:
         work, document = self._bridge.work, self._document
         assert work is not None
         record = document.get(object_id)
+        if not record.is_answered and not record.prompts.has_target:
+            raise ValueError(f"Object {object_id} stays open. {NO_TARGET}")
+        whole = [r for r in document.whole(object_id) if not r.is_blank]
+        if len(whole) > 1 and not all(one.is_answered for one in whole):
+            # A step holds one commit that waits, and an object is committed whole.
+            raise ValueError(
+                "Some planes of this object are still computed: commit it when they "
+                "are there."
+            )
         with document.step("commit"):
-            if record.is_answered and not document.pending:
-                labels = work.result.plane(record.plane)
-                self._session.commit(object_id, labels, keep_painted=keep_painted)
-            else:
-                self._session.commit_later(object_id, keep_painted=keep_painted)
+            # An object is committed on all its planes.
+            for record in whole or [document.get(object_id)]:
+                if record.is_answered and not document.pending:
+                    labels = work.result.plane(record.plane)
+                    self._session.commit(record.id, labels, keep_painted=keep_painted)
+                else:
+                    self._session.commit_later(record.id, keep_painted=keep_painted)
             document.active_id = None
 
     def _begin_clicking(self) -> None:
@@ -373,11 +396,59 @@ class Actions:
 
     @_after_commits
     def delete(self, object_id: int) -> None:
-        """Take an object away, with its pixels in the labels."""
+        """Take an object away on all its planes, with its pixels in the labels."""
         work = self._bridge.work
         assert work is not None
-        plane = self._document.get(object_id).plane
-        self._document.remove(object_id, work.result.plane(plane))
+        whole = self._document.whole(object_id)
+        if len(whole) > 1:
+            ids = [record.id for record in whole]
+            self._document.remove_many(ids, work.result.layer.data)
+        else:
+            labels = work.result.plane(whole[0].plane)
+            self._document.remove(object_id, labels)
+
+    # -- many objects ---------------------------------------------------------------
+
+    @_after_commits
+    def accept(self, floor: float) -> None:
+        """Commit every object that waits and whose score reaches a floor; one step."""
+        work = self._bridge.work
+        assert work is not None
+        taken = [r.id for r, _ in drafts(work.document) if is_taken(r, floor)]
+        if not taken:
+            raise ValueError("No object that waits reaches this score: lower it.")
+        work.document.commit_many(
+            taken, work.result.layer.data, overlap=self._session.settings.overlap
+        )
+
+    @_in_order
+    def next_uncertain(self) -> None:
+        """Look at the object that waits and has the next higher score."""
+        record = next_uncertain(self._document)
+        if record is None:
+            raise ValueError("No object waits to be accepted.")
+        self._open(record.id)
+        if record.region is not None:
+            r0, c0, r1, c1 = record.region.bbox
+            self._bridge.look_at(((r0 + r1 - 1) / 2, (c0 + c1 - 1) / 2))
+
+    @_after_commits
+    def delete_many(self, object_ids: Sequence[int]) -> None:
+        """Take objects away, with their pixels in the labels; one step."""
+        work = self._bridge.work
+        assert work is not None
+        there = [i for i in object_ids if i in work.document]
+        if there:
+            work.document.remove_many(there, work.result.layer.data)
+
+    @_in_order
+    def set_class_many(self, object_ids: Sequence[int], name: str) -> None:
+        """Name the class of objects; one step."""
+        document = self._document
+        with document.step("change class"):
+            for object_id in object_ids:
+                if object_id in document:
+                    document.set_class(object_id, name)
 
     # -- history ------------------------------------------------------------------
 
@@ -396,6 +467,8 @@ class Actions:
     def _look_at_active(self) -> None:
         assert self._bridge.work is not None
         self._carry_out(self._bridge.work)  # a commit redone may be due at once
+        for object_id in self._document.pending:
+            self._session.segment(object_id)  # or its mask was never asked for
         active = self._document.active
         if active is not None:
             self._bridge.go_to(active.plane)

@@ -31,6 +31,7 @@ from napari_promise.widgets.dispatch import GuiDispatcher
 from napari_promise.widgets.keys import KeyBindings
 from napari_promise.widgets.layers.bridge import LayerBridge
 from napari_promise.widgets.training.controller import Training
+from napari_promise.widgets.volumes.controller import Propagation
 
 if TYPE_CHECKING:
     import napari
@@ -57,6 +58,7 @@ class Desk:
     bridge : LayerBridge
     actions : Actions
     training : Training
+    propagation : Propagation
     adapters : list of AdapterEntry or None
         The installed adapters; None while they are being read.
     adapters_read : Signal
@@ -79,6 +81,7 @@ class Desk:
             show_error,
             self.window,
         )
+        self.propagation = Propagation(self.session, self.bridge, show_warning)
         self.adapters: list[catalogue.AdapterEntry] | None = None
         self._docks: dict[QWidget, bool] = {}
         self._closed = False
@@ -91,6 +94,10 @@ class Desk:
                 "segment": self.actions.segment,
                 "commit": self.actions.commit,
                 "new": self.actions.new,
+                "uncertain": self.actions.next_uncertain,
+                "propagate": self.propagation.toggle,
+                "weakest plane": self.propagation.go_to_weakest,
+                "confirm plane": self.propagation.confirm,
                 "undo": self.actions.undo,
                 "redo": self.actions.redo,
             }
@@ -170,6 +177,7 @@ class Desk:
         self._closed = True
         _DESKS.pop(id(self.viewer), None)
         self._keys.release_all()
+        self.propagation.close()
         self.bridge.close()
         self._dispatch.close()
         self._connections.release()

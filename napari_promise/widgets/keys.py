@@ -32,6 +32,10 @@ SHORTCUTS: dict[str, Shortcut] = {
     "segment": Shortcut(KeyMod.Shift | KeyCode.KeyS, "⇧S"),
     "commit": Shortcut(KeyCode.KeyC, "C"),
     "new": Shortcut(KeyCode.KeyN, "N"),
+    "uncertain": Shortcut(KeyCode.KeyU, "U"),
+    "propagate": Shortcut(KeyCode.KeyP, "P"),
+    "weakest plane": Shortcut(KeyMod.Shift | KeyCode.KeyW, "⇧W"),
+    "confirm plane": Shortcut(KeyCode.KeyY, "Y"),
     "undo": Shortcut(KeyMod.CtrlCmd | KeyCode.KeyZ, f"{_CTRL}Z"),
     "redo": Shortcut(KeyMod.CtrlCmd | KeyMod.Shift | KeyCode.KeyZ, f"{_CTRL}⇧Z"),
     # Of a folder. X-AnyLabeling's D for the next image; its A is taken by Auto-prompt.

@@ -25,6 +25,7 @@ import io
 import json
 import multiprocessing
 import os
+import re
 import resource
 import shutil
 import sys
@@ -251,6 +252,10 @@ def _open_by_command(path: Path) -> None:
     lines = [line for line in stderr.getvalue().splitlines() if line.strip()]
     if status not in (0, 1, 2):
         raise _Uncaught(f"exit status {status}")
+    # How masks were understood is told whatever comes of it.
+    lines = [
+        line for line in lines if not re.search(r"masks? read as|mask is empty:", line)
+    ]
     if status:
         if len(lines) != 1:
             raise _Uncaught(f"{len(lines)} lines: {' | '.join(lines)}"[:400])

@@ -39,7 +39,7 @@ from napari_promise.session import Session, Settings
 
 SHAPE, PLANES = (60, 80), 4
 #: Seconds after which what waits counts as stuck.
-PATIENCE = 300.0
+PATIENCE = 120.0
 
 
 class _Discs:
@@ -270,7 +270,8 @@ class Monkey:
         if work is not None and self._is_held(work.boxes.layer):
             (r0, c0), (r1, c1) = self._place(), self._place()
             plane = self.desk.bridge.plane
-            corners = [(*plane, r0, c0), (*plane, r1, c1)]
+            around = ((r0, c0), (r0, c1), (r1, c1), (r1, c0))
+            corners = [(*plane, *corner) for corner in around]
             work.boxes.layer.add_rectangles(np.array(corners, float))
 
     def _do_delete_points(self) -> None:
@@ -404,7 +405,15 @@ class Monkey:
         work = self.desk.bridge.work
         if work is not None:
             actions = self.desk.actions
-            self.until(lambda: not actions.is_waiting(work.document))
+            try:
+                self.until(lambda: not actions.is_waiting(work.document))
+            except TimeoutError:
+                document, queue = work.document, self.desk.session._queue
+                self.fault(
+                    f"left waiting: {actions.waiting_line()} "
+                    f"{ {i: document.get(i) for i in document.pending} } "
+                    f"{queue.waiting()} {queue._task} {queue._requests.in_work}"
+                )
         if not self.work.save():
             self.fault("the open image cannot be saved")
         project = self.work.project

@@ -196,7 +196,11 @@ class Annotator:
     def settle(self) -> None:
         """Wait until every edit is answered and every timer of ours has fired."""
         self.qtbot.wait(1)
-        self.until(lambda: all(r.is_answered for r in self.document.objects))
+        self.until(
+            lambda: all(
+                r.is_answered or not r.prompts.has_target for r in self.document.objects
+            )
+        )
         self.qtbot.wait(1)
 
     def click(self, *position: float, include: bool = True) -> None:
@@ -245,10 +249,10 @@ class Annotator:
 
     def menu_rows(self) -> list[list[str]]:
         self.qtbot.wait(1)
-        table = self.widget.objects_panel.table
+        shown = self.widget.objects_panel.table.model()
         return [
-            [table.item(row, column).text() for column in range(table.columnCount())]
-            for row in range(table.rowCount())
+            [shown.index(row, column).data() for column in range(shown.columnCount())]
+            for row in range(shown.rowCount())
         ]
 
 

@@ -141,7 +141,7 @@ def test_a_dock_that_comes_back_finds_the_work_of_the_other(both: Any) -> None:
     again = PromiseWidget(desk.viewer)
     desk.viewer.window.add_dock_widget(again, name="again", area="right")
     assert again.bridge.work is folder.work.work
-    assert again.objects_panel.table.rowCount() == 1
+    assert again.objects_panel.table.model().rowCount() == 1
     assert again.model_panel.image.currentText() == "p1"
     again.close_down()
 

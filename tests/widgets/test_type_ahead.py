@@ -242,7 +242,9 @@ class Hand:
             self._posted.get()()
 
     def is_settled(self) -> bool:
-        answered = all(r.is_answered for r in self.document.objects)
+        answered = all(
+            r.is_answered or not r.prompts.has_target for r in self.document.objects
+        )
         return answered and not self.actions.is_waiting(self.document)
 
     def wait(self) -> None:

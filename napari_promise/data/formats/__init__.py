@@ -11,13 +11,19 @@ Nothing is decided here about what numbers mean: `data.images` says what an imag
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
-from napari_promise.data.formats import dicom, nifti, numpy_files, pictures, tiff
+from napari_promise.data.formats import (
+    dicom,
+    dicom_series,
+    nifti,
+    numpy_files,
+    pictures,
+    tiff,
+)
 from napari_promise.data.formats.raw import Raw, Unreadable
 from napari_promise.data.place import Place
 from napari_promise.files import one_line
@@ -25,12 +31,15 @@ from napari_promise.files import one_line
 __all__ = [
     "Raw",
     "SUFFIXES",
+    "exists",
     "format_of",
+    "images_among",
     "is_image",
     "notes",
     "place",
     "read",
     "shape",
+    "status",
     "told",
 ]
 
@@ -48,6 +57,8 @@ def format_of(path: Path) -> ModuleType:
     DICOM files often have no suffix, or a number for one: their first bytes tell.
     """
     name = path.name.lower()
+    if dicom_series.is_series(path):
+        return dicom_series
     for each in _FORMATS:
         if name.endswith(each.SUFFIXES):
             return each
@@ -61,9 +72,56 @@ def is_image(path: Path) -> bool:
     """
     if path.name.lower().endswith(SUFFIXES):
         return True
-    if path.name.upper() == "DICOMDIR" or not re.fullmatch(r"(\.\d+)?", path.suffix):
+    if path.name.upper() == "DICOMDIR" or not dicom.may_be(path.name):
         return False
     return dicom.begins_as_dicom(path)
+
+
+def images_among(folder: Path, names: Iterable[str]) -> list[Path]:
+    """Return the images that some files of a folder make.
+
+    Parameters
+    ----------
+    folder : Path
+    names : iterable of str
+        Of files, each taken for an image by itself (see `is_image`).
+
+    Returns
+    -------
+    list of Path
+        The files; but slices of a DICOM series are one image, see `dicom_series`.
+    """
+    files = {name: folder / name for name in names}
+    for series in dicom_series.series_among(folder, list(files)):
+        for one in series.slices:
+            del files[one.name]
+        files[series.path.name] = series.path
+    return list(files.values())
+
+
+def status(path: Path) -> tuple[int, int]:
+    """Return the size and the time of the last change, ns, of all that is read.
+
+    Raises
+    ------
+    OSError
+        If it is not there.
+    """
+    if not dicom_series.is_series(path):
+        one = path.stat()
+        return one.st_size, one.st_mtime_ns
+    every = [each.stat() for each in dicom_series.slices_of(path)]
+    return sum(s.st_size for s in every), max(s.st_mtime_ns for s in every)
+
+
+def exists(path: Path) -> bool:
+    """Tell whether an image is there: its file, or its slices."""
+    if not dicom_series.is_series(path):
+        return path.is_file()
+    try:
+        return bool(dicom_series.slices_of(path))
+    except OSError:
+        return False
 
 
 def read(path: Path, *, palette: bool = False) -> Raw:
@@ -129,12 +187,12 @@ def told(path: Path, call: Callable[[], _T]) -> _T:
     FileNotFoundError, ValueError
         See `read`.
     """
-    if not path.is_file():
+    if not path.is_file() and not dicom_series.is_series(path):
         what = "is a folder, not a file" if path.is_dir() else "does not exist"
         raise FileNotFoundError(f"{path} {what}: check the name.")
     try:
         return call()
-    except Unreadable:
+    except (Unreadable, FileNotFoundError):
         raise
     except MemoryError as error:
         raise ValueError(

@@ -5,6 +5,7 @@ pydicom is optional (``pip install 'napari-promise[dicom]'``).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -46,38 +47,6 @@ def notes(path: Path) -> tuple[str, ...]:
     return (note,) if note else ()
 
 
-def series_in(folder: Path) -> list[list[Path]]:
-    """Find the series of a folder: the files of each, in order of position.
-
-    Parameters
-    ----------
-    folder : Path
-
-    Returns
-    -------
-    list of list of Path
-        Longest series first. Empty where there is no DICOM file; files that are none,
-        and those that pydicom cannot read, are left alone.
-    """
-    found: dict[str, list[tuple[Any, Path]]] = {}
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or not path.is_file() or not is_dicom(path):
-            continue
-        try:
-            data = _load(path, pixels=False)
-        except Exception:
-            # Damaged in one of many ways; who opens that very file is told.
-            if find_spec("pydicom") is None:
-                raise
-            continue
-        if "Rows" not in data:  # a DICOMDIR, a report, a structure set
-            continue
-        key = str(data.get("SeriesInstanceUID", "")), data.get("Rows")
-        found.setdefault(str(key), []).append((data, path))
-    ordered = [[path for _, path in _in_order(each)] for each in found.values()]
-    return sorted(ordered, key=len, reverse=True)
-
-
 def read_series(paths: Sequence[Path]) -> Raw:
     """Stack the files of one series in order of position.
 
@@ -93,7 +62,7 @@ def read_series(paths: Sequence[Path]) -> Raw:
     """
     if len(paths) == 1:
         return read(paths[0])
-    ordered = _in_order([(_load(path), path) for path in paths])
+    ordered = in_order([(_load(path), path) for path in paths])
     planes: list[NDArray[Any]] = []
     for data, path in ordered:
         array, rgb = _stored(data)
@@ -104,6 +73,12 @@ def read_series(paths: Sequence[Path]) -> Raw:
             )
         planes.append(array)
     return _finished(np.stack(planes), rgb, ordered[0][0], ordered)
+
+
+def place_of_series(paths: Sequence[Path]) -> Place:
+    """Read where the files of one series lie, not their pixels."""
+    files = in_order([(_load(path, pixels=False), path) for path in paths])
+    return _place_of(files, 3, _spacing(files[0][0])[0])
 
 
 def _shape(data: Any) -> tuple[int, ...]:
@@ -144,6 +119,29 @@ def _load(path: Path, *, pixels: bool = True) -> Any:
 def is_dicom(path: Path) -> bool:
     """Tell by its name, or by its first bytes."""
     return path.name.lower().endswith(SUFFIXES) or begins_as_dicom(path)
+
+
+def may_be(name: str) -> bool:
+    """Tell by a name whether a look inside is worth it: a suffix, none, or a number."""
+    suffix = Path(name).suffix.lower()
+    return suffix in SUFFIXES or re.fullmatch(r"(\.\d+)?", suffix) is not None
+
+
+def has_image(path: Path) -> bool:
+    """Tell whether a DICOM file holds one: not so a DICOMDIR, a report, damaged bytes.
+
+    Raises
+    ------
+    ValueError
+        If pydicom is missing.
+    """
+    try:
+        return "Rows" in _load(path, pixels=False)
+    except Exception:
+        # Damaged in one of many ways; who opens that very file is told.
+        if find_spec("pydicom") is None:
+            raise
+        return False
 
 
 def begins_as_dicom(path: Path) -> bool:
@@ -358,7 +356,7 @@ def _sides(data: Any, frame: int = 0) -> NDArray[np.float64]:
     return np.array([float(value) for value in turned]).reshape(2, 3)
 
 
-def _in_order(found: Sequence[tuple[Any, Path]]) -> list[tuple[Any, Path]]:
+def in_order(found: Sequence[tuple[Any, Path]]) -> list[tuple[Any, Path]]:
     """Sort by position; by the number of the instance where one has none."""
     at = [_position(data) for data, _ in found]
     known = [each for each in at if each is not None]

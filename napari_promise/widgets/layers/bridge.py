@@ -33,6 +33,7 @@ from napari_promise.widgets.layers import edits, lookup
 from napari_promise.widgets.layers.boxes import Box
 from napari_promise.widgets.layers.geometry import (
     TRANSFORM_EVENTS,
+    camera_of,
     image_shape,
     lies_flat,
     plane_on_display,
@@ -73,6 +74,8 @@ class LayerBridge:
         Plane of that image on display.
     include : bool
         What the next point says.
+    floor : float
+        The score from which objects would be accepted; their outlines tell.
     images_changed : Signal
         Images came, went or were renamed.
     work_changed : Signal
@@ -115,6 +118,7 @@ class LayerBridge:
         self._order = order
         self.work: Work | None = None
         self.plane: Plane = ()
+        self.floor = 0.0
         self.include = True
         self._works = Works(self._handlers)
         self._placing = Placing(viewer.layers)
@@ -339,6 +343,12 @@ class LayerBridge:
         if changed:
             self.include_changed.emit(include)
 
+    def set_floor(self, floor: float) -> None:
+        """Show which objects would be accepted from this score on."""
+        if floor != self.floor:
+            self.floor = floor
+            self._show()
+
     def flip_selected(self) -> int:
         """Flip the selected points; returns how many there were."""
         return 0 if self.work is None else self.work.points.flip_selected()
@@ -347,6 +357,13 @@ class LayerBridge:
         """Put a plane of the image on display."""
         if self.work is not None:
             point_dims_at(self.work.image, self._viewer.dims, plane)
+
+    def look_at(self, position: tuple[float, float]) -> None:
+        """Put a (row, column) of the plane on display in the middle of the canvas."""
+        if self.work is not None and self.flat():
+            world = self.work.image.data_to_world((*self.plane, *position))
+            shown = [float(world[axis]) for axis in self._viewer.dims.displayed]
+            camera_of(self._viewer).center = tuple(shown)
 
     def labelled(self) -> list[tuple[Image, Labels, Work | None]]:
         """Images with their Labels, and the work where it is ours; see `lookup`."""
@@ -665,7 +682,7 @@ class LayerBridge:
     def _show(self, *, in_place: bool = False) -> bool:
         display = self._display
         return display is None or display.show(
-            self.plane, include=self.include, in_place=in_place
+            self.plane, include=self.include, floor=self.floor, in_place=in_place
         )
 
 

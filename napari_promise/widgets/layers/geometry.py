@@ -154,3 +154,8 @@ def point_dims_at(image: Image, dims: Dims, plane: Plane) -> None:
     shift = dims.ndim - image.ndim
     axes = [axis + shift for axis in range(len(plane))]
     dims.set_point(axes, [float(world[axis]) for axis in range(len(plane))])
+
+
+def camera_of(viewer: Any) -> Any:
+    """Return the camera of a viewer, which napari 0.9 moved into its scene."""
+    return getattr(viewer, "scene", viewer).camera

@@ -15,6 +15,7 @@ import numpy as np
 from napari_promise.document import Document, ObjectRecord, Plane, Region
 from napari_promise.widgets.layers import edits
 from napari_promise.widgets.layers.boxes import Box
+from napari_promise.widgets.layers.drafts import Outline, outlines
 from napari_promise.widgets.layers.table import (
     UNASSIGNED,
     PointTable,
@@ -70,6 +71,8 @@ class Shown:
         Plane that the translucent mask lies on.
     preview : Region or None
         That mask; None for an empty one.
+    outlines : tuple of Outline
+        Of the other objects on that plane that wait to be accepted.
     foreground : int
         The active object, whose points are drawn in full; 0 for none.
     label : int
@@ -88,6 +91,7 @@ class Shown:
     boxes: tuple[Box, ...] = ()
     preview_plane: Plane = ()
     preview: Region | None = None
+    outlines: tuple[Outline, ...] = ()
     foreground: int = UNASSIGNED
     label: int = UNASSIGNED
     next_object: int = UNASSIGNED
@@ -102,6 +106,7 @@ def what_to_show(
     *,
     include: bool = True,
     drag_preview: DragPreview | None = None,
+    floor: float = 0.0,
     held: Shown | None = None,
 ) -> Shown:
     """Say what has to be seen of a document.
@@ -115,6 +120,8 @@ def what_to_show(
         What the next point says.
     drag_preview : DragPreview, optional
         Shown in place of the mask of the active object, as long as it `holds`.
+    floor : float
+        The score from which objects would be accepted.
     held : Shown, optional
         What the layers hold now: rows that are there keep their places.
 
@@ -141,11 +148,13 @@ def what_to_show(
     preview = None if active is None else active.region
     if active is not None and drag_preview is not None and drag_preview.holds(active):
         preview = drag_preview.region
+    preview_plane = plane if active is None else active.plane
     return Shown(
         points,
         boxes,
-        plane if active is None else active.plane,
+        preview_plane,
         preview,
+        outlines(document, preview_plane, floor),
         UNASSIGNED if active is None else active.id,
         UNASSIGNED if active is None else active.label,
         edits.object_at(document, plane) or UNASSIGNED,
@@ -196,7 +205,7 @@ def apply(work: Work, old: Shown | None, new: Shown) -> None:
         work.points.show(new.points, new.foreground)
     if old is None or old.boxes is not new.boxes:
         work.boxes.show(new.boxes)
-    work.preview.show(new.preview_plane, new.preview)
+    work.preview.show(new.preview_plane, new.preview, new.outlines)
     if old is not None and old.label != new.label != UNASSIGNED:
         work.result.select(new.label)
     work.points.set_next(new.next_object, new.next_include)
@@ -221,7 +230,14 @@ class Display:
         self.drag_preview: DragPreview | None = None
         self._shown: Shown | None = None
 
-    def show(self, plane: Plane, *, include: bool, in_place: bool = False) -> bool:
+    def show(
+        self,
+        plane: Plane,
+        *,
+        include: bool,
+        floor: float = 0.0,
+        in_place: bool = False,
+    ) -> bool:
         """Bring the layers up to date.
 
         Parameters
@@ -230,6 +246,8 @@ class Display:
             Plane on display.
         include : bool
             What the next point says.
+        floor : float
+            The score from which objects would be accepted.
         in_place : bool
             Leave rows as they are where some have to be added, taken out or moved.
 
@@ -243,7 +261,12 @@ class Display:
         if active is not None and preview is not None and not preview.holds(active):
             self.drag_preview = preview = None
         new = what_to_show(
-            work.document, plane, include=include, drag_preview=preview, held=old
+            work.document,
+            plane,
+            include=include,
+            drag_preview=preview,
+            floor=floor,
+            held=old,
         )
         left = in_place and old is not None and moves_rows(old, new)
         if left and old is not None:

@@ -25,6 +25,7 @@ from napari_promise.widgets.prompting.models import Models
 from napari_promise.widgets.prompting.objects_panel import ObjectsPanel
 from napari_promise.widgets.prompting.prompt_panel import PromptPanel
 from napari_promise.widgets.prompting.rows import ObjectRows
+from napari_promise.widgets.volumes.panel import VolumePanel
 
 if TYPE_CHECKING:
     import napari
@@ -64,6 +65,7 @@ class PromiseWidget(QWidget):
         self.actions, self.training = desk.actions, desk.training
         self.model_panel = ModelPanel()
         self.prompt_panel = PromptPanel()
+        self.volume_panel = VolumePanel(desk.propagation)
         self.objects_panel = ObjectsPanel()
         self.export_button = QPushButton("Export…")
         self.export_button.setToolTip(
@@ -114,6 +116,7 @@ class PromiseWidget(QWidget):
 
     def _end(self, _window_stays: bool) -> None:
         self._connections.release()
+        self.volume_panel.close_down()
         self.models.close()
         self.rows.close()
         self._dispatch.close()
@@ -134,6 +137,7 @@ class PromiseWidget(QWidget):
         column.addWidget(self.model_panel)
         column.addWidget(_line())
         column.addWidget(self.prompt_panel)
+        column.addWidget(self.volume_panel)
         column.addWidget(_line())
         column.addWidget(self.objects_panel, 1)
         column.addLayout(files)
@@ -168,6 +172,10 @@ class PromiseWidget(QWidget):
         objects.class_edited.connect(actions.set_class)
         objects.delete_requested.connect(actions.delete)
         objects.rewrite_requested.connect(actions.rewrite)
+        objects.many_deleted.connect(actions.delete_many)
+        objects.many_classed.connect(actions.set_class_many)
+        objects.review.floor_changed.connect(self.bridge.set_floor)
+        objects.review.accept_requested.connect(actions.accept)
         self.export_button.clicked.connect(self.files.export)
         self.load_button.clicked.connect(self.files.load_prompts)
         self.train_button.clicked.connect(self.training.show)

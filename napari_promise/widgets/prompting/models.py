@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from qtpy.QtWidgets import QFileDialog, QWidget
 
-from napari_promise.session import Status
+from napari_promise.session import SegmentResult, Status
 from napari_promise.widgets import catalogue
 from napari_promise.widgets.choices import Choice
 from napari_promise.widgets.connections import Connections
@@ -41,6 +41,7 @@ class Models:
         add(session.status_changed, self._show_status)
         add(session.model_changed, self._on_changed)
         add(session.adapter_changed, self._on_changed)
+        add(session.segmented, self._offer_box)
         add(session.settings.events, self._on_setting)
         add(session.cache_measured, self._show_cache_size)
         add(desk.adapters_read, self.show_models)
@@ -82,6 +83,17 @@ class Models:
             return bool(adapter)
         return entry.has_apm if part == "apm" else entry.has_ips
 
+    def _offer_box(self, result: SegmentResult) -> None:
+        """Have a box drawn next, where a model that knows no clicks got one."""
+        document, bridge = result.document, self._desk.bridge
+        if self._session.knows_points or document is not self._session.document:
+            return
+        active = document.active
+        if active is not None and active.id == result.object_id:
+            prompts = active.prompts
+            if len(prompts.points) and not len(prompts.boxes):
+                bridge.use_boxes()
+
     # -- showing ------------------------------------------------------------------
 
     def _show_images(self) -> None:
@@ -103,7 +115,7 @@ class Models:
             settings.adapter,
         )
         self._panel.show_ips(settings.ips, available=self.adapter_has("ips"))
-        self._prompt.show_local(settings.local, available=bool(settings.adapter))
+        self._prompt.show_local(settings.local)
 
     def show_settings(self) -> None:
         """Show the settings as they are."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import lru_cache
 
 from qtpy.QtCore import (
     QEvent,
+    QItemSelection,
+    QItemSelectionModel,
     QObject,
     QPoint,
-    QSignalBlocker,
     QSize,
     QStringListModel,
     Qt,
@@ -29,16 +30,29 @@ from qtpy.QtWidgets import (
     QSizePolicy,
     QStyledItemDelegate,
     QStyleOptionViewItem,
-    QTableWidget,
-    QTableWidgetItem,
+    QTableView,
+    QToolButton,
     QVBoxLayout,
     QWidget,
 )
 
-_ID, _CLASS, _SCORE, _POINTS, _PLANE = range(5)
+from napari_promise.widgets.prompting.objects_table import (
+    CLASS,
+    ID,
+    PLANE,
+    POINTS,
+    SCORE,
+    Filter,
+    ObjectRow,
+    ObjectsModel,
+    ShownObjects,
+)
+from napari_promise.widgets.prompting.review_panel import ReviewPanel
+
 #: Columns as wide as what they hold; the class takes the rest.
-_FITTED = (_ID, _SCORE, _POINTS, _PLANE)
-_HEADERS = ("#", "class", "score", "points", "plane")
+_FITTED = (ID, SCORE, POINTS, PLANE)
+#: From so many objects on there is a line to filter them by.
+_FILTER_FROM = 12
 _SWATCH = 12
 _RESTYLED = (QEvent.Type.StyleChange, QEvent.Type.FontChange, QEvent.Type.Show)
 _DELETING = (Qt.Key.Key_Delete, Qt.Key.Key_Backspace)
@@ -53,70 +67,6 @@ _MOVING = (
     Qt.Key.Key_Backtab,
     Qt.Key.Key_F2,
 )
-
-
-@dataclass(frozen=True)
-class ObjectRow:
-    """One object as the table shows it.
-
-    Parameters
-    ----------
-    object_id : int
-    colour : tuple of float
-        RGBA of the object in the labels layer, 0 to 1.
-    class_name : str
-    score : float or None
-        Predicted quality of its mask.
-    included, excluded, boxes : int
-        How many prompts it has of each kind.
-    from_mask : bool
-        Whether it started from a mask.
-    plane : tuple of int
-    committed : bool
-        Whether the labels layer holds it as it stands.
-    written : bool
-        Whether the labels layer holds any version of it.
-    pending : bool
-        Whether it is committed as soon as its mask is there.
-    """
-
-    object_id: int
-    colour: tuple[float, float, float, float]
-    class_name: str
-    score: float | None
-    included: int
-    excluded: int
-    boxes: int
-    from_mask: bool
-    plane: tuple[int, ...]
-    committed: bool
-    written: bool
-    pending: bool = False
-
-    @property
-    def prompts_text(self) -> str:
-        """The prompts in a few characters."""
-        parts = []
-        if self.included or self.excluded:
-            parts.append(
-                f"{self.included}+" + (f" {self.excluded}−" if self.excluded else "")
-            )
-        if self.boxes:
-            parts.append("□" if self.boxes == 1 else f"{self.boxes}□")
-        if self.from_mask:
-            parts.append("mask")
-        return " ".join(parts) or "–"
-
-    @property
-    def state_text(self) -> str:
-        """Whether it is in the labels layer, in words."""
-        if self.pending:
-            return "committed as soon as its mask is there"
-        if self.committed:
-            return "committed"
-        if self.written:
-            return "changed since it was committed: commit it again"
-        return "not committed yet"
 
 
 class ObjectsPanel(QWidget):
@@ -134,16 +84,25 @@ class ObjectsPanel(QWidget):
     delete_requested : Signal(int)
     rewrite_requested : Signal(int)
         Write the object as its mask is, over what was painted.
+    many_deleted : Signal(tuple)
+        Delete all of these.
+    many_classed : Signal(tuple, str)
+        Give all of these a class.
     """
 
     row_chosen = Signal(int)
     class_edited = Signal(int, str)
     delete_requested = Signal(int)
     rewrite_requested = Signal(int)
+    many_deleted = Signal(tuple)
+    many_classed = Signal(tuple, str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._rows: tuple[ObjectRow, ...] = ()
+        self._active: int | None = None
+        self._showing = False  # what is selected then is no wish of the user
+        self._model = ObjectsModel(_swatch, self)
+        self._shown = ShownObjects(self._model, self)
         self._classes = QStringListModel(self)
         self._refit = QTimer(self)
         self._refit.setSingleShot(True)
@@ -156,24 +115,25 @@ class ObjectsPanel(QWidget):
             "<i>Undo brings it back. Shortcut: Delete, in the table</i>"
         )
         self.delete.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-        self.table = QTableWidget(0, len(_HEADERS))
-        self.table.setHorizontalHeaderLabels(_HEADERS)
-        for column, tip in enumerate(
-            (
-                "The object's label. Filled: committed; ring: not committed yet.",
-                "Double-click to name the class; new objects take the last one.",
-                "The model's own estimate of the mask's quality, 0 to 1.",
-                "Points to include and to exclude, and boxes (□).",
-                "Where the object lies in the stack.",
-            )
-        ):
-            header = self.table.horizontalHeaderItem(column)
-            assert header is not None
-            header.setToolTip(tip)
+        self.filter = QLineEdit()
+        self.filter.setPlaceholderText("Show only: class, score<0.5, size>100")
+        self.filter.setToolTip(
+            "Words of the class, the object's number, and comparisons of score and "
+            "size (pixels), such as <i>nucleus score&lt;0.5 size&gt;=40</i>."
+        )
+        self.filter.setClearButtonEnabled(True)
+        for clear in self.filter.findChildren(QToolButton):
+            clear.setToolTip("Show all objects.")
+        self.filter.hide()
+        self.table = QTableView()
+        self.table.setModel(self._shown)
         table = self.table
-        table.setToolTip("Click a row to open the object again with its prompts.")
+        table.setToolTip(
+            "Click a row to open the object again with its prompts; with Shift or "
+            "Ctrl choose several, to delete them or name their class at once."
+        )
         table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        table.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         table.setEditTriggers(
             QAbstractItemView.EditTrigger.DoubleClicked
             | QAbstractItemView.EditTrigger.EditKeyPressed
@@ -183,17 +143,20 @@ class ObjectsPanel(QWidget):
         table.setWordWrap(False)
         table.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         table.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
-        table.setItemDelegateForColumn(_CLASS, _ClassEditor(self._classes, table))
+        table.setItemDelegateForColumn(CLASS, _ClassEditor(self._classes, table))
         vertical, horizontal = table.verticalHeader(), table.horizontalHeader()
         assert vertical is not None
         assert horizontal is not None
         vertical.hide()
         vertical.setDefaultSectionSize(24)
         horizontal.setHighlightSections(False)
+        # As the document has them, until a heading is clicked.
+        horizontal.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
+        table.setSortingEnabled(True)
         horizontal.setMinimumSectionSize(28)
         for column in _FITTED:
             horizontal.setSectionResizeMode(column, QHeaderView.ResizeMode.Fixed)
-        horizontal.setSectionResizeMode(_CLASS, QHeaderView.ResizeMode.Stretch)
+        horizontal.setSectionResizeMode(CLASS, QHeaderView.ResizeMode.Stretch)
         table.setMinimumHeight(90)
         # It takes the room that is left; the height it would like makes a scroll bar.
         table.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Ignored)
@@ -205,10 +168,17 @@ class ObjectsPanel(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
         layout.addLayout(top)
+        layout.addWidget(self.filter)
         layout.addWidget(table, 1)
+        self.review = ReviewPanel()
+        layout.addWidget(self.review)
 
-        table.itemSelectionChanged.connect(self._on_selected)
-        table.itemChanged.connect(self._on_item_changed)
+        selection = table.selectionModel()
+        assert selection is not None
+        self._selection = selection
+        selection.selectionChanged.connect(self._on_selected)
+        self._model.class_edited.connect(self._on_class_edited)
+        self.filter.textChanged.connect(self._on_filter_changed)
         table.customContextMenuRequested.connect(self._on_menu_requested)
         table.installEventFilter(self)
         self.delete.clicked.connect(self._delete_chosen)
@@ -223,68 +193,81 @@ class ObjectsPanel(QWidget):
         active : int or None
             Id of the active object.
         """
-        table = self.table
-        blocked = QSignalBlocker(table)
+        self._showing = True
         rows = tuple(rows)
-        if len(rows) != len(self._rows):
-            table.setRowCount(len(rows))
-        changed = len(rows) != len(self._rows)
-        for index, row in enumerate(rows):
-            shown = self._rows[index] if index < len(self._rows) else None
-            if row != shown:
-                changed = True
-                self._show_row(index, row, shown)
-        self._rows = rows
-        if changed:
-            table.setColumnHidden(_PLANE, not any(row.plane for row in rows))
+        several = self.chosen_ids()
+        if active not in (self._active, *several):
+            several = ()  # another object is worked on now
+        self._active = active
+        if self._model.show(rows):
+            self.table.setColumnHidden(PLANE, not any(row.plane for row in rows))
             self._fit_columns()
-        chosen = next((i for i, r in enumerate(rows) if r.object_id == active), -1)
-        if chosen < 0:
-            table.clearSelection()
-            table.setCurrentCell(-1, -1)
-        elif table.currentRow() != chosen or not table.selectedItems():
-            table.selectRow(chosen)
-        blocked.unblock()
+        if len(several) > 1:
+            self._choose_several(several)
+        else:
+            self._choose(active)
+        self._showing = False
         self._classes.setStringList(
             sorted({row.class_name for row in rows if row.class_name})
         )
-        self.title.setText(f"Objects ({len(rows)})" if rows else "Objects")
-        self.delete.setEnabled(chosen >= 0)
+        self.filter.setVisible(len(rows) >= _FILTER_FROM or bool(self.filter.text()))
+        self._show_count()
 
     def chosen(self) -> int | None:
         """Id of the selected object, or None."""
-        if not self.table.selectedItems():
-            return None
-        row = self.table.currentRow()
-        return self._rows[row].object_id if 0 <= row < len(self._rows) else None
+        ids = self.chosen_ids()
+        return ids[0] if len(ids) == 1 else None
 
-    def _show_row(self, index: int, row: ObjectRow, shown: ObjectRow | None) -> None:
-        """Show a row; of one that is there already only what changed is touched."""
-        score = "–" if row.score is None else f"{row.score:.2f}"
-        if row.pending:
-            score = "…"
-        texts = (
-            str(row.object_id),
-            row.class_name,
-            score,
-            row.prompts_text,
-            ", ".join(map(str, row.plane)),
-        )
-        for column, text in enumerate(texts):
-            item = self.table.item(index, column)
-            if item is None or shown is None:
-                item = _item(column)
-                self.table.setItem(index, column, item)
-            item.setText(text)
-            if column == _CLASS:
-                unnamed = "No class yet: double-click to name it."
-                item.setToolTip("" if row.class_name else unnamed)
+    def chosen_ids(self) -> tuple[int, ...]:
+        """Ids of all selected objects."""
+        rows = self._selection.selectedRows()
+        return tuple(self._shown.row(index).object_id for index in rows)
+
+    def _choose_several(self, object_ids: Sequence[int]) -> None:
+        """Select again what was selected, after rows came, went or moved."""
+        wanted, shown = set(object_ids), self._shown
+        selection = QItemSelection()
+        for at in range(shown.rowCount()):
+            index = shown.index(at, ID)
+            if shown.row(index).object_id in wanted:
+                selection.select(index, index)
+        flag = QItemSelectionModel.SelectionFlag
+        self._selection.select(selection, flag.ClearAndSelect | flag.Rows)
+        self._show_deletable()
+
+    def _show_deletable(self) -> None:
+        count = len(self.chosen_ids())
+        self.delete.setEnabled(count > 0)
+        self.delete.setText(f"Delete {count}" if count > 1 else "Delete")
+
+    def _choose(self, object_id: int | None) -> None:
+        """Select an object's row and scroll to it; none where it is filtered out."""
+        shown, table = self._shown, self.table
+        if object_id is None or self.chosen() != object_id:
+            rows = self._model.rows
+            at = next((i for i, r in enumerate(rows) if r.object_id == object_id), -1)
+            index = shown.mapFromSource(self._model.index(at, ID))
+            if index.isValid():
+                # Not `selectRow`, which adds to what is selected while Ctrl is held,
+                # as it is for undo.
+                flag = QItemSelectionModel.SelectionFlag
+                self._selection.setCurrentIndex(index, flag.ClearAndSelect | flag.Rows)
+                table.scrollTo(index)
             else:
-                item.setToolTip(f"Object {row.object_id}: {row.state_text}.")
-        if shown is None or _icon_key(row) != _icon_key(shown):
-            item = self.table.item(index, _ID)
-            assert item is not None
-            item.setIcon(_swatch(row.colour, filled=row.committed))
+                self._selection.clear()
+        self._show_deletable()
+
+    def _show_count(self) -> None:
+        total, shown = len(self._model.rows), self._shown.rowCount()
+        count = f"{shown} of {total}" if shown < total else str(total)
+        self.title.setText(f"Objects ({count})" if total else "Objects")
+
+    def _on_filter_changed(self, text: str) -> None:
+        self._showing = True
+        self._shown.show_only(Filter.of(text))
+        self._choose(self._active)
+        self._showing = False
+        self._show_count()
 
     def _fit_columns(self) -> None:
         """Give the narrow columns the width they need.
@@ -303,42 +286,56 @@ class ObjectsPanel(QWidget):
             if not table.isColumnHidden(column) and table.columnWidth(column) != width:
                 table.setColumnWidth(column, width)
 
-    def _on_selected(self) -> None:
+    def _on_selected(self, *_: object) -> None:
+        if self._showing:
+            return
+        self._show_deletable()
         object_id = self.chosen()
-        self.delete.setEnabled(object_id is not None)
         if object_id is not None:
             self.row_chosen.emit(object_id)
 
-    def _on_item_changed(self, item: QTableWidgetItem) -> None:
-        if item.column() == _CLASS and item.row() < len(self._rows):
-            row = self._rows[item.row()]
-            self.class_edited.emit(row.object_id, item.text().strip())
-
     def _delete_chosen(self) -> None:
-        object_id = self.chosen()
-        if object_id is not None:
-            self.delete_requested.emit(object_id)
+        ids = self.chosen_ids()
+        if len(ids) == 1:
+            self.delete_requested.emit(ids[0])
+        elif ids:
+            self.many_deleted.emit(ids)
+
+    def _on_class_edited(self, object_id: int, name: str) -> None:
+        """Pass a class on, for all chosen objects where this is one of several."""
+        ids = self.chosen_ids()
+        if len(ids) > 1 and object_id in ids:
+            self.many_classed.emit(ids, name)
+        else:
+            self.class_edited.emit(object_id, name)
 
     def _on_menu_requested(self, position: QPoint) -> None:
-        item = self.table.itemAt(position)
-        if item is None:
+        index = self.table.indexAt(position)
+        if not index.isValid():
             return
-        row = self._rows[item.row()]
+        row = self._shown.row(index)
+        several = len(self.chosen_ids()) > 1
         menu = QMenu(self)
         rename = menu.addAction("Name the class…")
         rewrite = menu.addAction("Commit over what was painted by hand")
-        delete = menu.addAction(f"Delete object {row.object_id}")
+        assert rewrite is not None
+        rewrite.setEnabled(not several)
+        delete = menu.addAction(
+            f"Delete {len(self.chosen_ids())} objects"
+            if several
+            else f"Delete object {row.object_id}"
+        )
         viewport = self.table.viewport()
         assert viewport is not None
         chosen = menu.exec(viewport.mapToGlobal(position))
         if chosen is None:
             return
         if chosen is delete:
-            self.delete_requested.emit(row.object_id)
+            self._delete_chosen()
         elif chosen is rewrite:
             self.rewrite_requested.emit(row.object_id)
         elif chosen is rename:
-            self.table.editItem(self.table.item(item.row(), _CLASS))
+            self.table.edit(index.siblingAtColumn(CLASS))
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         """Keep the keys a table needs, and pass shortcuts on to the canvas.
@@ -379,25 +376,8 @@ class _ClassEditor(QStyledItemDelegate):
         return editor
 
 
-def _item(column: int) -> QTableWidgetItem:
-    """Make an empty cell of a column."""
-    item = QTableWidgetItem()
-    flags = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
-    if column == _CLASS:
-        flags |= Qt.ItemFlag.ItemIsEditable
-    item.setFlags(flags)
-    if column in (_SCORE, _POINTS, _PLANE):
-        item.setTextAlignment(
-            Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
-        )
-    return item
-
-
-def _icon_key(row: ObjectRow) -> tuple[object, ...]:
-    return row.colour, row.committed
-
-
-def _swatch(colour: tuple[float, float, float, float], *, filled: bool) -> QIcon:
+@lru_cache(maxsize=512)
+def _swatch(colour: tuple[float, float, float, float], filled: bool) -> QIcon:
     """Draw a disc for a committed object, a ring for one that is not."""
     pixmap = QPixmap(2 * _SWATCH, 2 * _SWATCH)
     pixmap.fill(Qt.GlobalColor.transparent)

@@ -102,9 +102,9 @@ class PromptPanel(QWidget):
         self.live.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.local = QCheckBox("local")
         self.local.setToolTip(
-            "With an adapter, each click changes the mask locally; clicks far from its "
-            "edge change more. If the new mask is entirely different, it replaces the "
-            "old one. Off: every click redraws the whole mask."
+            "Each click changes the mask locally; clicks far from its edge change "
+            "more. If the new mask is entirely different, it replaces the old one. "
+            "Off: every click redraws the whole mask, as plain Segment Anything does."
         )
         self.local.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.segment = KeyButton(
@@ -182,10 +182,9 @@ class PromptPanel(QWidget):
         show_checked(self.live, live)
         self.segment.setEnabled(not live)
 
-    def show_local(self, on: bool, available: bool) -> None:
-        """Show whether corrections stay local, and whether there is an adapter."""
-        show_checked(self.local, on and available)
-        self.local.setEnabled(available)
+    def show_local(self, on: bool) -> None:
+        """Show whether corrections stay local."""
+        show_checked(self.local, on)
 
     def show_history(self, undo: str, redo: str) -> None:
         """Show what would be undone and redone; empty strings for nothing."""

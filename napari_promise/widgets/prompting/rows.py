@@ -12,10 +12,13 @@ from typing import Any
 from psygnal import SignalInstance
 from qtpy.QtCore import QObject, QTimer
 
-from napari_promise.document import Document, DocumentEvents, ObjectRecord
+from napari_promise.document import Document, DocumentEvents, ObjectRecord, Region
+from napari_promise.widgets.actions import NO_TARGET
 from napari_promise.widgets.connections import Connections
 from napari_promise.widgets.desk import Desk
-from napari_promise.widgets.prompting.objects_panel import ObjectRow, ObjectsPanel
+from napari_promise.widgets.layers.drafts import drafts
+from napari_promise.widgets.prompting.objects_panel import ObjectsPanel
+from napari_promise.widgets.prompting.objects_table import ObjectRow
 from napari_promise.widgets.prompting.prompt_panel import PromptPanel
 
 #: Rows and buttons wait this long for a mask that is being computed.
@@ -46,12 +49,14 @@ class ObjectRows(QObject):
         super().__init__(parent)
         self._desk, self._objects, self._prompt = desk, objects, prompt
         self._adapter_places_points = adapter_places_points
+        self._sizes: dict[int, tuple[Region | None, int]] = {}
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self.show_now)
         self._document = Connections()
         self._others = Connections()
         self._others.add(desk.session.document_changed, self._on_document_changed)
+        self._others.add(desk.session.model_changed, self._on_document_event)
         self._others.add(desk.bridge.work_changed, self.show_now)
         self._others.add(desk.bridge.plane_changed, self._on_plane_changed)
         dims = desk.viewer.dims.events
@@ -66,6 +71,7 @@ class ObjectRows(QObject):
 
     def _on_document_changed(self, document: Document) -> None:
         self._document.release()
+        self._sizes.clear()
         for signal in _row_signals(document.events):
             self._document.add(signal, self._on_document_event, check_nargs=False)
         self._on_document_event()
@@ -84,7 +90,9 @@ class ObjectRows(QObject):
         session = self._desk.session
         active = session.document.active
         ready = session.settings.live and session.status.state == "ready"
-        return ready and active is not None and not active.is_answered
+        if active is None or not active.prompts.has_target:
+            return False
+        return ready and not active.is_answered
 
     def show_now(self) -> None:
         """Show objects, history, and what can be done."""
@@ -98,6 +106,8 @@ class ObjectRows(QObject):
             rows,
             None if document is None else document.active_id,
         )
+        waiting = () if document is None else drafts(document)
+        self._objects.review.show_scores([record.score for record, _ in waiting])
         self._prompt.show_history(
             "" if document is None else document.undo_name,
             "" if document is None else document.redo_name,
@@ -119,11 +129,19 @@ class ObjectRows(QObject):
             hint = "Open an image; File → Open Sample → ProMISe has some."
         elif not bridge.flat():
             hint = "Switch to the 2D view to place prompts."
+        elif not self._desk.session.knows_points and (
+            active is None or not len(active.prompts.boxes)
+        ):
+            name = self._desk.session.model_id
+            hint = f"{name} knows boxes only: press B and drag a box around an object."
         elif not len(work.document):
             auto = " or press A" if places_points else ""
             hint = f"Click on an object{auto}."
         else:
             hint = self._desk.actions.waiting_line()
+            prompts = None if active is None else active.prompts
+            if not (hint or prompts is None or prompts.is_empty or prompts.has_target):
+                hint = NO_TARGET
         self._prompt.show_hint(hint)
 
     def _row(self, record: ObjectRecord, pending: bool) -> ObjectRow:
@@ -141,7 +159,16 @@ class ObjectRows(QObject):
             record.committed,
             record.written is not None,
             pending,
+            self._size(record),
         )
+
+    def _size(self, record: ObjectRecord) -> int:
+        """Count a mask's pixels, once for each mask."""
+        region, size = self._sizes.get(record.id, (None, 0))
+        if record.region is not region:
+            size = 0 if record.region is None else record.region.area
+            self._sizes[record.id] = record.region, size
+        return size
 
 
 def _row_signals(events: DocumentEvents) -> tuple[SignalInstance, ...]:
@@ -150,6 +177,7 @@ def _row_signals(events: DocumentEvents) -> tuple[SignalInstance, ...]:
         events.object_added,
         events.object_changed,
         events.object_removed,
+        events.objects_changed,
         events.active_changed,
         events.history_changed,
     )

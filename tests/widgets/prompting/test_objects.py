@@ -187,7 +187,8 @@ def test_a_deleted_object_leaves_the_labels_and_comes_back_with_undo(desk) -> No
 def test_a_class_is_named_in_the_table_and_passed_on(desk) -> None:
     desk.click(30, 40)
     desk.qtbot.wait(1)
-    desk.widget.objects_panel.table.item(0, 1).setText("polyp")
+    shown = desk.widget.objects_panel.table.model()
+    shown.setData(shown.index(0, 1), "polyp")
     assert desk.document.get(1).class_name == "polyp"
     desk.press("N")
     assert desk.menu_rows()[1][1] == "polyp"

@@ -245,8 +245,9 @@ def test_the_box_local_decides_how_the_next_click_is_answered(desk) -> None:
     local.click()
     desk.until(lambda: not model.asked[-1].local)
     desk.widget.session.settings.adapter = ""
-    desk.until(lambda: not local.isEnabled())
-    assert not local.isChecked()
+    local.click()
+    desk.click(55, 40)
+    assert model.asked[-1].local, "plain SAM corrects locally too, where that is set"
 
 
 def test_undo_five_times_gives_the_earlier_masks_back_exactly(desk) -> None:
@@ -318,3 +319,36 @@ def test_without_an_image_every_key_says_what_is_missing(
         desk.press(wish)
     assert len(said) == len(wishes)
     assert all("open one" in line for line in said)
+
+
+def test_points_that_only_exclude_are_a_hint_and_no_error(desk) -> None:
+    desk.click(30, 40, include=False)
+    hint = desk.widget.prompt_panel.hint
+    desk.until(lambda: "add a point to include" in hint.text())
+    assert desk.widget.session.status.state == "ready"
+    asked = len(desk.model.asked)
+    desk.press("C")
+    assert not desk.document.pending, "an object without a mask stays open"
+    assert not desk.document.objects[0].committed
+    desk.press("Shift+S")
+    assert len(desk.model.asked) == asked
+    desk.document.active_id = 1
+    desk.click(40, 50)
+    desk.until(lambda: "include" not in hint.text())
+    assert desk.document.active.is_answered
+    assert desk.preview[40, 50]
+
+
+def test_a_model_that_knows_boxes_only_says_so_and_offers_a_box(desk) -> None:
+    desk.model.prompt_kinds = ("boxes",)
+    desk.widget.session.model_changed.emit("boxes")
+    hint = desk.widget.prompt_panel.hint
+    desk.until(lambda: "boxes only" in hint.text())
+    bridge = desk.widget.bridge
+    assert not bridge.drawing_box()
+    desk.click(30, 40)
+    desk.until(bridge.drawing_box)
+    desk.document.set_prompts(
+        1, desk.document.get(1).prompts.replace(boxes=[(20, 30, 40, 60)]), ("user",)
+    )
+    desk.until(lambda: "boxes only" not in hint.text())

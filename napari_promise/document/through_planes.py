@@ -1,0 +1,112 @@
+"""One object through planes: what is found on a plane that nobody drew, as a record.
+
+Records that share a label are one object. On each plane it either was prompted, or was
+propagated there from other planes: then all its points are of source "propagated".
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from napari_promise.document.logits import MaskLogits
+from napari_promise.document.records import ObjectRecord, Source
+from napari_promise.document.regions import Plane, Region
+from napari_promise.prompts import Prompts
+
+__all__ = ["FoundPlane", "confirmed", "found_record", "is_propagated", "volume_ml"]
+
+
+@dataclass(frozen=True, eq=False)
+class FoundPlane:
+    """An object as it was found on a plane that nobody drew.
+
+    Attributes
+    ----------
+    plane : Plane
+    region : Region or None
+        None where the object is not on this plane.
+    confidence : float
+        In [0, 1].
+    logits : (1, h, w) float32 or None
+        The mask as the model takes it, for a click to correct.
+    """
+
+    plane: Plane
+    region: Region | None
+    confidence: float
+    logits: NDArray[np.float32] | None = None
+
+
+def is_propagated(record: ObjectRecord) -> bool:
+    """Whether a record was found from other planes, and nobody edited it since."""
+    return bool(record.sources) and set(record.sources) == {"propagated"}
+
+
+def found_record(
+    found: FoundPlane, like: ObjectRecord, object_id: int, revisions: Iterator[int]
+) -> ObjectRecord:
+    """Return what was found as a record, with one point deep in it.
+
+    Parameters
+    ----------
+    found : FoundPlane
+        With a region.
+    like : ObjectRecord
+        The object on another plane: label and class are its.
+    object_id : int
+    revisions : iterator of int
+        Gives a revision that was never used.
+    """
+    assert found.region is not None
+    prompts = Prompts(points=[_deepest(found.region)], labels=[1])
+    revision = next(revisions)
+    return ObjectRecord(
+        object_id,
+        found.plane,
+        like.class_name,
+        prompts=prompts,
+        sources=("propagated",),
+        region=found.region,
+        score=float(found.confidence),
+        logits=None if found.logits is None else MaskLogits(found.logits),
+        answered=prompts,
+        answered_revision=revision,
+        revision=revision,
+        label=like.label,
+    )
+
+
+def confirmed(record: ObjectRecord) -> ObjectRecord:
+    """Return a propagated record as the user's: its mask stays as it is."""
+    user: Source = "user"
+    return dataclasses.replace(record, sources=(user,) * len(record.sources))
+
+
+def volume_ml(
+    records: tuple[ObjectRecord, ...], spacing: tuple[float, float, float]
+) -> float:
+    """Return the volume of an object in millilitres.
+
+    Parameters
+    ----------
+    records : tuple of ObjectRecord
+        The object's planes; each counts with its mask, else with its label pixels.
+    spacing : (float, float, float)
+        Between planes, rows and columns, in mm.
+    """
+    regions = (r.written if r.region is None else r.region for r in records)
+    voxels = sum(region.area for region in regions if region is not None)
+    return float(voxels * np.prod(spacing) / 1000)
+
+
+def _deepest(region: Region) -> tuple[float, float]:
+    """Return the pixel that is farthest from the outline, (row, column)."""
+    depth = ndimage.distance_transform_edt(np.pad(region.crop, 1))[1:-1, 1:-1]
+    row, column = np.unravel_index(int(depth.argmax()), depth.shape)
+    return float(region.bbox[0] + row), float(region.bbox[1] + column)

@@ -1,0 +1,119 @@
+"""The part of the dock that is there for stacks: propagate, where to look, confirm."""
+
+from __future__ import annotations
+
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QSpinBox, QVBoxLayout, QWidget
+
+from napari_promise.widgets.buttons import KeyButton
+from napari_promise.widgets.connections import Connections
+from napari_promise.widgets.keys import SHORTCUTS
+from napari_promise.widgets.volumes.controller import Propagation
+from napari_promise.widgets.volumes.strip import PlaneStrip
+
+__all__ = ["VolumePanel"]
+
+
+class VolumePanel(QWidget):
+    """Propagates the object in work, and shows it plane by plane.
+
+    Hidden where there is no stack.
+
+    Parameters
+    ----------
+    propagation : Propagation
+    parent : QWidget, optional
+    """
+
+    def __init__(self, propagation: Propagation, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._propagation = propagation
+        self.propagate = KeyButton(
+            "Propagate",
+            SHORTCUTS["propagate"].shown,
+            "Find this object on the other planes, nearest planes first. Press again "
+            "to stop; what is there stays.",
+        )
+        self.weakest = KeyButton(
+            "Weakest plane",
+            SHORTCUTS["weakest plane"].shown,
+            "Go to the propagated plane with the lowest confidence, then to the next.",
+        )
+        self.confirm = KeyButton(
+            "Confirm plane",
+            SHORTCUTS["confirm plane"].shown,
+            "This plane is right as it is: keep it, and learn from it.",
+        )
+        self.first, self.last = QSpinBox(), QSpinBox()
+        for box, what in ((self.first, "first"), (self.last, "last")):
+            box.setToolTip(f"The {what} plane that may be drawn on.")
+            box.setKeyboardTracking(False)
+        self.strip = PlaneStrip()
+        self.state = QLabel()
+        self.state.setWordWrap(True)  # else it would widen the dock
+        self._count = 0
+        self._compose()
+        self._connections = Connections()
+        self._connections.add(propagation.changed, self.show_now)
+        self.propagate.clicked.connect(lambda: propagation.toggle())
+        self.weakest.clicked.connect(lambda: propagation.go_to_weakest())
+        self.confirm.clicked.connect(lambda: propagation.confirm())
+        self.strip.plane_chosen.connect(propagation.go_to)
+        self.first.valueChanged.connect(self._on_range)
+        self.last.valueChanged.connect(self._on_range)
+        self.show_now()
+
+    def close_down(self) -> None:
+        """Hear nothing more."""
+        self._connections.release()
+
+    def _compose(self) -> None:
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(4)
+        column.addWidget(self.propagate)
+        column.addWidget(self.strip)
+        column.addWidget(self.state)
+        span = QHBoxLayout()
+        span.addWidget(QLabel("Planes"))
+        span.addWidget(self.first)
+        span.addWidget(QLabel("to"))
+        span.addWidget(self.last)
+        span.addStretch(1)
+        column.addLayout(span)
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.weakest)
+        buttons.addWidget(self.confirm)
+        column.addLayout(buttons)
+
+    def _on_range(self) -> None:
+        low, high = sorted((self.first.value(), self.last.value()))
+        self._propagation.z_range = (low, high)
+
+    def show_now(self) -> None:
+        """Show what there is."""
+        what = self._propagation
+        self.setVisible(what.planes > 1)
+        if what.planes < 2:
+            self._count = 0
+            return
+        if what.planes != self._count or what.z_range is None:
+            self._count = what.planes
+            low, high = what.z_range or (0, what.planes - 1)
+            for box, value in ((self.first, low), (self.last, high)):
+                box.blockSignals(True)
+                box.setRange(0, what.planes - 1)
+                box.setValue(value)
+                box.blockSignals(False)
+        marks = what.marks()
+        self.strip.show_marks(marks, what.plane)
+        self.propagate.setText("Stop propagating" if what.is_running else "Propagate")
+        found = sum(mark.state == "propagated" for mark in marks)
+        sure = sum(mark.state == "sure" for mark in marks)
+        self.confirm.setEnabled(bool(found))
+        self.weakest.setEnabled(bool(found))
+        if not (found or sure):
+            self.state.setText("Click on an object, then propagate it.")
+        else:
+            self.state.setText(
+                f"{sure} prompted or confirmed, {found} propagated · {what.volume()}"
+            )

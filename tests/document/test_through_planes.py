@@ -1,0 +1,144 @@
+"""One object on many planes: found, confirmed, named and undone as a whole."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_promise.document import (
+    Document,
+    FoundPlane,
+    ObjectRecord,
+    Region,
+    is_propagated,
+    volume_ml,
+)
+from napari_promise.prompts import Prompts
+
+SHAPE = (20, 30)
+
+
+def square(side: int) -> Region:
+    mask = np.zeros(SHAPE, bool)
+    mask[4 : 4 + side, 6 : 6 + side] = True
+    region = Region.from_mask(mask)
+    assert region is not None
+    return region
+
+
+def found(plane: int, side: int = 5, confidence: float = 0.7) -> FoundPlane:
+    region = square(side) if side else None
+    return FoundPlane((plane,), region, confidence)
+
+
+@pytest.fixture
+def document() -> Document:
+    """Holds one object, prompted on plane 5."""
+    document = Document()
+    record = document.new_object((5,), class_name="liver")
+    changed = document.set_prompts(record.id, Prompts(points=[(6, 8)], labels=[1]))
+    document.set_mask(
+        record.id, square(6), score=0.9, logits=None, revision=changed.revision
+    )
+    return document
+
+
+def test_what_is_found_on_other_planes_belongs_to_the_same_object(document) -> None:
+    document.put_propagated(1, [found(6), found(4)], run=object())
+    whole = document.of_label(1)
+    assert [record.plane for record in whole] == [(4,), (5,), (6,)]
+    assert [is_propagated(record) for record in whole] == [True, False, True]
+    assert {record.class_name for record in whole} == {"liver"}
+    assert all(record.is_answered for record in whole)
+    for record in whole:
+        assert record.region.covers(record.prompts.points).all()
+
+
+def test_a_run_is_one_step_however_many_planes_come(document) -> None:
+    run = object()
+    for plane in (6, 4, 7):
+        document.put_propagated(1, [found(plane)], run=run)
+    assert document.undo()
+    assert [record.plane for record in document.of_label(1)] == [(5,)]
+    assert document.redo()
+    assert len(document.of_label(1)) == 4
+
+
+def test_an_edit_between_two_planes_of_a_run_is_undone_by_itself(document) -> None:
+    run = object()
+    document.put_propagated(1, [found(6)], run=run)
+    document.set_class(1, "spleen")
+    document.put_propagated(1, [found(7)], run=run)
+    document.undo()
+    assert len(document.of_label(1)) == 2
+    document.undo()
+    assert {record.class_name for record in document.of_label(1)} == {"liver"}
+
+
+def test_another_run_leaves_alone_what_was_prompted_or_confirmed(document) -> None:
+    document.put_propagated(1, [found(6), found(7)], run=object())
+    kept = document.get_at(1, (6,))
+    document.confirm([kept.id])
+    again = [found(5, 3), found(6, 3), found(7, 3)]
+    document.put_propagated(1, again, run=object())
+    areas = [record.region.area for record in document.of_label(1)]
+    assert areas == [36, 25, 9]
+
+
+def test_a_plane_found_empty_loses_what_was_found_there_before(document) -> None:
+    document.put_propagated(1, [found(6)], run=object())
+    document.put_propagated(1, [found(6, side=0)], run=object())
+    assert len(document.of_label(1)) == 1
+    document.undo()
+    assert len(document.of_label(1)) == 2
+
+
+def test_nothing_is_found_for_an_object_that_is_gone(document) -> None:
+    document.remove(1)
+    assert document.put_propagated(1, [found(6)], run=object()) == ()
+    assert len(document) == 0
+
+
+def test_confirming_can_be_undone_and_keeps_the_mask(document) -> None:
+    document.put_propagated(1, [found(6)], run=object())
+    record = document.get_at(1, (6,))
+    assert document.confirm([record.id]) == 1
+    assert not is_propagated(document.get(record.id))
+    assert document.get(record.id).region is record.region
+    assert document.get(record.id).is_answered
+    document.undo()
+    assert is_propagated(document.get(record.id))
+
+
+def test_a_class_is_given_to_all_planes_in_one_step(document) -> None:
+    document.put_propagated(1, [found(6), found(7)], run=object())
+    document.set_class(document.get_at(1, (7,)).id, "spleen")
+    assert {record.class_name for record in document.of_label(1)} == {"spleen"}
+    document.undo()
+    assert {record.class_name for record in document.of_label(1)} == {"liver"}
+
+
+def test_committing_and_removing_the_whole_object_reach_every_plane(document) -> None:
+    labels = np.zeros((9, *SHAPE), np.uint16)
+    document.events.labels_patched.connect(lambda patch: patch.apply(labels))
+    document.put_propagated(1, [found(6), found(4)], run=object())
+    document.commit_many([record.id for record in document.of_label(1)], labels)
+    assert [np.count_nonzero(plane == 1) for plane in labels[3:8]] == [0, 25, 36, 25, 0]
+    document.remove_many([record.id for record in document.of_label(1)], labels)
+    assert not labels.any()
+    document.undo()
+    assert np.count_nonzero(labels) == 86
+
+
+def test_a_record_read_back_is_propagated_still(document) -> None:
+    document.put_propagated(1, [found(6)], run=object())
+    other = Document()
+    other.restore(document.snapshot())
+    assert is_propagated(other.get_at(1, (6,)))
+
+
+def test_the_volume_counts_the_voxels_of_all_planes_in_millilitres() -> None:
+    records = tuple(
+        ObjectRecord(n + 1, (n,), region=square(10), label=1) for n in range(4)
+    )
+    assert volume_ml(records, (5.0, 2.0, 1.0)) == pytest.approx(4.0)

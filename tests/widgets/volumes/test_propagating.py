@@ -1,0 +1,232 @@
+"""Propagating in a real window: wish, cancel, scroll, correct, confirm, undo."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from napari_promise.document import Region, is_propagated
+from napari_promise.jobs.propagating import Propagate
+from napari_promise.prompts import round_logits
+from napari_promise.propagation import PlaneResult
+
+PLANES = 9
+END = 8  # the object is found on planes before this one
+CENTRE = (45, 60)
+
+
+class Discs:
+    """Finds what was drawn on every plane, the less surely the farther away."""
+
+    may_go = threading.Event()
+    made: list[Discs] = []
+
+    def __init__(self, embed: Any, pixels: Any, planes: int, *, spacing: Any) -> None:
+        self.embed, self.planes, self.spacing = embed, planes, spacing
+        self.drawn: dict[int, Region] = {}
+        self.z_range: Any = None
+        Discs.made.append(self)
+
+    def set_plane(self, plane: int, label: int, mask: Region) -> None:
+        self.label = label
+        self.drawn[plane] = mask
+
+    def run(self, z_range: tuple[int, int]) -> Iterator[PlaneResult]:
+        self.z_range = z_range
+        wanted = [p for p in range(z_range[0], z_range[1] + 1) if p not in self.drawn]
+        wanted.sort(key=self.distance)
+        for plane in wanted:
+            Discs.may_go.wait(60)
+            self.embed(plane)
+            nearest = min(self.drawn, key=lambda other: abs(other - plane))
+            region = self.drawn[nearest] if plane < END else None
+            stopped = None if plane < END else "contrast is down to 10%"
+            sure = max(0.0, 1 - 0.15 * self.distance(plane))
+            shape = self.drawn[nearest].shape
+            yield PlaneResult(
+                plane, self.label, shape, region, sure, "propagated", stopped
+            )
+
+    def distance(self, plane: int) -> int:
+        return min(abs(plane - other) for other in self.drawn)
+
+
+def as_prompt(_segmenter: Any, _embedding: Any, mask: np.ndarray) -> np.ndarray:
+    return round_logits(np.where(mask[::10, ::10], 4.0, -4.0))[None]
+
+
+@pytest.fixture
+def desk(make_desk: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A desk with a stack on it, plane 3 on display, and an object prompted there."""
+    Discs.may_go.set()
+    Discs.made.clear()
+    monkeypatch.setattr(
+        "napari_promise.widgets.volumes.controller.Propagate",
+        functools.partial(Propagate, make=Discs, as_prompt=as_prompt),
+    )
+    desk = make_desk()
+    rng = np.random.default_rng(0)
+    desk.open(
+        rng.integers(0, 255, (PLANES, 90, 120), dtype=np.uint8),
+        name="stack",
+        scale=(5, 2, 1),
+        units=("mm", "mm", "mm"),
+    )
+    desk.viewer.dims.set_point(0, 3 * 5)
+    desk.until(lambda: desk.widget.session.status.state == "ready")
+    desk.click(3, *CENTRE)
+    yield desk
+    Discs.may_go.set()
+
+
+def whole(desk: Any) -> tuple[Any, ...]:
+    return desk.document.of_label(1)
+
+
+def finish(desk: Any) -> None:
+    desk.until(lambda: not desk.widget.desk.propagation.is_running)
+
+
+def states(desk: Any) -> str:
+    marks = desk.widget.volume_panel.strip.marks
+    return "".join(mark.state[0] for mark in marks)
+
+
+def test_p_finds_the_object_on_all_planes_and_says_where_it_ends(desk: Any) -> None:
+    desk.press("P")
+    finish(desk)
+    assert states(desk) == "pppspppp" + "n"
+    marks = desk.widget.volume_panel.strip.marks
+    assert marks[2].confidence > marks[0].confidence
+    assert "contrast" in marks[END].in_words(END)
+    assert Discs.made[0].spacing == (5, 2, 1)
+    assert desk.viewer.dims.current_step[0] == 3
+
+
+def test_a_propagated_plane_is_shown_when_one_scrolls_to_it(desk: Any) -> None:
+    desk.press("P")
+    finish(desk)
+    desk.viewer.dims.set_point(0, 5 * 5)
+    desk.qtbot.wait(1)
+    assert desk.preview.any()
+    assert desk.document.active.plane == (5,)
+
+
+def test_stopping_keeps_what_is_there_and_one_undo_takes_it_back(desk: Any) -> None:
+    Discs.may_go.clear()
+    desk.press("P")
+    desk.until(lambda: bool(Discs.made))
+    assert desk.widget.volume_panel.propagate.text().startswith("Stop")
+    Discs.may_go.set()
+    desk.until(lambda: len(whole(desk)) >= 3)
+    desk.widget.desk.propagation.cancel()
+    there = len(whole(desk))
+    desk.qtbot.wait(50)
+    assert len(whole(desk)) == there
+    desk.press("Control-Z")
+    assert len(whole(desk)) == 1
+
+
+def test_undoing_while_it_runs_ends_it(desk: Any) -> None:
+    Discs.may_go.clear()
+    desk.press("P")
+    desk.until(lambda: bool(Discs.made))
+    desk.press("Control-Z")
+    assert not desk.widget.desk.propagation.is_running
+    Discs.may_go.set()
+    desk.qtbot.wait(50)
+    assert desk.document.can_redo
+
+
+def test_a_correction_is_followed_up_to_the_next_sure_planes(desk: Any) -> None:
+    desk.press("P")
+    finish(desk)
+    desk.viewer.dims.set_point(0, 6 * 5)
+    before = whole(desk)[5].region
+    desk.click(6, 45, 75)
+    desk.until(lambda: len(Discs.made) == 2)
+    finish(desk)
+    assert Discs.made[1].z_range == (4, PLANES - 1)
+    assert set(Discs.made[1].drawn) == {3, 6}
+    # What was propagated is what the click corrects.
+    assert desk.model.asked[-1].prompts.logits is not None
+    assert states(desk) == "pppsppsp" + "n"
+    assert whole(desk)[5].region.area > before.area
+    assert whole(desk)[2].region.area == before.area
+
+
+def test_only_planes_in_the_chosen_range_are_drawn_on(desk: Any) -> None:
+    panel = desk.widget.volume_panel
+    panel.first.setValue(2)
+    panel.last.setValue(5)
+    desk.press("P")
+    finish(desk)
+    assert [record.plane[0] for record in whole(desk)] == [2, 3, 4, 5]
+
+
+def test_a_key_goes_from_weak_planes_to_stronger_ones(desk: Any) -> None:
+    desk.press("P")
+    finish(desk)
+    seen = []
+    for _ in range(3):
+        desk.press("Shift-W")
+        seen.append(desk.viewer.dims.current_step[0])
+    assert seen == [7, 0, 6]
+
+
+def test_a_confirmed_plane_is_left_alone_from_then_on(desk: Any) -> None:
+    desk.press("P")
+    finish(desk)
+    desk.viewer.dims.set_point(0, 5 * 5)
+    desk.press("Y")
+    assert states(desk)[5] == "s"
+    kept = desk.document.get_at(1, (5,))
+    desk.press("P")
+    finish(desk)
+    assert desk.document.get_at(1, (5,)) is kept
+    assert set(Discs.made[-1].drawn) == {3, 5}
+
+
+def test_the_whole_object_is_committed_and_deleted_in_one_step_each(desk: Any) -> None:
+    desk.press("P")
+    finish(desk)
+    desk.press("C")
+    per_plane = (desk.labels.data == 1).any(axis=(1, 2))
+    assert per_plane.tolist() == [True] * END + [False]
+    assert all(not is_propagated(r) or r.committed for r in whole(desk))
+    desk.widget.actions.delete(whole(desk)[0].id)
+    assert not desk.labels.data.any()
+    assert not whole(desk)
+    desk.press("Control-Z")
+    assert (desk.labels.data == 1).any(axis=(1, 2)).sum() == END
+    desk.press("Control-Z")
+    assert not desk.labels.data.any()
+    assert len(whole(desk)) == END
+
+
+def test_the_volume_is_shown_in_millilitres(desk: Any) -> None:
+    desk.press("P")
+    finish(desk)
+    voxels = sum(record.region.area for record in whole(desk))
+    assert f"{voxels * 10 / 1000:.1f} ml" in desk.widget.volume_panel.state.text()
+
+
+def test_voxels_are_counted_where_no_millimetres_are_known(desk: Any) -> None:
+    desk.bridge.work.image.units = ("pixel",) * 3
+    desk.press("P")
+    finish(desk)
+    voxels = sum(record.region.area for record in whole(desk))
+    assert desk.widget.desk.propagation.volume() == f"{voxels} voxels"
+
+
+def test_a_plain_picture_has_no_panel_for_planes(make_desk: Any) -> None:
+    desk = make_desk()
+    desk.open(np.zeros((40, 50), np.uint8), name="flat")
+    assert desk.widget.volume_panel.isHidden()
+    desk.press("P")
+    assert not len(desk.document)
