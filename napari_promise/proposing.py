@@ -75,10 +75,13 @@ class ProposedObject:
     def found(self) -> Prompts:
         """The module's own prompts, without those they were joined with.
 
-        Its map stays, on which both are answered.
+        Its map stays, on which both are answered; so does the box that it told, where
+        nobody placed a point beside its own.
         """
         if self.sources is None:
             return self.prompts
+        if all(source == "auto" for source in self.sources):
+            return self.prompts.replace(mask=None)
         own = np.array([source == "auto" for source in self.sources], bool)
         scores = self.prompts.scores
         return self.prompts.replace(

@@ -365,7 +365,7 @@ class Segmenter:
         prompts: Sequence[Prompts],
         ips: bool,
         multimask: bool | None,
-        local: bool,
+        local: bool | None,
         alternatives: bool,
     ) -> tuple[Segmentation, ...]:
         """Decode the prompts of each object.
@@ -386,7 +386,7 @@ class Segmenter:
         emb: Embedding,
         prompts: Sequence[Prompts],
         multimask: bool | None,
-        local: bool,
+        local: bool | None,
         alternatives: bool,
     ) -> tuple[Segmentation, ...]:
         """Decode each object in a window around it; its box alone where it has one."""
@@ -421,7 +421,7 @@ class Segmenter:
         answers = []
         for given, own in zip(prompts, parts, strict=True):
             answer = _union([found[at].whole() for at in own])
-            if local and given.added is not None:
+            if local is not False and given.added is not None:
                 answer = _corrected(answer, given, emb)
             low = round_logits(answer[None].float().cpu().numpy())
             low.flags.writeable = False

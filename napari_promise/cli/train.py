@@ -41,8 +41,9 @@ def train(
     apm: Annotated[
         str,
         typer.Option(
-            help="The auto-prompting module: heatmap, the paper's resnet or cross, or "
-            "none."
+            help="The auto-prompting module: heatmap, the paper's resnet or cross, "
+            "instances for many objects an image (masks are then labels, another "
+            "number for each object), or none."
         ),
     ] = "heatmap",
     points: Annotated[int, typer.Option(help="Points that it places.")] = 16,
@@ -198,6 +199,19 @@ def _pairs_of_files(
     return list(found)
 
 
+#: What the held-out scores of many objects an image are called.
+_NAMES = {
+    "map": "outlines of the prompter's own maps, mean of AP.5 and AP.5-.95",
+    "ap50": "AP.5",
+    "ap75": "AP.75",
+    "msa": "AP.5-.95",
+    "pq": "panoptic quality",
+    "f1": "F1",
+    "recall": "points, recall",
+    "precision": "points, precision",
+}
+
+
 def _train(config: Any, output: Path) -> None:
     from napari_promise.files import duration
     from napari_promise.training.trainer import train as run
@@ -231,5 +245,7 @@ def _train(config: Any, output: Path) -> None:
         )
         raise typer.Exit(fail(f"stopped; {rest}", 1)) from None
     for key, value in scores.items():
-        print(f"{key.replace('_', ' ')} Dice, held out: {value:.3f}")
+        name = key.replace("_", " ")
+        what = _NAMES.get(key, name) if config.apm == "instances" else f"{name} Dice"
+        print(f"{what}, held out: {value:.3f}")
     print(f"adapter: {output}")
