@@ -11,8 +11,10 @@ Session, folder job and command line all propose by `propose`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,6 +26,7 @@ from napari_promise.segmentation import EmbeddingLike, Segmentation, SegmenterLi
 __all__ = [
     "ProposedObject",
     "best_first",
+    "found_closer",
     "iou",
     "label_image",
     "points_right",
@@ -103,6 +106,7 @@ def propose(
     class_name: str = "",
     join: Join | None = None,
     signals: bool = False,
+    found: Sequence[Prompts] | None = None,
 ) -> tuple[ProposedObject, ...]:
     """Propose the objects of one view.
 
@@ -122,18 +126,21 @@ def propose(
         Given found prompts, returns those that are answered, and their sources.
     signals : bool
         Whether to note what speaks for each mask.
+    found : sequence of Prompts, optional
+        What was found already, the surest first, as by `found_closer`.
 
     Returns
     -------
     tuple of ProposedObject
-        None at all where nothing was found.
+        None at all where nothing was found. Of many objects those are left out that
+        surer ones hold already, see `best_first`.
 
     Raises
     ------
     NoPrompterError
         If there is no adapter, or it places no points.
     """
-    found = segmenter.proposals(embedding)
+    found = segmenter.proposals(embedding) if found is None else found
     joined = [
         (each, _automatic(each)) if join is None else join(each) for each in found
     ]
@@ -162,6 +169,92 @@ def propose(
         return proposed
     kept = best_first([each.region for each in proposed])
     return tuple(proposed[at] for at in kept)
+
+
+#: Side of a typical object in a tile, as a share of the tile's longer side: in larger
+#: objects the encoder sees no more than in whole images.
+_CLOSE = 25 / 512
+_LEAST_TILE = 64  # pixels
+
+
+def found_closer(
+    segmenter: SegmenterLike,
+    image: NDArray[Any],
+    embedding: EmbeddingLike,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Prompts, ...]:
+    """Look for many objects in enlarged tiles, where those of the whole are small.
+
+    Points and boxes are found in the tiles; whoever decodes them on the whole image's
+    embedding gets masks that the same prompts give again.
+
+    Parameters
+    ----------
+    segmenter : SegmenterLike
+        With an adapter that finds many objects.
+    image : (H, W, 3) uint8
+        The whole image.
+    embedding : EmbeddingLike
+        Of it.
+    progress : callable, optional
+        Told (tiles done, tiles in all).
+
+    Returns
+    -------
+    tuple of Prompts
+        Of the whole image, the surest first; what `proposals` finds where objects
+        are large enough, or too few to tell.
+    """
+    found = segmenter.proposals(embedding)
+    boxes = np.concatenate([p.boxes for p in found]) if found else np.zeros((0, 4))
+    if not len(boxes):
+        return found
+    size = float(np.median(np.sqrt((boxes[:, 2:] - boxes[:, :2]).prod(axis=1))))
+    rows, columns = image.shape[:2]
+    side = max(_LEAST_TILE, round(size / _CLOSE))
+    if 1.3 * side >= max(rows, columns):
+        return found
+    overlap = round(min(2 * size, side / 2))
+    tiles = [
+        (row, column, min(rows, row + side), min(columns, column + side))
+        for row in _starts(rows, side, overlap)
+        for column in _starts(columns, side, overlap)
+    ]
+    closer: list[Prompts] = []
+    for done, tile in enumerate(tiles, start=1):
+        seen = segmenter.proposals(segmenter.encode(image, region=tile))
+        closer += [_less_sure_at_edges(each, tile, (rows, columns)) for each in seen]
+        if progress is not None:
+            progress(done, len(tiles))
+    return tuple(sorted(closer, key=_surest_first))
+
+
+def _surest_first(prompts: Prompts) -> float:
+    return 0.0 if prompts.scores is None else -float(prompts.scores[0])
+
+
+def _starts(length: int, side: int, overlap: int) -> list[int]:
+    """First pixels of tiles that cover a length and overlap so much at least."""
+    if length <= side:
+        return [0]
+    count = math.ceil((length - side) / (side - overlap)) + 1
+    return [int(at) for at in np.linspace(0, length - side, count).round()]
+
+
+def _less_sure_at_edges(
+    prompts: Prompts, tile: tuple[int, int, int, int], shape: tuple[int, int]
+) -> Prompts:
+    """Halve the score of an object that its tile cuts: a neighbour shows it whole."""
+    if not len(prompts.boxes) or prompts.scores is None:
+        return prompts
+    r0, c0, r1, c1 = prompts.boxes[0]
+    cut = (
+        (tile[0] > 0 and r0 < tile[0] + 0.5)
+        or (tile[1] > 0 and c0 < tile[1] + 0.5)
+        or (tile[2] < shape[0] and r1 > tile[2] - 1.5)
+        or (tile[3] < shape[1] and c1 > tile[3] - 1.5)
+    )
+    return prompts.replace(scores=prompts.scores / 2) if cut else prompts
 
 
 #: Share of a mask that may lie in masks of surer objects, for it to be another object.

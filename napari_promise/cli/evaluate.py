@@ -9,6 +9,7 @@ import typer
 
 from napari_promise.cli.arguments import (
     AdapterOption,
+    CloserOption,
     DeviceOption,
     ForceOption,
     ModelOption,
@@ -57,6 +58,7 @@ def evaluate(
         int | None, typer.Option(min=1, help="Only the first so many images.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the random points of gt:P.")] = 0,
+    closer: CloserOption = False,
     skip_unpaired: SkipUnpairedOption = False,
     device: DeviceOption = "auto",
     force: ForceOption = False,
@@ -111,7 +113,7 @@ def evaluate(
                 fail("many objects an image are written as --json only.", 2)
             )
         ways.remove("auto")
-        _instances(segmenter, pairs, None if ways else json_, force)
+        _instances(segmenter, pairs, closer, None if ways else json_, force)
         if not ways:
             return
     if not metrics.has_monai() and not all(plan.noc for plan in plans):
@@ -161,7 +163,7 @@ def evaluate(
 
 
 def _instances(
-    segmenter: Any, pairs: list[Any], json_: Path | None, force: bool
+    segmenter: Any, pairs: list[Any], closer: bool, json_: Path | None, force: bool
 ) -> None:
     """Score the objects that an adapter of many finds, one by one."""
     from napari_promise.data.export import save_json
@@ -173,6 +175,7 @@ def _instances(
         found = evaluate_instances(
             pairs,
             segmenter,
+            closer=closer,
             progress=lambda done, pair: progress.update(task, completed=done),
         )
     for line in found.skipped:

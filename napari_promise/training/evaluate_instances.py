@@ -15,7 +15,7 @@ import numpy as np
 
 from napari_promise.data.images import plane_name
 from napari_promise.data.pairs import SampleReader, planes_of
-from napari_promise.proposing import label_image, propose
+from napari_promise.proposing import found_closer, label_image, propose
 from napari_promise.segmentation import SegmenterLike
 from napari_promise.training.config import ImagePair
 from napari_promise.training.instance_metrics import (
@@ -59,7 +59,7 @@ class MeasuredImage:
         Patient or sequence.
     score : InstanceScore
     seconds : float
-        From the embedding to the masks.
+        From the embedding to the masks; with the encoding of tiles, where there are.
     """
 
     image: str
@@ -149,6 +149,7 @@ def evaluate_instances(
     pairs: Iterable[ImagePair],
     segmenter: Finds,
     *,
+    closer: bool = False,
     progress: Callable[[int, ImagePair], None] | None = None,
 ) -> InstanceReport:
     """Measure what an adapter of many objects finds by itself.
@@ -158,6 +159,9 @@ def evaluate_instances(
     pairs : iterable of ImagePair
         With instance labels: 0 for background, another number for each object.
     segmenter : Segmenter
+    closer : bool
+        Whether small objects are looked for in enlarged tiles, see
+        `proposing.found_closer`.
     progress : callable, optional
         Called after each image with the number done and the pair.
 
@@ -187,7 +191,8 @@ def evaluate_instances(
         else:
             emb = segmenter.encode(sample.rgb8)
             started = time.perf_counter()
-            found = propose(segmenter, emb)
+            seen = found_closer(segmenter, sample.rgb8, emb) if closer else None
+            found = propose(segmenter, emb, found=seen)
             seconds = time.perf_counter() - started
             labels = label_image([one.region for one in found], sample.mask.shape)
             points = [one.prompts.points[0] for one in found]
