@@ -130,7 +130,7 @@ class InstanceReport:
     def table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         """Header and rows: each measure, its mean and interval."""
         summary, ends = self.summary, self.intervals()
-        rows = [("images", str(len(self.images)))]
+        rows: list[tuple[str, ...]] = [("images", str(len(self.images)))]
         for name, label in NAMES.items():
             if name not in summary:
                 continue

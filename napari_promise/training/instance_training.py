@@ -16,7 +16,7 @@ step, from the seed alone.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -194,7 +194,7 @@ class _Run:
         digests: dict[Path, str],
         done: int,
         total: int,
-    ) -> Iterator[Progress]:
+    ) -> Generator[Progress, None, _View]:
         """See to it that a view is in the cache; return it."""
         for path in (pair.image, pair.mask):
             if path not in digests:
@@ -224,8 +224,8 @@ class _Run:
                 except Cancelled:
                     yield Progress("embed", done - 1, total)
             if done == 1:
-                size = 2 * sum(t.numel() for p in self._parts() for t in _part(emb, p))
-                self.cache.make_room(size * total, ())
+                each = 2 * sum(t.numel() for p in self._parts() for t in _part(emb, p))
+                self.cache.make_room(each * total, ())
             for part in self._parts():
                 self.cache.put(key, part, [t[0] for t in _part(emb, part)])
             self.cache.put_labels(key, mask, labels)
@@ -302,14 +302,16 @@ class _Run:
                     self.outlook.left(work * (1 - step / total)),
                 )
             found = 0.0
-            for so_far in self._judge(learner.average):
+            average = learner.average
+            assert isinstance(average, InstanceAPM)
+            for so_far in self._judge(average):
                 found = so_far
                 yield Progress("apm", step, total, held_out=dict(self.scores))
             better = found > best
             patience = config.patience if better else patience - 1
             if better:
                 best = found
-                self.best = copy.deepcopy(learner.average)
+                self.best = copy.deepcopy(average)
                 self.scores["map"] = round(found, 4)
             row: Row = {
                 "epoch": epoch + 1,

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_promise.document import Document, Region
+from napari_promise.document import Document, Region, Source
 from napari_promise.proposing import ProposedObject, region_iou
 from napari_promise.segmentation import EmbeddingLike, SegmenterLike
 from napari_promise.training.simulated_prompts import next_click
@@ -161,7 +161,8 @@ class _Person:
 
     def take(self, proposal: ProposedObject) -> None:
         """Begin with a proposal."""
-        sources = proposal.sources or ("auto",) * len(proposal.prompts.points)
+        automatic: list[Source] = ["auto" for _ in proposal.prompts.points]
+        sources = proposal.sources or automatic
         record = self.document.set_prompts(self.id, proposal.prompts, sources)
         self.document.set_mask(
             self.id,

@@ -42,8 +42,9 @@ from napari_promise.model.adapters import (
     save_adapter,
 )
 from napari_promise.model.auto_prompt import HeatmapAPM
+from napari_promise.model.instance_prompter import InstanceAPM
 from napari_promise.model.pattern_shift import PatternEmbedding
-from napari_promise.model.point_prompters import CrossAPM, ResNetAPM
+from napari_promise.model.point_prompters import CrossAPM, PointAPM, ResNetAPM
 from napari_promise.model.sam import load_sam, resolve_device
 from napari_promise.training.config import ImagePair, TrainConfig
 from napari_promise.training.curves import Row, write_curves
@@ -302,6 +303,7 @@ class _Run:
                 HeatmapObjective(config, apm, self.training, self.device)
             )
         else:
+            assert isinstance(apm, PointAPM)
             ips = self.adapter.ips
             yield from self._fit(
                 PointObjective(config, self.sam, apm, ips, self.training)
@@ -312,6 +314,7 @@ class _Run:
         config, ips = self.config, self.adapter.ips
         assert ips is not None
         apm = self.adapter.apm
+        assert not isinstance(apm, InstanceAPM)  # it is trained without a shift
         yield from self._fit(ShiftObjective(config, self.sam, apm, ips, self.training))
 
     def _fit(self, objective: Objective) -> Iterator[Progress]:
