@@ -399,7 +399,9 @@ class Segmenter:
                 asked.append(
                     WindowPrompt(
                         torch.from_numpy(points).to(device) if len(points) else None,
-                        torch.from_numpy(labels).to(device) if len(points) else None,
+                        torch.from_numpy(labels.copy()).to(device)
+                        if len(points)
+                        else None,
                         None
                         if box is None
                         else torch.from_numpy(box.copy()).to(device),

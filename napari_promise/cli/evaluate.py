@@ -112,6 +112,14 @@ def evaluate(
             raise typer.Exit(
                 fail("many objects an image are written as --json only.", 2)
             )
+        if any(plan.automatic and plan.clicks for plan in plans):
+            raise typer.Exit(
+                fail(
+                    "clicks upon many objects are not measured here: give "
+                    "--prompts auto.",
+                    2,
+                )
+            )
         ways.remove("auto")
         _instances(segmenter, pairs, closer, None if ways else json_, force)
         if not ways:

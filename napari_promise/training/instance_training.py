@@ -210,7 +210,8 @@ class _Run:
             sample = self._files.read(pair)
             rng = None
             if number > 0:
-                seed = [self.config.seed, int(image[:16], 16), number, *pair.plane]
+                # the same crops for every run: they are kept under the same name
+                seed = [int(image[:16], 16), number, *pair.plane]
                 rng = np.random.default_rng(seed)
             if not np.issubdtype(sample.mask.dtype, np.integer):
                 raise ValueError(f"{pair.mask} holds no integers: no instance labels")

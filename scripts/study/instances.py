@@ -122,7 +122,7 @@ def from_truth(
     for number, window in enumerate(ndimage.find_objects(truth), start=1):
         if window is None:
             continue
-        r0, c0, r1, c1 = (s.start for s in window) + (s.stop for s in window)
+        (r0, r1), (c0, c1) = ((side.start, side.stop) for side in window)
         if kind == "box":
             asked.append(Prompts(boxes=[(r0 - 0.5, c0 - 0.5, r1 - 0.5, c1 - 0.5)]))
         else:
