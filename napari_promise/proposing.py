@@ -371,6 +371,9 @@ def region_iou(a: Region | None, b: Region | None) -> float:
     """
     if a is None or b is None:
         return float(a is b)
+    apart = zip(a.bbox[:2] + b.bbox[:2], b.bbox[2:] + a.bbox[2:], strict=True)
+    if any(first >= end for first, end in apart):
+        return 0.0
     r0, c0 = (min(x, y) for x, y in zip(a.bbox[:2], b.bbox[:2], strict=True))
     r1, c1 = (max(x, y) for x, y in zip(a.bbox[2:], b.bbox[2:], strict=True))
     return iou(a.window((r0, c0, r1, c1)), b.window((r0, c0, r1, c1)))
