@@ -107,18 +107,17 @@ def evaluate(
     say_masks(pairs)
     automatic = any(plan.automatic for plan in plans)
     segmenter = load_segmenter(model, adapter, device, not automatic)
-    if segmenter.finds_many and "auto" in ways:
+    if segmenter.finds_many and automatic:
+        if any(
+            plan.automatic and text != "auto"
+            for text, plan in zip(ways, plans, strict=True)
+        ):
+            raise typer.Exit(
+                fail("of many objects an image only --prompts auto is measured.", 2)
+            )
         if overlays is not None or csv is not None:
             raise typer.Exit(
                 fail("many objects an image are written as --json only.", 2)
-            )
-        if any(plan.automatic and plan.clicks for plan in plans):
-            raise typer.Exit(
-                fail(
-                    "clicks upon many objects are not measured here: give "
-                    "--prompts auto.",
-                    2,
-                )
             )
         ways.remove("auto")
         _instances(segmenter, pairs, closer, None if ways else json_, force)

@@ -110,7 +110,6 @@ def train(
     """
     from napari_promise.model.adapters import AdapterInfo
     from napari_promise.training.config import TrainConfig
-    from napari_promise.training.recipe import recipe_for
 
     given: dict[str, Any] = {
         "apm_epochs": epochs,
@@ -131,7 +130,7 @@ def train(
         name = name or output.resolve().name
         AdapterInfo(name, model, "")  # refuses a name that cannot be a folder's
         found = tuple(_pairs(images, masks, pairs, group, skip_unpaired))
-        fitting = recipe_for(len(found)) if len(found) > 1 else {}
+        fitting = _fitting(len(found), apm == "instances")
         config = TrainConfig(
             pairs=found,
             name=name,
@@ -197,6 +196,13 @@ def _pairs_of_files(
         more = f" and {len(alone) - 5} more" if len(alone) > 5 else ""
         say(f"{len(alone)} images have no mask: {', '.join(alone[:5])}{more}.")
     return list(found)
+
+
+def _fitting(count: int, many: bool) -> dict[str, Any]:
+    """Return settings that fit a number of images; fewer than two are refused later."""
+    from napari_promise.training.recipe import recipe_for
+
+    return recipe_for(count, many=many) if count > 1 else {}
 
 
 #: What the held-out scores of many objects an image are called.

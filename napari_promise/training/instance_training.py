@@ -309,7 +309,10 @@ class _Run:
                 found = so_far
                 yield Progress("apm", step, total, held_out=dict(self.scores))
             better = found > best
-            patience = config.patience if better else patience - 1
+            if better:
+                patience = config.patience
+            elif best > 0:  # before anything is found, there is nothing to lose
+                patience -= 1
             if better:
                 best = found
                 self.best = copy.deepcopy(average)

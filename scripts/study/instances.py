@@ -246,7 +246,7 @@ def measure_few(labels: int, draws: int, most: int) -> dict[str, Any]:
                 apm="instances",
                 output=Path(folder) / "few",
                 seed=seed,
-                **recipe_for(labels),
+                **recipe_for(labels, many=True),
             )
             started = time.perf_counter()
             for _ in train(config):
