@@ -11,8 +11,10 @@ Session, folder job and command line all propose by `propose`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,7 +25,10 @@ from napari_promise.segmentation import EmbeddingLike, Segmentation, SegmenterLi
 
 __all__ = [
     "ProposedObject",
+    "best_first",
+    "found_closer",
     "iou",
+    "label_image",
     "points_right",
     "propose",
     "region_iou",
@@ -73,10 +78,13 @@ class ProposedObject:
     def found(self) -> Prompts:
         """The module's own prompts, without those they were joined with.
 
-        Its map stays, on which both are answered.
+        Its map stays, on which both are answered; so does the box that it told, where
+        nobody placed a point beside its own.
         """
         if self.sources is None:
             return self.prompts
+        if all(source == "auto" for source in self.sources):
+            return self.prompts.replace(mask=None)
         own = np.array([source == "auto" for source in self.sources], bool)
         scores = self.prompts.scores
         return self.prompts.replace(
@@ -98,6 +106,7 @@ def propose(
     class_name: str = "",
     join: Join | None = None,
     signals: bool = False,
+    found: Sequence[Prompts] | None = None,
 ) -> tuple[ProposedObject, ...]:
     """Propose the objects of one view.
 
@@ -117,18 +126,21 @@ def propose(
         Given found prompts, returns those that are answered, and their sources.
     signals : bool
         Whether to note what speaks for each mask.
+    found : sequence of Prompts, optional
+        What was found already, the surest first, as by `found_closer`.
 
     Returns
     -------
     tuple of ProposedObject
-        None at all where nothing was found.
+        None at all where nothing was found. Of many objects those are left out that
+        surer ones hold already, see `best_first`.
 
     Raises
     ------
     NoPrompterError
         If there is no adapter, or it places no points.
     """
-    found = segmenter.proposals(embedding)
+    found = segmenter.proposals(embedding) if found is None else found
     joined = [
         (each, _automatic(each)) if join is None else join(each) for each in found
     ]
@@ -139,7 +151,7 @@ def propose(
         local=local,
         alternatives=signals,
     )
-    return tuple(
+    proposed = tuple(
         ProposedObject(
             prompts,
             answer.region,
@@ -153,6 +165,155 @@ def propose(
         )
         for each, (prompts, sources), answer in zip(found, joined, answers, strict=True)
     )
+    if len(proposed) < 2:
+        return proposed
+    kept = best_first([each.region for each in proposed])
+    return tuple(proposed[at] for at in kept)
+
+
+#: Side of a typical object in a tile, as a share of the tile's longer side: in larger
+#: objects the encoder sees no more than in whole images.
+_CLOSE = 25 / 512
+_LEAST_TILE = 64  # pixels
+
+
+def found_closer(
+    segmenter: SegmenterLike,
+    image: NDArray[Any],
+    embedding: EmbeddingLike,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Prompts, ...]:
+    """Look for many objects in enlarged tiles, where those of the whole are small.
+
+    Points and boxes are found in the tiles; whoever decodes them on the whole image's
+    embedding gets masks that the same prompts give again.
+
+    Parameters
+    ----------
+    segmenter : SegmenterLike
+        With an adapter that finds many objects.
+    image : (H, W, 3) uint8
+        The whole image.
+    embedding : EmbeddingLike
+        Of it.
+    progress : callable, optional
+        Told (tiles done, tiles in all).
+
+    Returns
+    -------
+    tuple of Prompts
+        Of the whole image, the surest first; what `proposals` finds where objects
+        are large enough, or too few to tell.
+    """
+    found = segmenter.proposals(embedding)
+    boxes = np.concatenate([p.boxes for p in found]) if found else np.zeros((0, 4))
+    if not len(boxes):
+        return found
+    size = float(np.median(np.sqrt((boxes[:, 2:] - boxes[:, :2]).prod(axis=1))))
+    rows, columns = image.shape[:2]
+    side = max(_LEAST_TILE, round(size / _CLOSE))
+    if 1.3 * side >= max(rows, columns):
+        return found
+    overlap = round(min(2 * size, side / 2))
+    tiles = [
+        (row, column, min(rows, row + side), min(columns, column + side))
+        for row in _starts(rows, side, overlap)
+        for column in _starts(columns, side, overlap)
+    ]
+    closer: list[Prompts] = []
+    for done, tile in enumerate(tiles, start=1):
+        seen = segmenter.proposals(segmenter.encode(image, region=tile))
+        closer += [_less_sure_at_edges(each, tile, (rows, columns)) for each in seen]
+        if progress is not None:
+            progress(done, len(tiles))
+    return tuple(sorted(closer, key=_surest_first))
+
+
+def _surest_first(prompts: Prompts) -> float:
+    return 0.0 if prompts.scores is None else -float(prompts.scores[0])
+
+
+def _starts(length: int, side: int, overlap: int) -> list[int]:
+    """First pixels of tiles that cover a length and overlap so much at least."""
+    if length <= side:
+        return [0]
+    count = math.ceil((length - side) / (side - overlap)) + 1
+    return [int(at) for at in np.linspace(0, length - side, count).round()]
+
+
+def _less_sure_at_edges(
+    prompts: Prompts, tile: tuple[int, int, int, int], shape: tuple[int, int]
+) -> Prompts:
+    """Halve the score of an object that its tile cuts: a neighbour shows it whole."""
+    if not len(prompts.boxes) or prompts.scores is None:
+        return prompts
+    r0, c0, r1, c1 = prompts.boxes[0]
+    cut = (
+        (tile[0] > 0 and r0 < tile[0] + 0.5)
+        or (tile[1] > 0 and c0 < tile[1] + 0.5)
+        or (tile[2] < shape[0] and r1 > tile[2] - 1.5)
+        or (tile[3] < shape[1] and c1 > tile[3] - 1.5)
+    )
+    return prompts.replace(scores=prompts.scores / 2) if cut else prompts
+
+
+#: Share of a mask that may lie in masks of surer objects, for it to be another object.
+_TAKEN = 0.5
+
+
+def best_first(regions: Sequence[Region | None]) -> list[int]:
+    """Leave out the objects that surer ones hold already, and those without a mask.
+
+    Parameters
+    ----------
+    regions : sequence of Region or None
+        Masks of one plane, the surest first.
+
+    Returns
+    -------
+    list of int
+        Indices of those kept: at most half of a mask lies in surer ones.
+    """
+    kept: list[int] = []
+    taken: NDArray[np.bool_] | None = None
+    for at, region in enumerate(regions):
+        if region is None:
+            continue
+        if taken is None:
+            taken = np.zeros(region.shape, bool)
+        r0, c0, r1, c1 = region.bbox
+        crop, under = region.crop, taken[r0:r1, c0:c1]
+        if np.count_nonzero(crop & under) > _TAKEN * region.area:
+            continue
+        under |= crop
+        kept.append(at)
+    return kept
+
+
+def label_image(
+    regions: Sequence[Region | None], shape: tuple[int, int]
+) -> NDArray[np.int32]:
+    """Draw masks into one plane; a pixel that several claim goes to the first.
+
+    Parameters
+    ----------
+    regions : sequence of Region or None
+        The surest first.
+    shape : (int, int)
+        Rows and columns of the plane.
+
+    Returns
+    -------
+    (H, W) int32
+        0 for background, else one more than the index of the mask.
+    """
+    labels = np.zeros(shape, np.int32)
+    for number, region in enumerate(regions, start=1):
+        if region is not None:
+            r0, c0, r1, c1 = region.bbox
+            window = labels[r0:r1, c0:c1]
+            window[region.crop & (window == 0)] = number
+    return labels
 
 
 def _automatic(prompts: Prompts) -> tuple[Source, ...]:
@@ -210,6 +371,9 @@ def region_iou(a: Region | None, b: Region | None) -> float:
     """
     if a is None or b is None:
         return float(a is b)
+    apart = zip(a.bbox[:2] + b.bbox[:2], b.bbox[2:] + a.bbox[2:], strict=True)
+    if any(first >= end for first, end in apart):
+        return 0.0
     r0, c0 = (min(x, y) for x, y in zip(a.bbox[:2], b.bbox[:2], strict=True))
     r1, c1 = (max(x, y) for x, y in zip(a.bbox[2:], b.bbox[2:], strict=True))
     return iou(a.window((r0, c0, r1, c1)), b.window((r0, c0, r1, c1)))

@@ -26,6 +26,12 @@ from napari_promise.model.adapters import (
     load_adapter,
     tensor_bytes,
 )
+from napari_promise.model.instance_prompter import (
+    FoundObjects,
+    InstanceAPM,
+    find_objects,
+    maps_of,
+)
 from napari_promise.model.local_correction import corrected_locally
 from napari_promise.model.resampling import mask_to_logits, upsample
 from napari_promise.model.sam import (
@@ -34,6 +40,7 @@ from napari_promise.model.sam import (
     load_sam,
     oom_fallback,
 )
+from napari_promise.model.windowed_decode import WindowPrompt, decode_windowed
 from napari_promise.prompts import Before, Prompts, round_logits
 from napari_promise.segmentation import EmbeddingLike, NoPrompterError, Segmentation
 
@@ -290,32 +297,14 @@ class Segmenter:
             of the image or a box holds nothing of it, or the embedding or mask prompt
             belongs to another model or image.
         """
-        if prompts.is_empty:
-            raise ValueError("there is nothing to segment: add a point or a box.")
-        own = _own(emb)
-        prompts = prompts.within(own.plane_shape)
-        if not prompts.has_target:
-            raise ValueError(
-                "every point is to be excluded, so nothing says where the object is: "
-                "add a point to include or a box."
-            )
-        if own.model_id != self.model_id:
-            raise ValueError(
-                f"the embedding was made by {own.model_id}, this model is "
-                f"{self.model_id}: encode the image again."
-            )
+        own, asked = _own(emb), [self._checked(emb, prompts)]
         return oom_fallback(
-            lambda: self._segment(
-                own.to(self.device),
-                prompts.to_send(),
-                ips,
-                multimask,
-                local,
-                alternatives,
+            lambda: self._answer(
+                own.to(self.device), asked, ips, multimask, local, alternatives
             ),
             self._modules(),
             self._notify,
-        )
+        )[0]
 
     def segment_many(
         self,
@@ -342,11 +331,122 @@ class Segmenter:
         tuple of Segmentation
             In the same order.
         """
-        # One by one: the stock decoder is slower on a batch of prompts.
+        own, asked = _own(emb), [self._checked(emb, each) for each in prompts]
+        return oom_fallback(
+            lambda: self._answer(
+                own.to(self.device), asked, ips, None, local, alternatives
+            ),
+            self._modules(),
+            self._notify,
+        )
+
+    def _checked(self, emb: EmbeddingLike, prompts: Prompts) -> Prompts:
+        """Return what is to be sent of some prompts, or raise; see `segment`."""
+        if prompts.is_empty:
+            raise ValueError("there is nothing to segment: add a point or a box.")
+        own = _own(emb)
+        prompts = prompts.within(own.plane_shape)
+        if not prompts.has_target:
+            raise ValueError(
+                "every point is to be excluded, so nothing says where the object is: "
+                "add a point to include or a box."
+            )
+        if own.model_id != self.model_id:
+            raise ValueError(
+                f"the embedding was made by {own.model_id}, this model is "
+                f"{self.model_id}: encode the image again."
+            )
+        return prompts.to_send()
+
+    @property
+    def finds_many(self) -> bool:
+        """Whether the adapter proposes many objects, each small in the image."""
+        adapter = self._adapter
+        return adapter is not None and isinstance(adapter.apm, InstanceAPM)
+
+    @torch.no_grad()
+    def _answer(
+        self,
+        emb: Embedding,
+        prompts: Sequence[Prompts],
+        ips: bool,
+        multimask: bool | None,
+        local: bool | None,
+        alternatives: bool,
+    ) -> tuple[Segmentation, ...]:
+        """Decode the prompts of each object.
+
+        In windows where the adapter looks for many objects, whichever way they were
+        asked for, so that the same prompts have the same mask; else one by one, for
+        the stock decoder is slower on a batch of prompts.
+        """
+        if self.finds_many and all(len(p.points) or len(p.boxes) for p in prompts):
+            return self._in_windows(emb, prompts, multimask, local, alternatives)
         return tuple(
-            self.segment(emb, each, ips=ips, local=local, alternatives=alternatives)
+            self._segment(emb, each, ips, multimask, local, alternatives)
             for each in prompts
         )
+
+    def _in_windows(
+        self,
+        emb: Embedding,
+        prompts: Sequence[Prompts],
+        multimask: bool | None,
+        local: bool | None,
+        alternatives: bool,
+    ) -> tuple[Segmentation, ...]:
+        """Decode each object in a window around it; its box alone where it has one."""
+        device = emb.image.device
+        owner, asked = [], []
+        for number, given in enumerate(prompts):
+            mask_logits = self._mask_logits(emb, given)
+            for points, labels, box in _parts(_box_alone(given)):
+                owner.append(number)
+                asked.append(
+                    WindowPrompt(
+                        torch.from_numpy(points).to(device) if len(points) else None,
+                        torch.from_numpy(labels.copy()).to(device)
+                        if len(points)
+                        else None,
+                        None
+                        if box is None
+                        else torch.from_numpy(box.copy()).to(device),
+                        None if mask_logits is None else mask_logits[0],
+                    )
+                )
+        found = decode_windowed(self.sam, emb, asked, multimask=multimask)
+        parts: list[list[int]] = [[] for _ in prompts]
+        for at, number in enumerate(owner):
+            parts[number].append(at)
+        others = [found]
+        if (
+            alternatives
+        ):  # what stock SAM draws with its single token, and the best of 3
+            others = [
+                decode_windowed(self.sam, emb, asked, multimask=several)
+                for several in (False, True)
+            ]
+        answers = []
+        for given, own in zip(prompts, parts, strict=True):
+            answer = _union([found[at].whole() for at in own])
+            if local is not False and given.added is not None:
+                answer = _corrected(answer, given, emb)
+            low = round_logits(answer[None].float().cpu().numpy())
+            low.flags.writeable = False
+            score = np.mean([float(found[at].iou[found[at].index]) for at in own])
+            first = found[own[-1]]
+            drawn = [_union([each[at].whole() for at in own]) for each in others]
+            answers.append(
+                Segmentation(
+                    emb.plane_shape,
+                    _region(answer, emb),
+                    float(score),
+                    low,
+                    first.index + 1 if len(first.logits) > 1 else 0,
+                    tuple(_region(each, emb) for each in drawn) if alternatives else (),
+                )
+            )
+        return tuple(answers)
 
     def probabilities(
         self, emb: EmbeddingLike, logits: NDArray[np.float32]
@@ -388,7 +488,8 @@ class Segmenter:
         -------
         Prompts
             Points, labels and, where the module states them, scores and, as logits,
-            a coarse map. Without a point to include where nothing was found.
+            a coarse map. Without a point to include where nothing was found. Of a
+            module that finds many objects one point for each, see `proposals`.
 
         Raises
         ------
@@ -402,6 +503,13 @@ class Segmenter:
             raise NoPrompterError(
                 "auto-prompting needs an adapter: choose one, or train one on a few "
                 "labelled images."
+            )
+        if self.finds_many:
+            many = self.find_many(emb)
+            return Prompts(
+                points=many.points_xy[:, ::-1],
+                labels=np.ones(len(many), np.int64),
+                scores=many.scores,
             )
         found = oom_fallback(
             lambda: promise.auto_prompts(adapter, own.to(self.device), self.sam),
@@ -429,15 +537,55 @@ class Segmenter:
         -------
         tuple of Prompts
             One an object, each with a point to include; empty where nothing was found.
-            The modules there are find one object, see `propose`.
+            A module that finds many objects gives each its point, the point's score
+            and, where it trusts it, a box; the surest come first. Such a box is
+            answered alone, without the point: the decoder draws better so. The other
+            modules find one object, see `propose`.
 
         Raises
         ------
         NoPrompterError, ValueError
             See `propose`.
         """
-        found = self.propose(emb)
-        return (found,) if (found.labels == 1).any() else ()
+        if not self.finds_many:
+            found = self.propose(emb)
+            return (found,) if (found.labels == 1).any() else ()
+        apm, many = self._many_apm(), self.find_many(emb)
+        return tuple(
+            Prompts(
+                points=point[None, ::-1],
+                labels=[1],
+                scores=[score],
+                boxes=box[[1, 0, 3, 2]][None] if spread <= apm.trust else (),
+            )
+            for point, box, score, spread in zip(
+                many.points_xy, many.boxes_xy, many.scores, many.spread, strict=True
+            )
+        )
+
+    def _many_apm(self) -> InstanceAPM:
+        assert self._adapter is not None
+        apm = self._adapter.apm
+        assert isinstance(apm, InstanceAPM)
+        return apm
+
+    def find_many(self, emb: EmbeddingLike) -> FoundObjects:
+        """Let a module that finds many objects look; see `proposals`.
+
+        Returns
+        -------
+        FoundObjects
+            Points, boxes and how far they are to be trusted, the surest first.
+        """
+        own = _own(emb)
+
+        def look() -> FoundObjects:
+            apm, seen = self._many_apm(), own.to(self.device)
+            with torch.no_grad():
+                drawn = apm(seen.levels, seen.image, seen.detail)[0]
+            return find_objects(maps_of(drawn, seen), seen, apm.threshold)
+
+        return oom_fallback(look, self._modules(), self._notify)
 
     def _segment(
         self,
@@ -566,6 +714,22 @@ def _corrected(answer: torch.Tensor, prompts: Prompts, emb: Embedding) -> torch.
     ]
     merged = corrected_locally(before[0], answer.float().cpu().numpy(), clicks)
     return torch.from_numpy(merged).to(answer.device)
+
+
+def _box_alone(prompts: Prompts) -> Prompts:
+    """Leave out the points that a module placed, where there is a box.
+
+    The box alone is the better prompt; what a person clicked is sent with it.
+    """
+    if prompts.scores is None or not len(prompts.boxes):
+        return prompts
+    kept = np.isnan(prompts.scores) | (prompts.labels == 0)
+    return prompts.replace(
+        points=prompts.points[kept],
+        labels=prompts.labels[kept],
+        scores=prompts.scores[kept],
+        before=None if prompts.before is None else Before(prompts.before.logits),
+    )
 
 
 def _parts(

@@ -30,7 +30,10 @@ class Segmenter:
         self, emb: Any, prompts: Any, **options: Any
     ) -> tuple[Segmentation, ...]:
         self.asked.append((list(prompts), options))
-        regions = [rectangle(*p.points[0].astype(int), 30, 50) for p in prompts]
+        regions = [
+            rectangle(row, column, *((30, 50) if row < 30 else SHAPE))
+            for row, column in (p.points[0].astype(int) for p in prompts)
+        ]
         logits = np.ones((1, 4, 4), np.float32)
         return tuple(
             Segmentation(SHAPE, region, 0.5, logits, alternatives=(region, None))
@@ -41,12 +44,12 @@ class Segmenter:
 def test_each_proposal_becomes_an_object_in_their_order_by_one_call() -> None:
     map_ = np.full((1, 2, 2), 3.0)
     segmenter = Segmenter(
-        Prompts(points=[(2, 3), (9, 9)], before=Before(map_)), Prompts(points=[(5, 6)])
+        Prompts(points=[(2, 3), (9, 9)], before=Before(map_)), Prompts(points=[(31, 6)])
     )
     found = proposing.propose(segmenter, object(), (4,), class_name="polyp")
     assert [one.region for one in found] == [
         rectangle(2, 3, 30, 50),
-        rectangle(5, 6, 30, 50),
+        rectangle(31, 6, *SHAPE),
     ]
     assert [one.sources for one in found] == [("auto", "auto"), ("auto",)]
     assert {(one.plane, one.class_name) for one in found} == {((4,), "polyp")}
@@ -54,6 +57,21 @@ def test_each_proposal_becomes_an_object_in_their_order_by_one_call() -> None:
     np.testing.assert_array_equal(found[0].coarse, map_)
     assert len(segmenter.asked) == 1
     assert not any(one.signals for one in found), "nobody asked what speaks for them"
+
+
+def test_an_object_that_a_surer_one_holds_already_is_left_out() -> None:
+    segmenter = Segmenter(Prompts(points=[(2, 3)]), Prompts(points=[(5, 6)]))
+    found = proposing.propose(segmenter, object())
+    assert [one.region for one in found] == [rectangle(2, 3, 30, 50)]
+
+
+def test_a_pixel_that_two_objects_claim_goes_to_the_surer() -> None:
+    masks = [rectangle(0, 0, 10, 10), None, rectangle(5, 5, 20, 20)]
+    assert proposing.best_first(masks) == [0, 2]
+    labels = proposing.label_image(masks, SHAPE)
+    assert labels[7, 7] == 1
+    assert labels[15, 15] == 3
+    assert np.count_nonzero(labels) == 100 + 225 - 25
 
 
 def test_where_nothing_is_found_nothing_is_proposed() -> None:

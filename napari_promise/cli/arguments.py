@@ -20,6 +20,14 @@ DeviceOption = Annotated[
 SkipUnpairedOption = Annotated[
     bool, typer.Option("--skip-unpaired", help="Leave out images without a mask.")
 ]
+CloserOption = Annotated[
+    bool,
+    typer.Option(
+        "--closer",
+        help="With an adapter of many objects: look for small ones in enlarged tiles "
+        "too. About ten times as slow.",
+    ),
+]
 ForceOption = Annotated[
     bool, typer.Option("--force", "-f", help="Do it again, replacing what is there.")
 ]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from napari_promise.cli.arguments import (
     AdapterOption,
+    CloserOption,
     DeviceOption,
     ForceOption,
     ModelOption,
@@ -16,7 +17,7 @@ from napari_promise.cli.arguments import (
     checked_arguments,
 )
 from napari_promise.cli.loading import load_segmenter
-from napari_promise.cli.output import print_table, progress_bar, say, say_masks
+from napari_promise.cli.output import fail, print_table, progress_bar, say, say_masks
 
 
 def evaluate(
@@ -57,6 +58,7 @@ def evaluate(
         int | None, typer.Option(min=1, help="Only the first so many images.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the random points of gt:P.")] = 0,
+    closer: CloserOption = False,
     skip_unpaired: SkipUnpairedOption = False,
     device: DeviceOption = "auto",
     force: ForceOption = False,
@@ -65,7 +67,9 @@ def evaluate(
 
     Each way of prompting has a column of its own: automatic scores and scores prompted
     from the truth never share one; frozen SAM with the same prompts stands beside an
-    adapter's. Means come with 95 % bootstrap intervals. Of stacks every plane that
+    adapter's. Means come with 95 % bootstrap intervals. With an adapter that finds many
+    objects, auto compares them with instance labels, object by object: AP, panoptic
+    quality, and whether each has one point. Of stacks every plane that
     holds an object is measured; intervals are then by stack.
     """
     from napari_promise.data.export import save_json
@@ -103,6 +107,22 @@ def evaluate(
     say_masks(pairs)
     automatic = any(plan.automatic for plan in plans)
     segmenter = load_segmenter(model, adapter, device, not automatic)
+    if segmenter.finds_many and automatic:
+        if any(
+            plan.automatic and text != "auto"
+            for text, plan in zip(ways, plans, strict=True)
+        ):
+            raise typer.Exit(
+                fail("of many objects an image only --prompts auto is measured.", 2)
+            )
+        if overlays is not None or csv is not None:
+            raise typer.Exit(
+                fail("many objects an image are written as --json only.", 2)
+            )
+        ways.remove("auto")
+        _instances(segmenter, pairs, closer, None if ways else json_, force)
+        if not ways:
+            return
     if not metrics.has_monai() and not all(plan.noc for plan in plans):
         say(
             "HD95 is left out, because MONAI is not installed: pip install "
@@ -146,6 +166,37 @@ def evaluate(
         say(f"overlays: {saved}")
     unreadable = [line for line in skipped if "mask is empty" not in line]
     if unreadable or not all(each.scores for each in found):
+        raise typer.Exit(1)
+
+
+def _instances(
+    segmenter: Any, pairs: list[Any], closer: bool, json_: Path | None, force: bool
+) -> None:
+    """Score the objects that an adapter of many finds, one by one."""
+    from napari_promise.data.export import save_json
+    from napari_promise.training.evaluate_instances import evaluate_instances
+    from napari_promise.training.metrics import RESAMPLES
+
+    with progress_bar() as progress:
+        task = progress.add_task("measuring auto, object by object", total=len(pairs))
+        found = evaluate_instances(
+            pairs,
+            segmenter,
+            closer=closer,
+            progress=lambda done, pair: progress.update(task, completed=done),
+        )
+    for line in found.skipped:
+        say(f"left out: {line}")
+    if json_ is not None and str(json_) == "-":
+        import json
+
+        print(json.dumps(found.to_json(), indent=1))
+    else:
+        print_table(*found.table())
+        say(f"in brackets 95 % intervals: {RESAMPLES} bootstrap resamples.")
+        if json_ is not None:
+            print(f"scores: {save_json(json_, found.to_json(), overwrite=force)}")
+    if found.skipped or not found.images:
         raise typer.Exit(1)
 
 

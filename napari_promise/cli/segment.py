@@ -14,6 +14,7 @@ import typer
 
 from napari_promise.cli.arguments import (
     AdapterOption,
+    CloserOption,
     DeviceOption,
     ForceOption,
     ModelOption,
@@ -72,6 +73,7 @@ def segment(
     ips: Annotated[
         bool, typer.Option("--ips/--no-ips", help="Use the adapter's pattern shift.")
     ] = True,
+    closer: CloserOption = False,
     local: Annotated[
         bool,
         typer.Option(
@@ -110,7 +112,7 @@ def segment(
 
     with checked_arguments():
         request = read_request(points, box, prompts, contrast_limits, adapter)
-        request = replace(request, ips=ips, local=local)
+        request = replace(request, ips=ips, local=local, closer=closer)
         volume = read_volume_request(request, propagate, z_range)
         jobs = find_jobs(images, output, format_)
     waiting = [job for job in jobs if force or not job.labels.exists()]

@@ -50,7 +50,7 @@ def segment_image(
         digests[",".join(map(str, index))] = planes.digest(rgb8)
         embedding = embed(segmenter, rgb8, embeddings, job.image.name)
         if not request.objects:
-            found, regions = _proposed(segmenter, embedding, index, request)
+            found, regions = _proposed(segmenter, embedding, index, request, rgb8)
             done += found
             for record, region in zip(found, regions, strict=True):
                 _write(labels[index], region, record.id)
@@ -104,15 +104,29 @@ def segment_image(
 
 
 def _proposed(
-    segmenter: Segmenter, embedding: Embedding, index: Plane, request: SegmentRequest
+    segmenter: Segmenter,
+    embedding: Embedding,
+    index: Plane,
+    request: SegmentRequest,
+    rgb8: npt.NDArray[np.uint8],
 ) -> tuple[list[SavedObject], list[Region | None]]:
     """Return what the adapter proposes for a plane, and the masks."""
     from napari_promise.data.export import SavedObject
-    from napari_promise.proposing import propose
+    from napari_promise.proposing import found_closer, propose
 
     info = segmenter.adapter_info
     named = "" if info is None else info.class_name
-    found = propose(segmenter, embedding, index, ips=request.ips, local=request.local)
+    closer = None
+    if request.closer and segmenter.finds_many:
+        closer = found_closer(segmenter, rgb8, embedding)
+    found = propose(
+        segmenter,
+        embedding,
+        index,
+        ips=request.ips,
+        local=request.local,
+        found=closer,
+    )
     records = [
         SavedObject(
             number,

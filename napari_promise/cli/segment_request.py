@@ -24,6 +24,7 @@ class SegmentRequest:
     replayed: PromptsFile | None = None
     ips: bool = True
     local: bool = True
+    closer: bool = False  # whether small objects are looked for in enlarged tiles
 
 
 def read_request(

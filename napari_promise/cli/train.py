@@ -41,8 +41,9 @@ def train(
     apm: Annotated[
         str,
         typer.Option(
-            help="The auto-prompting module: heatmap, the paper's resnet or cross, or "
-            "none."
+            help="The auto-prompting module: heatmap, the paper's resnet or cross, "
+            "instances for many objects an image (masks are then labels, another "
+            "number for each object), or none."
         ),
     ] = "heatmap",
     points: Annotated[int, typer.Option(help="Points that it places.")] = 16,
@@ -109,7 +110,6 @@ def train(
     """
     from napari_promise.model.adapters import AdapterInfo
     from napari_promise.training.config import TrainConfig
-    from napari_promise.training.recipe import recipe_for
 
     given: dict[str, Any] = {
         "apm_epochs": epochs,
@@ -130,7 +130,7 @@ def train(
         name = name or output.resolve().name
         AdapterInfo(name, model, "")  # refuses a name that cannot be a folder's
         found = tuple(_pairs(images, masks, pairs, group, skip_unpaired))
-        fitting = recipe_for(len(found)) if len(found) > 1 else {}
+        fitting = _fitting(len(found), apm == "instances")
         config = TrainConfig(
             pairs=found,
             name=name,
@@ -198,6 +198,26 @@ def _pairs_of_files(
     return list(found)
 
 
+def _fitting(count: int, many: bool) -> dict[str, Any]:
+    """Return settings that fit a number of images; fewer than two are refused later."""
+    from napari_promise.training.recipe import recipe_for
+
+    return recipe_for(count, many=many) if count > 1 else {}
+
+
+#: What the held-out scores of many objects an image are called.
+_NAMES = {
+    "map": "outlines of the prompter's own maps, mean of AP.5 and AP.5-.95",
+    "ap50": "AP.5",
+    "ap75": "AP.75",
+    "msa": "AP.5-.95",
+    "pq": "panoptic quality",
+    "f1": "F1",
+    "recall": "points, recall",
+    "precision": "points, precision",
+}
+
+
 def _train(config: Any, output: Path) -> None:
     from napari_promise.files import duration
     from napari_promise.training.trainer import train as run
@@ -231,5 +251,7 @@ def _train(config: Any, output: Path) -> None:
         )
         raise typer.Exit(fail(f"stopped; {rest}", 1)) from None
     for key, value in scores.items():
-        print(f"{key.replace('_', ' ')} Dice, held out: {value:.3f}")
+        name = key.replace("_", " ")
+        what = _NAMES.get(key, name) if config.apm == "instances" else f"{name} Dice"
+        print(f"{what}, held out: {value:.3f}")
     print(f"adapter: {output}")

@@ -20,7 +20,8 @@ from napari_promise.document import Plane, Tile
 from napari_promise.files import one_line
 from napari_promise.jobs.training_sources import LabelledPlane, TrainingSource
 from napari_promise.prompts import Prompts
-from napari_promise.segmentation import EmbeddingLike
+from napari_promise.proposing import label_image, propose
+from napari_promise.segmentation import EmbeddingLike, SegmenterLike
 from napari_promise.session import ImageSource, JobContext
 from napari_promise.training.metrics import dice
 
@@ -283,6 +284,8 @@ def _ask(
     if adapter is None:
         return None, None, "no adapter, nothing is found by itself"
     segmenter = context.segmenter.with_adapter(adapter)
+    if getattr(segmenter, "finds_many", False):
+        return _ask_for_many(segmenter, emb)
     try:
         prompts = segmenter.propose(emb)
     except ValueError as error:
@@ -291,3 +294,15 @@ def _ask(
         return None, prompts, "found nothing"
     region = segmenter.segment(emb, prompts).region
     return None if region is None else region.mask, prompts, ""
+
+
+def _ask_for_many(
+    segmenter: SegmenterLike, emb: EmbeddingLike
+) -> tuple[NDArray[np.bool_] | None, Prompts | None, str]:
+    """Return the masks of all objects together, and all their points."""
+    found = propose(segmenter, emb)
+    regions = [one.region for one in found if one.region is not None]
+    prompts = Prompts(points=[one.prompts.points[0] for one in found])
+    if not regions:
+        return None, prompts, "found nothing"
+    return label_image(regions, regions[0].shape) > 0, prompts, ""

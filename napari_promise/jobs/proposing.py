@@ -223,6 +223,11 @@ def _concerns_all(error: Exception, succeeded: int) -> bool:
 def _agreement(
     earlier: Iterable[ObjectRecord], found: Iterable[ProposedObject]
 ) -> list[float]:
-    """IoU of what two adapters propose for an image, plane by plane."""
-    before: dict[Plane, Region | None] = {r.plane: r.region for r in earlier}
-    return [region_iou(one.region, before.get(one.plane)) for one in found]
+    """IoU of each object with the likest that another adapter proposed on its plane."""
+    before: dict[Plane, list[Region | None]] = {}
+    for record in earlier:
+        before.setdefault(record.plane, []).append(record.region)
+    return [
+        max(region_iou(one.region, other) for other in before.get(one.plane, [None]))
+        for one in found
+    ]

@@ -226,9 +226,12 @@ class TrainingJob:
 
     def _config(self, context: JobContext) -> TrainConfig:
         order = self.order
-        changes = recipe_for(len(self._pairs), continuing=order.start is not None)
-        if order.start is not None:
-            changes |= _built_as(order.start)
+        built = {} if order.start is None else _built_as(order.start)
+        many = (order.changes | built).get("apm") == "instances"
+        changes = recipe_for(
+            len(self._pairs), continuing=order.start is not None, many=many
+        )
+        changes |= built
         return TrainConfig(
             **{
                 "pairs": tuple(self._pairs),

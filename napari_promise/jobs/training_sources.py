@@ -130,7 +130,9 @@ class ViewerSource:
                 pair = None
                 if folder is not None:
                     stem = "-".join(map(str, (number, *index)))
-                    mask = np.isin(labels, ids)
+                    # each object keeps a number of its own: they may be told apart
+                    wanted = np.isin(labels, ids)
+                    mask = np.where(wanted, np.searchsorted(ids, labels) + 1, 0)
                     pair = _write(folder / stem, item.image, index, mask, group)
                 yield LabelledPlane(len(ids), where, pair, group)
 
@@ -205,14 +207,14 @@ class PairsSource:
 def _write(
     stem: Path, image: ImageSource, plane: Plane, mask: Any, group: str | None
 ) -> Pair:
-    """Write a plane as SAM sees it, and its mask."""
+    """Write a plane as SAM sees it, and its objects, numbered from 1."""
     from PIL import Image
 
     rgb = to_rgb8(image.plane_pixels(plane), image.contrast_limits, image.rgb)
     pair = Pair(stem.with_suffix(".png"), stem.with_suffix(".mask.png"), group)
     # the same pixels, the same bytes: what was encoded before is not encoded again
     Image.fromarray(rgb).save(pair.image, compress_level=1)
-    Image.fromarray(mask.astype(np.uint8) * 255).save(pair.mask, compress_level=1)
+    Image.fromarray(mask.astype(np.uint16)).save(pair.mask, compress_level=1)
     return pair
 
 

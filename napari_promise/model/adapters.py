@@ -30,6 +30,7 @@ from napari_promise.files import (
     written_by,
 )
 from napari_promise.model.auto_prompt import HeatmapAPM, slot_labels
+from napari_promise.model.instance_prompter import InstanceAPM
 from napari_promise.model.pattern_shift import PatternEmbedding
 from napari_promise.model.point_prompters import CrossAPM, PointAPM, ResNetAPM
 
@@ -44,13 +45,15 @@ FORMAT = 2
 #: What the names of folders begin with that are being written or removed.
 WRITING = ".writing-"
 
-APM: TypeAlias = HeatmapAPM | PointAPM
+APM: TypeAlias = HeatmapAPM | PointAPM | InstanceAPM
 
-#: Kinds of auto-prompting modules: ours, and the paper's CNN and Transformer.
+#: Kinds of auto-prompting modules: ours, the paper's CNN and Transformer, and the one
+#: that finds many objects.
 APMS: dict[str, type[APM]] = {
     "heatmap": HeatmapAPM,
     "resnet": ResNetAPM,
     "cross": CrossAPM,
+    "instances": InstanceAPM,
 }
 #: How the mask is chosen: by our rules, or always mask token 1 as in the paper's code.
 MASK_CHOICES = ("default", "paper")
@@ -165,7 +168,7 @@ class Adapter(nn.Module):
     Parameters
     ----------
     info : AdapterInfo
-    apm : HeatmapAPM, ResNetAPM or CrossAPM, optional
+    apm : HeatmapAPM, ResNetAPM, CrossAPM or InstanceAPM, optional
     ips : PatternEmbedding, optional
     precision : torch.dtype
         In which parameters are written to a file: float16, or float32 where they have

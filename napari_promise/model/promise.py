@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from napari_promise.model.auto_prompt import HeatmapAPM, place_points
+from napari_promise.model.instance_prompter import InstanceAPM
 from napari_promise.model.pattern_shift import shifted_decode
 from napari_promise.segmentation import NoPrompterError
 
@@ -413,6 +414,8 @@ def auto_prompts(adapter: Adapter, emb: Embedding, sam: Sam) -> AutoPrompts:
             "that has, or click yourself"
         )
     with torch.no_grad():
+        if isinstance(adapter.apm, InstanceAPM):
+            raise ValueError("a prompter of many objects places no points for one")
         if not isinstance(adapter.apm, HeatmapAPM):
             points = adapter.apm(emb.levels)[0]  # (P, 2)
             return prompts_from_points(points, adapter.apm.labels, emb)

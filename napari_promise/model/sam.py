@@ -465,6 +465,10 @@ class Embedding:
         crop. Prompts and masks are in the plane's pixels all the same.
     plane_shape : tuple of int
         (height, width) of the plane; left out, `original_size`.
+    detail : torch.Tensor or None
+        (1, C_d, 2h, 2w) float32: what the first convolutions see of edges and colour,
+        where the encoder has a stem (`promise-tiny`). None for others, and for
+        embeddings that an earlier version kept.
 
     Notes
     -----
@@ -479,6 +483,7 @@ class Embedding:
     model_id: str
     origin: tuple[int, int] = (0, 0)
     plane_shape: tuple[int, int] = (0, 0)
+    detail: torch.Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.plane_shape == (0, 0):
@@ -503,6 +508,7 @@ class Embedding:
             self,
             image=self.image.to(device, dtype),
             levels=tuple(level.to(device, dtype) for level in self.levels),
+            detail=None if self.detail is None else self.detail.to(device, dtype),
         )
 
     def to_arrays(self) -> dict[str, np.ndarray]:
@@ -514,6 +520,8 @@ class Embedding:
             "original_size": np.array(self.original_size, dtype=np.int64),
             "model_id": np.array(self.model_id),
         }
+        if self.detail is not None:
+            arrays["detail"] = _to_numpy(self.detail)
         if self.is_crop:  # of a whole plane, the arrays are those of version 0.1
             arrays["origin"] = np.array(self.origin, dtype=np.int64)
             arrays["plane_shape"] = np.array(self.plane_shape, dtype=np.int64)
@@ -550,6 +558,7 @@ class Embedding:
                 plane_shape=pair(
                     "plane_shape" if "plane_shape" in arrays else "original_size"
                 ),
+                detail=read("detail") if "detail" in arrays else None,
             )
         except (KeyError, TypeError, OverflowError) as error:
             raise ValueError(f"the embedding is not whole ({error!r})") from error
@@ -627,8 +636,14 @@ def encode_image(
         if progress is not None:
             progress(index + 1, len(blocks))
 
+    detail: list[torch.Tensor] = []
+    stem = getattr(encoder, "stem", None)
     hooks = []
     try:
+        if stem is not None:
+            hooks.append(
+                stem.detail.register_forward_hook(lambda *seen: detail.append(seen[2]))
+            )
         for index, block in enumerate(blocks):
             hooks.append(block.register_forward_pre_hook(before))
             hooks.append(block.register_forward_hook(partial(after, index)))
@@ -643,4 +658,5 @@ def encode_image(
         input_size=(scaled.shape[2], scaled.shape[3]),
         original_size=(height, width),
         model_id=getattr(sam, "model_id", type(encoder).__name__),
+        detail=kept(detail[0]) if detail else None,
     )

@@ -115,7 +115,7 @@ def propose(
     tuple of ProposedObject
         None at all where nothing was found.
     """
-    targets = _targets(request)
+    targets = _targets(request, getattr(segmenter, "finds_many", False))
     return proposing.propose(
         segmenter,
         embedding,
@@ -145,9 +145,13 @@ def write_proposal(request: Request, found: Sequence[ProposedObject]) -> list[in
     if request.object_id is not None and request.object_id not in document:
         return []
     written = []
+    # of several, the first was joined, or is one of many that nobody has prompted
+    alone = len(found) > 1 and "user" not in (found[0].sources or ())
     with document.step("auto-prompt"):
         # Only the first may join what is there: the others come all at once.
-        for proposed, object_id in zip(found[:1], _targets(request), strict=False):
+        for proposed, object_id in zip(
+            found[:1], _targets(request, alone), strict=False
+        ):
             prompts, sources = _joined(request, object_id, proposed.found)
             if object_id is None:
                 object_id = document.new_object(request.plane).id
@@ -179,8 +183,15 @@ def write_proposal(request: Request, found: Sequence[ProposedObject]) -> list[in
     return written
 
 
-def _targets(request: Request) -> Iterator[int | None]:
-    """Yield which object gets each proposal: the request's own, then fresh ones."""
+def _targets(request: Request, many: bool) -> Iterator[int | None]:
+    """Yield which object gets each proposal: the request's own, then fresh ones.
+
+    One of many is hardly the object that the user has begun to prompt.
+    """
+    document, object_id = request.image.document, request.object_id
+    if many and object_id is not None and object_id in document:
+        if not document.get(object_id).prompts.is_empty:
+            return itertools.repeat(None)
     return itertools.chain([request.object_id], itertools.repeat(None))
 
 
@@ -201,7 +212,7 @@ def _joined(
         points=np.concatenate([record.prompts.points[of_user], found.points]),
         labels=np.concatenate([record.prompts.labels[of_user], found.labels]),
         scores=scores,
-        boxes=record.prompts.boxes,
+        boxes=record.prompts.boxes if len(record.prompts.boxes) else found.boxes,
         mask=record.prompts.mask,
     )
     sources = _repeat("user", len(unknown))

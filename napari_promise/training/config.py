@@ -8,7 +8,7 @@ from pathlib import Path
 from napari_promise.data.pairs import ImagePair as ImagePair
 
 #: Kinds of auto-prompting modules that can be trained, and none at all.
-APMS = ("heatmap", "resnet", "cross", "none")
+APMS = ("heatmap", "resnet", "cross", "instances", "none")
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,8 @@ class TrainConfig:
     device : str
         ``auto``, ``cpu``, ``cuda``, ``mps``.
     apm : str
-        ``heatmap``, the paper's ``resnet`` or ``cross``, or ``none``.
+        ``heatmap``, the paper's ``resnet`` or ``cross``, ``instances`` for many objects
+        in an image (the masks are then instance labels), or ``none``.
     apm_blocks : int
         Blocks of ``heatmap`` that let a cell see what lies around it, 0 to 8.
     points : int
@@ -145,6 +146,15 @@ class TrainConfig:
                 )
         if self.apm == "none" and not self.ips:
             raise ValueError("nothing to train: keep an APM or IPS, or both")
+        if self.apm == "instances":
+            if self.resume:
+                raise ValueError(
+                    "a run for many objects cannot be resumed: train again, what was "
+                    "encoded is kept"
+                )
+            # a shift of the mask tokens is learnt for one kind of object in an image
+            object.__setattr__(self, "ips", False)
+            object.__setattr__(self, "points", 1)
         if self.resume and self.output is None:
             raise ValueError("resume needs output: the state lies in that folder")
         if self.auxiliary < 0:
@@ -152,7 +162,7 @@ class TrainConfig:
         if self.cache_quota is not None and self.cache_quota < 0:
             raise ValueError(f"cache_quota must be at least 0, got {self.cache_quota}")
         if self.apm_rate is None:
-            default = 1e-3 if self.apm == "heatmap" else 1e-4
+            default = 1e-3 if self.apm in ("heatmap", "instances") else 1e-4
             object.__setattr__(self, "apm_rate", default)
         if not 0 <= self.apm_blocks <= 8:
             raise ValueError(f"apm_blocks must be 0 to 8, got {self.apm_blocks}")

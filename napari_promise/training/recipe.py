@@ -15,6 +15,7 @@ from napari_promise.training.progress import COSTS
 _VIEWS = 96
 #: Steps that the prompter shall take at least.
 _STEPS = 240
+_STEPS_OF_MANY = 480
 #: Passes that it shall make at least, where they are short: with half as many, a
 #: hundred polyps taught it less than fifty.
 _PASSES = 24
@@ -24,7 +25,9 @@ MANY = 400
 FEW = 5
 
 
-def recipe_for(count: int, *, continuing: bool = False) -> dict[str, Any]:
+def recipe_for(
+    count: int, *, continuing: bool = False, many: bool = False
+) -> dict[str, Any]:
     """Return settings that fit a number of images.
 
     Parameters
@@ -34,6 +37,9 @@ def recipe_for(count: int, *, continuing: bool = False) -> dict[str, Any]:
     continuing : bool
         Whether an earlier adapter is trained further: with fewer passes and smaller
         steps, so that it does not forget what it knew.
+    many : bool
+        Whether many objects an image are learnt: in smaller batches and more steps,
+        for each image teaches more.
 
     Returns
     -------
@@ -66,6 +72,11 @@ def recipe_for(count: int, *, continuing: bool = False) -> dict[str, Any]:
             # a score of one or two images jumps: wait longer before giving up
             "patience": 8 if count < 14 else 5,
         }
+    if many and count < MANY:
+        batch, views = 4, changes["views"]
+        each_pass = math.ceil(learnt * views / batch)
+        passes = min(60, max(12, math.ceil(_STEPS_OF_MANY / each_pass)))
+        changes |= {"apm_batch": batch, "apm_epochs": passes, "patience": 12}
     if continuing:
         for name in ("apm_epochs", "ips_epochs"):
             changes[name] = max(2, changes.get(name, getattr(TrainConfig, name)) // 2)

@@ -42,12 +42,14 @@ from napari_promise.model.adapters import (
     save_adapter,
 )
 from napari_promise.model.auto_prompt import HeatmapAPM
+from napari_promise.model.instance_prompter import InstanceAPM
 from napari_promise.model.pattern_shift import PatternEmbedding
-from napari_promise.model.point_prompters import CrossAPM, ResNetAPM
+from napari_promise.model.point_prompters import CrossAPM, PointAPM, ResNetAPM
 from napari_promise.model.sam import load_sam, resolve_device
 from napari_promise.training.config import ImagePair, TrainConfig
 from napari_promise.training.curves import Row, write_curves
 from napari_promise.training.embedder import Embedder, Views
+from napari_promise.training.instance_training import train_instances
 from napari_promise.training.objectives import (
     HeatmapObjective,
     Objective,
@@ -117,6 +119,11 @@ def train(
         sam = load_sam(config.model, device=resolve_device(config.device))
     training, held_out = split(config)
     with _cache(config) as cache:
+        if config.apm == "instances":
+            yield from train_instances(
+                config, sam, (training, held_out), cache, give_way
+            )
+            return
         run = _Run(config, sam, cache, give_way)
         try:
             yield from run.embed(training, held_out)
@@ -296,6 +303,7 @@ class _Run:
                 HeatmapObjective(config, apm, self.training, self.device)
             )
         else:
+            assert isinstance(apm, PointAPM)
             ips = self.adapter.ips
             yield from self._fit(
                 PointObjective(config, self.sam, apm, ips, self.training)
@@ -306,6 +314,7 @@ class _Run:
         config, ips = self.config, self.adapter.ips
         assert ips is not None
         apm = self.adapter.apm
+        assert not isinstance(apm, InstanceAPM)  # it is trained without a shift
         yield from self._fit(ShiftObjective(config, self.sam, apm, ips, self.training))
 
     def _fit(self, objective: Objective) -> Iterator[Progress]:

@@ -1,10 +1,11 @@
 """Encoded views on disk, made once and kept for every later run.
 
 An entry is named by what decides it (`view_key`): the image file's bytes, the view,
-the base model and its input. Up to three files share the name:
+the base model and its input. Up to four files share the name:
 
 - ``KEY.image.safetensors``: the embedding after the neck, float16;
 - ``KEY.levels.safetensors``: the encoder's levels, where a run needs them;
+- ``KEY.detail.safetensors``: the stem's detail, for a prompter of many objects;
 - ``KEY.MASK.target``: the mask brought to the same view, a few kilobytes; another mask
   of the same image is another file, so that correcting masks encodes nothing.
 
@@ -42,7 +43,7 @@ QUOTA = 20 * 10**9  # bytes
 FORMAT = 1
 #: Files used so recently (seconds) may belong to a run in another process.
 _IN_USE = 3600.0
-_PARTS = ("image", "levels")
+_PARTS = ("image", "levels", "detail")
 
 
 def default_folder() -> Path:
@@ -242,6 +243,27 @@ class ViewCache:
         """Keep a view's mask."""
         path = self.folder / f"{key}.{mask_digest[:16]}.target"
         self._write(path, target.to_bytes())
+
+    def labels(self, key: str, mask_digest: str) -> NDArray[np.int32] | None:
+        """Read a view's label image, (h, w); None where it is absent or damaged."""
+        path = self.folder / f"{key}.{mask_digest[:16]}.labels.target"
+        try:
+            plain = zlib.decompress(path.read_bytes())
+            height, width = np.frombuffer(plain[:8], "<i4").tolist()
+            found = np.frombuffer(plain, "<i4", offset=8).reshape(height, width)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, zlib.error):
+            path.unlink(missing_ok=True)
+            return None
+        os.utime(path)
+        return found.astype(np.int32)
+
+    def put_labels(self, key: str, mask_digest: str, labels: NDArray[np.int32]) -> None:
+        """Keep a view's label image, (h, w)."""
+        path = self.folder / f"{key}.{mask_digest[:16]}.labels.target"
+        head = np.array(labels.shape, "<i4").tobytes()
+        self._write(path, zlib.compress(head + labels.astype("<i4").tobytes(), 1))
 
     # Room
 

@@ -72,7 +72,7 @@ def augment(
     moved = F.grid_sample(
         torch.from_numpy(both).permute(2, 0, 1)[None], grid, align_corners=False
     )[0]
-    coloured = _recolour(moved[:3], rng)
+    coloured = recolour(moved[:3], rng)
     pixels = (coloured.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
     return pixels, moved[3].numpy()
 
@@ -96,7 +96,7 @@ def _affine(height: int, width: int, rng: np.random.Generator) -> torch.Tensor:
     )
 
 
-def _recolour(x: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+def recolour(x: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     """Brightness, contrast, saturation, tint and gamma; now and then blur or noise."""
     x = x * rng.uniform(0.75, 1.25) + rng.uniform(-0.08, 0.08)
     mean = x.mean((1, 2), keepdim=True)

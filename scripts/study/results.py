@@ -4,7 +4,7 @@
 
 Every number comes from a record that a script wrote; a table whose runs are not there
 is left out, with the command that makes them. What was learnt from the numbers is
-written by a person, in ``results/reading.md``, and stands at the top. Knows no models.
+written by a person, in ``results/reading.md``, and stands at the top.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 from napari_promise.files import whole_file
 from scripts.base.export_base import BUNDLED
-from scripts.study import runs
+from scripts.study import instances, runs
 
 PAGE = runs.RESULTS.parent / "docs" / "results.md"
 BASE = BUNDLED / "promise-tiny.json"
@@ -578,12 +578,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--results", type=Path, default=runs.RESULTS)
     parser.add_argument("--page", type=Path, default=PAGE)
     options = parser.parse_args(arguments)
-    records = runs.read_all(options.results)
+    found = runs.read_all(options.results)
+    records = [record for record in found if record["kind"] != "instances"]
+    many = [instances.section(record) for record in found if record not in records]
     reading = options.results / READING
     words = reading.read_text(encoding="utf-8") if reading.is_file() else ""
     with whole_file(options.page, overwrite=True) as temporary:
-        temporary.write_text(page(records, words, _bundled()), encoding="utf-8")
-    print(f"{len(records)} runs: {options.page}")
+        text = "\n".join([page(records, words, _bundled()), *many])
+        temporary.write_text(text, encoding="utf-8")
+    print(f"{len(found)} runs: {options.page}")
 
 
 if __name__ == "__main__":

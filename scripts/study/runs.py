@@ -38,6 +38,7 @@ DOMAINS = {
     "skin": ("ph2",),
     "breast-us": ("busi",),
     "nuclei": ("dsb2018",),
+    "cells": ("dsb2018",),
     "medical": ("kvasir-seg", "cvc-clinicdb", "ph2", "busi"),
 }
 
@@ -47,6 +48,7 @@ CLASSES = {
     "skin": "skin lesion",
     "breast-us": "breast lesion",
     "nuclei": "nucleus",
+    "cells": "nucleus",
     "medical": "lesion",
 }
 

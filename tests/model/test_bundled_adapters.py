@@ -17,7 +17,7 @@ def sam():
 
 def test_polyps_skin_breast_lesions_and_nuclei_have_an_adapter() -> None:
     names = {item.info.name for item in BUNDLED}
-    assert names >= {"polyp", "skin", "breast-us", "nuclei"}
+    assert names >= {"polyp", "skin", "breast-us", "nuclei", "cells"}
 
 
 @pytest.mark.parametrize("item", BUNDLED, ids=lambda item: item.info.name)
@@ -38,6 +38,9 @@ def test_its_record_is_complete(item: InstalledAdapter) -> None:
         assert text
     assert info.scores["test"]
     for scores in info.scores["test"].values():
+        if info.apm == "instances":  # object by object, nothing prompted from the truth
+            assert scores["automatic"]["ap50"] > 0.7
+            continue
         automatic, prompted = scores["automatic"], scores["gt_prompted"]
         assert automatic["dice"] > 0.7
         assert "frozen_dice_same_prompts" in automatic

@@ -57,3 +57,13 @@ def test_continuing_takes_fewer_passes_and_smaller_steps() -> None:
     assert more["apm_epochs"] < anew["apm_epochs"]
     assert more["apm_rate"] < 1e-3
     assert expected_seconds(10, more, 1.0) < expected_seconds(10, anew, 1.0)
+
+
+def test_many_objects_are_learnt_in_smaller_batches_and_more_steps() -> None:
+    for count in (3, 10, 60):
+        one, many = recipe_for(count), recipe_for(count, many=True)
+        assert many["apm_batch"] < one["apm_batch"]
+        assert many["views"] == one["views"]
+        pairs = tuple(Pair(Path(f"{i}"), Path(f"{i}m")) for i in range(count))
+        TrainConfig(pairs=pairs, apm="instances", **many)
+    assert recipe_for(400, many=True) == recipe_for(400)

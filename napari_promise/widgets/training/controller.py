@@ -35,6 +35,7 @@ from napari_promise.widgets.training.library import AdapterLibrary
 from napari_promise.widgets.training.panel import (
     FOLDER,
     GIVEN,
+    MANY,
     TrainPanel,
     folder_of,
 )
@@ -306,6 +307,10 @@ class Training(QObject):
             naming.licence,
             naming.note,
             Path(start) if start else None,
+            # an adapter that is trained further goes on finding what it found
+            {"apm": "instances"}
+            if self.panel.finds.value() == MANY and not start
+            else {},
         )
         self._base_model = self._session.settings.model
         given = self._given if source is self._given else None

@@ -28,6 +28,7 @@ from napari_promise.widgets.choices import Choice, ChoiceBox
 from napari_promise.widgets.section import Section
 from napari_promise.widgets.training.views import ComparisonView, CurvesView
 
+ONE, MANY = "one", "many"
 VIEWER, FOLDER, GIVEN = "viewer", "folder", "given"
 DEFAULT_NAME = "my-adapter"
 _PHASES = {
@@ -95,6 +96,19 @@ class TrainPanel(QDialog):
         self.images_dir = _folder_edit("Folder of images.")
         self.masks_dir = _folder_edit("Folder of masks with the same names.")
         self.wanted = ChoiceBox("Which labels to train on: all, or those of one class.")
+        self.finds = ChoiceBox(
+            "What the adapter looks for in an image: one object, as a lesion or an "
+            "organ, or many, as nuclei, cells or glands."
+        )
+        self.finds.show_choices(
+            [
+                Choice(
+                    ONE, "one object an image", "All labels together are the object."
+                ),
+                Choice(MANY, "many objects an image", "Each label is an object."),
+            ],
+            ONE,
+        )
         self.summary = _label("What the adapter would be trained on.")
         self.start_from = ChoiceBox(
             "Start from scratch, or continue training an existing adapter."
@@ -158,6 +172,7 @@ class TrainPanel(QDialog):
         upper.addRow("Train on", self.source)
         upper.addRow(self._pages)
         upper.addRow("Object", self.wanted)
+        upper.addRow("Finds", self.finds)
         upper.addRow("Start from", self.start_from)
         names = QHBoxLayout()
         names.addWidget(self.name.native, 1)
