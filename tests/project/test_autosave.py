@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import threading
 
 import numpy as np
 import pytest
@@ -136,16 +137,17 @@ def test_a_state_is_saved_though_nothing_was_edited(project, saver, at_work):
 def test_edits_made_while_a_file_is_written_are_saved_next(
     project, saver, loop, at_work, monkeypatch
 ):
-    write = project.write
+    write, edited = project.write, threading.Event()
 
-    def edit_meanwhile(saving):
-        monkeypatch.setattr(project, "write", write)
-        at_work.click(12, 22)
+    def write_slowly(saving):
+        assert edited.wait(60)
         write(saving)
 
-    monkeypatch.setattr(project, "write", edit_meanwhile)
+    monkeypatch.setattr(project, "write", write_slowly)
     at_work.click(10, 20)
     loop.run(0.31)
+    at_work.click(12, 22)
+    edited.set()
     settle(saver, loop)
     loop.run(1)
     settle(saver, loop)
