@@ -21,7 +21,7 @@ from napari_promise.document import Document, ObjectRecord, Plane
 from napari_promise.session import Order, SegmentResult, Session
 from napari_promise.widgets.connections import Connections
 from napari_promise.widgets.layers import edits
-from napari_promise.widgets.layers.bridge import LayerBridge
+from napari_promise.widgets.layers.bridge import LayerBridge, Tool
 from napari_promise.widgets.layers.drafts import drafts, is_taken, next_uncertain
 from napari_promise.widgets.layers.geometry import placement
 from napari_promise.widgets.layers.work import Work
@@ -213,17 +213,15 @@ class Actions:
 
     @_answering
     def choose_include(self, include: bool) -> None:
-        """Choose what the next click says, and let it place a point."""
+        """Choose what the next point, scribble or lasso says."""
         self._bridge.set_include(include)
-        self._bridge.use_points()
+        if self._bridge.tool() not in ("scribble", "lasso"):
+            self._bridge.use_points()
 
     @_answering
-    def toggle_box(self) -> None:
-        """Draw a box next; asked again, go back to points."""
-        if self._bridge.drawing_box():
-            self._bridge.use_points()
-        else:
-            self._bridge.use_boxes()
+    def toggle_tool(self, tool: Tool) -> None:
+        """Draw a box, a scribble or a lasso next; asked again, go back to points."""
+        self._bridge.use_tool("point" if self._bridge.tool() == tool else tool)
 
     @_answering
     def take_mask(self) -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error, show_info, show_warning
@@ -89,7 +90,9 @@ class Desk:
             {
                 "auto": self.actions.auto,
                 "polarity": self.actions.flip,
-                "box": self.actions.toggle_box,
+                "box": partial(self.actions.toggle_tool, "box"),
+                "scribble": partial(self.actions.toggle_tool, "scribble"),
+                "lasso": partial(self.actions.toggle_tool, "lasso"),
                 "mask": self.actions.take_mask,
                 "segment": self.actions.segment,
                 "commit": self.actions.commit,

@@ -28,6 +28,8 @@ SHORTCUTS: dict[str, Shortcut] = {
     "auto": Shortcut(KeyCode.KeyA, "A"),
     "polarity": Shortcut(KeyCode.KeyT, "T"),
     "box": Shortcut(KeyCode.KeyB, "B"),
+    "scribble": Shortcut(KeyCode.KeyS, "S"),
+    "lasso": Shortcut(KeyCode.KeyL, "L"),
     "mask": Shortcut(KeyCode.KeyM, "M"),
     "segment": Shortcut(KeyMod.Shift | KeyCode.KeyS, "⇧S"),
     "commit": Shortcut(KeyCode.KeyC, "C"),

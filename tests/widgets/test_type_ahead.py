@@ -18,6 +18,7 @@ from psygnal import Signal
 
 from napari_promise.data.embeddings import EmbeddingCache
 from napari_promise.document import Document, Region
+from napari_promise.freehand import Freehand
 from napari_promise.prompts import Before, Prompts
 from napari_promise.segmentation import Segmentation
 from napari_promise.session import ArraySource, Order, Session, Settings
@@ -163,6 +164,11 @@ class Layers:
         )
         self.edit(lambda rows: PointTable.concatenate([rows, new], 3))
 
+    def scribble(self, row: int, column: int) -> None:
+        line = Freehand("scribble", np.array([(row, 2), (row, column)], float))
+        include, plane = self.include, self.plane
+        self._do(lambda: edits.take_line(self.document, plane, line, include, SHAPE))
+
     def delete(self, which: int) -> None:
         def change(rows: PointTable) -> PointTable | None:
             if len(rows) < 2:
@@ -218,7 +224,7 @@ class Hand:
         return self.layers.document
 
     def act(self, name: str, *how: Any) -> None:
-        if name in ("click", "move", "delete", "paint"):
+        if name in ("click", "scribble", "move", "delete", "paint"):
             getattr(self.layers, name)(*how)
         elif name == "include":
             self.layers.set_include(*how)
@@ -343,6 +349,7 @@ _COMMIT = st.just(("commit",))
 _ACT = st.one_of(
     _CLICK,
     _CLICK,
+    st.tuples(st.just("scribble"), _ROWS, _COLUMNS),
     _COMMIT,
     _COMMIT,
     st.tuples(st.just("include"), st.booleans()),

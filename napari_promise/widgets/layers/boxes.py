@@ -1,9 +1,13 @@
-"""The Shapes layer that holds box prompts: read, shown, and watched for edits."""
+"""The Shapes layer that holds box prompts: read, shown, and watched for edits.
+
+Scribbles and lassos are drawn in it too, with napari's own tools. A line that is
+finished is taken out again and reported: what it becomes are points or a mask.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from napari.layers import Shapes
@@ -11,6 +15,7 @@ from psygnal import Signal
 from qtpy.QtCore import QTimer
 
 from napari_promise.document import Plane
+from napari_promise.freehand import Freehand
 from napari_promise.widgets.layers.geometry import image_shape, placement
 from napari_promise.widgets.layers.guard import Guard
 from napari_promise.widgets.layers.napari_internals import is_drawing
@@ -21,6 +26,12 @@ if TYPE_CHECKING:
 
 #: Okabe and Ito's yellow: neither polarity, and visible on bright and dark images.
 _EDGE = "#f0e442"
+
+#: The tool that draws a line, by napari's word for the shape.
+_TOOLS: dict[str, Literal["scribble", "lasso"]] = {
+    "path": "scribble",
+    "polygon": "lasso",
+}
 
 
 @dataclass(frozen=True)
@@ -60,10 +71,14 @@ class BoxPrompts:
         ``(before, after)``, tuples of `Box`, once an edit has settled.
     drawn : Signal
         Somebody finished a new box with the mouse or a script.
+    lined : Signal(Freehand, tuple)
+        Somebody finished a scribble (a path) or a lasso (a polygon), which is not in
+        the layer any more; the plane it was drawn on.
     """
 
     edited = Signal(tuple, tuple)
     drawn = Signal()
+    lined = Signal(Freehand, tuple)
 
     def __init__(self, image: Image) -> None:
         self.layer = Shapes(
@@ -106,8 +121,7 @@ class BoxPrompts:
         for owner, vertices in zip(named, self.layer.data, strict=False):
             vertices = np.asarray(vertices, dtype=float)
             low, high = vertices[:, -2:].min(axis=0), vertices[:, -2:].max(axis=0)
-            leading = np.nan_to_num(vertices[:, :-2].mean(axis=0), nan=-1.0)
-            plane = tuple(int(v) for v in np.rint(leading))
+            plane = _plane_of(vertices)
             known = int(owner) if np.isfinite(owner) else UNASSIGNED
             corners = (float(low[0]), float(low[1]), float(high[0]), float(high[1]))
             boxes.append(Box(known, plane, corners))
@@ -134,9 +148,40 @@ class BoxPrompts:
         with self._writing:
             self.layer.feature_defaults = {"object": object_id}
 
+    def _settle_later(self) -> None:
+        if not self._writing and not is_drawing(self.layer):
+            self._take_out_lines()
+        self._settle()
+
+    def _take_out_lines(self) -> None:
+        """Take lines that were drawn out of the layer, and report them."""
+        new = self._new_lines()
+        if not new:
+            return
+        lines = [
+            Freehand(_TOOLS[self.layer.shape_type[index]], vertices[:, -2:])
+            for index, vertices in new
+        ]
+        planes = [_plane_of(vertices) for _, vertices in new]
+        with self._writing:
+            self.layer.selected_data = {index for index, _ in new}
+            self.layer.remove_selected()
+        for line, plane in zip(lines, planes, strict=True):
+            self.lined.emit(line, plane)
+
+    def _new_lines(self) -> list[tuple[int, np.ndarray]]:
+        # An old rectangle whose corners are pulled becomes a polygon, and stays a box.
+        kinds = self.layer.shape_type
+        return [
+            (index, np.asarray(self.layer.data[index], dtype=float))
+            for index in range(len(self.agreed), len(kinds))
+            if kinds[index] in _TOOLS
+        ]
+
     def _settle(self) -> None:
-        # A rectangle being drawn is in the layer from the first pixel on.
-        if self._writing or is_drawing(self.layer):
+        # A rectangle being drawn is in the layer from the first pixel on; a line is
+        # taken out first, when napari is done with it.
+        if self._writing or is_drawing(self.layer) or self._new_lines():
             return
         before, after = self.agreed, self.read()
         if before == after:
@@ -151,7 +196,7 @@ class BoxPrompts:
         if self._writing or action not in ("added", "removed", "changed"):
             return
         # napari announces a drawn rectangle while it still counts as being drawn.
-        QTimer.singleShot(0, self._settle)
+        QTimer.singleShot(0, self._settle_later)
         self._settle()
 
     def _on_settled(self, _event: Any) -> None:
@@ -159,7 +204,12 @@ class BoxPrompts:
 
     def _on_refreshed(self, _event: Any) -> None:
         if not self._writing and len(self.layer.data) != len(self.agreed):
-            QTimer.singleShot(0, self._settle)
+            QTimer.singleShot(0, self._settle_later)
+
+
+def _plane_of(vertices: np.ndarray) -> Plane:
+    leading = np.nan_to_num(vertices[:, :-2].mean(axis=0), nan=-1.0)
+    return tuple(int(v) for v in np.rint(leading))
 
 
 def _vertices(box: Box) -> np.ndarray:

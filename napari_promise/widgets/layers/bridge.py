@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from napari.layers import Image, Labels, Layer
@@ -27,6 +27,7 @@ from psygnal import Signal
 from qtpy.QtCore import QTimer
 
 from napari_promise.document import Document, LabelPatch, Plane, Region
+from napari_promise.freehand import Freehand
 from napari_promise.prompts import Prompts
 from napari_promise.widgets.connections import Connections
 from napari_promise.widgets.layers import edits, lookup
@@ -52,6 +53,15 @@ if TYPE_CHECKING:
     import napari
 
     from napari_promise.session import Order
+
+Tool = Literal["point", "box", "scribble", "lasso"]
+
+#: Tools that draw in the layer of boxes, with napari's name of the mode.
+TOOLS: dict[Tool, str] = {
+    "box": "add_rectangle",
+    "scribble": "add_path",
+    "lasso": "add_polygon_lasso",
+}
 
 #: What SAM sees follows the contrast limits once they rest this long.
 CONTRAST_SETTLES_MS = 600
@@ -91,8 +101,8 @@ class LayerBridge:
     drag_ended : Signal
         Nothing is being dragged any more.
     include_changed : Signal(bool)
-    box_changed : Signal(bool)
-        Whether a click and drag draws a box.
+    tool_changed : Signal(str)
+        What a click and drag makes from now on: "point", or one of `TOOLS`.
     noticed : Signal(str)
         Something the user should be told.
     layers_changed : Signal
@@ -109,7 +119,7 @@ class LayerBridge:
     dragged = Signal(int, Prompts, list)
     drag_ended = Signal()
     include_changed = Signal(bool)
-    box_changed = Signal(bool)
+    tool_changed = Signal(str)
     noticed = Signal(str)
     layers_changed = Signal()
 
@@ -293,6 +303,7 @@ class LayerBridge:
             (work.points.dragged, self._on_points_dragged),
             (work.boxes.edited, self._on_boxes_edited),
             (work.boxes.drawn, self._on_box_drawn),
+            (work.boxes.lined, self._on_line_drawn),
             (work.result.painted, self._on_painted),
             (work.result.replaced, lambda work, top: work.document.reserve(top)),
             (work.result.refused, lambda _work, line: self.noticed.emit(line)),
@@ -315,25 +326,30 @@ class LayerBridge:
         if self.work is not None and self._holds(self.work.points.layer):
             self._viewer.layers.selection.active = self.work.points.layer
             self.work.points.layer.mode = "add"
-        self.box_changed.emit(False)
+        self.tool_changed.emit("point")
 
-    def use_boxes(self) -> None:
-        """Let the next click and drag draw a box."""
+    def use_tool(self, tool: Tool) -> None:
+        """Let the next click place a point, or the next drag draw something."""
+        if tool == "point":
+            self.use_points()
+            return
         if self.work is None:
             return
         self._show_layers()
         self._viewer.layers.selection.active = self.work.boxes.layer
-        self.work.boxes.layer.mode = "add_rectangle"
-        self.box_changed.emit(True)
+        self.work.boxes.layer.mode = TOOLS[tool]
+        self.tool_changed.emit(tool)
 
-    def drawing_box(self) -> bool:
-        """Whether a click and drag draws a box."""
+    def tool(self) -> Tool:
+        """Return what a click and drag makes; a point, unless something is drawn."""
         work = self.work
-        return (
-            work is not None
-            and self._viewer.layers.selection.active is work.boxes.layer
-            and work.boxes.layer.mode == "add_rectangle"
-        )
+        if work is not None:
+            layer = work.boxes.layer
+            if self._viewer.layers.selection.active is layer:
+                for tool, mode in TOOLS.items():
+                    if layer.mode == mode:
+                        return tool
+        return "point"
 
     def set_include(self, include: bool) -> None:
         """Choose what the next point says."""
@@ -650,6 +666,32 @@ class LayerBridge:
 
     def _on_box_drawn(self, _work: Work) -> None:
         QTimer.singleShot(0, self.use_points)
+
+    def _on_line_drawn(self, work: Work, line: Freehand, plane: Plane) -> None:
+        if work is not self.work:
+            return
+        if self._viewer.dims.ndisplay == 3:
+            self.noticed.emit(
+                "A line drawn in the 3D view has no plane, and was taken back: switch "
+                "to the 2D view to draw one."
+            )
+            return
+        include = self.include
+        self._do(work.document, lambda: self._take_line(work, line, plane, include))
+
+    def _take_line(
+        self, work: Work, line: Freehand, plane: Plane, include: bool
+    ) -> None:
+        shape = (work.shape[-2], work.shape[-1])
+        try:
+            with self._taking_edit:
+                changed = edits.take_line(work.document, plane, line, include, shape)
+        except ValueError as error:
+            self.noticed.emit(str(error))
+            return
+        self._after_late_edit(work, [changed])
+        if line.tool == "lasso":
+            QTimer.singleShot(0, self.use_points)
 
     def _on_painted(self, work: Work, strokes: list[Stroke]) -> None:
         shape = (work.shape[-2], work.shape[-1])

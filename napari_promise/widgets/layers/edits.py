@@ -11,13 +11,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from napari_promise.document import (
     SOURCES,
     Document,
     ObjectRecord,
     Plane,
+    Region,
     Source,
+)
+from napari_promise.freehand import (
+    Freehand,
+    deepest,
+    lasso_mask,
+    scribble_points,
 )
 from napari_promise.prompts import Prompts
 from napari_promise.widgets.layers.boxes import Box
@@ -317,6 +325,111 @@ def take_mask(document: Document, plane: Plane, mask: np.ndarray) -> int:
         prompts = document.get(owner).prompts
         document.set_prompts(owner, prompts.replace(mask=mask))
     return owner
+
+
+def take_line(
+    document: Document,
+    plane: Plane,
+    line: Freehand,
+    include: bool,
+    shape: tuple[int, int],
+) -> int:
+    """Make a scribble or a lasso prompts of the active object, or of a new one.
+
+    A scribble becomes points along it. A lasso becomes the mask prompt and, where it is
+    the first that is said of the object, its box: what it includes is added to the mask
+    there is, what it excludes is taken from it, with a point in the middle of that.
+
+    Parameters
+    ----------
+    document : Document
+        Changed, in one step.
+    plane : tuple of int
+        Plane on which the line was drawn.
+    line : Freehand
+        In the pixels of that plane.
+    include : bool
+        Whether it belongs to the object.
+    shape : (int, int)
+        Rows and columns of the plane.
+
+    Returns
+    -------
+    int
+        Id of the object.
+
+    Raises
+    ------
+    ValueError
+        If the line lies beside the image or encloses nothing, or there is nothing that
+        a lasso could take away; nothing is changed then.
+    """
+    owner = object_at(document, plane)
+    prompts = Prompts() if owner is None else document.get(owner).prompts
+    if line.tool == "scribble":
+        prompts = _with_scribble(
+            prompts, scribble_points(line.vertices, shape), include
+        )
+    else:
+        region = None if owner is None else document.get(owner).region
+        area = lasso_mask(line.vertices, shape)
+        prompts = _with_lasso(prompts, region, area, include)
+    with document.step(line.tool):
+        if owner is None:
+            owner = document.new_object(plane).id
+        document.active_id = owner
+        document.set_prompts(owner, prompts)
+    return owner
+
+
+def _with_scribble(prompts: Prompts, points: np.ndarray, include: bool) -> Prompts:
+    if not len(points):
+        raise ValueError("The scribble lies beside the image: draw it on the object.")
+    return _with_more_points(prompts, points, include)
+
+
+def _with_lasso(
+    prompts: Prompts, region: Region | None, area: np.ndarray, include: bool
+) -> Prompts:
+    if not area.any():
+        raise ValueError(
+            "The lasso encloses nothing of the image: draw it around the object."
+        )
+    before = prompts.mask
+    if region is not None:
+        before = region.mask
+    if include:
+        if prompts.is_empty:
+            prompts = prompts.replace(boxes=[_box_around(area)])
+        return prompts.replace(mask=area if before is None else before | area)
+    if before is None or not (before & area).any():
+        raise ValueError(
+            "The lasso excludes, and nothing of the object lies in it: switch to "
+            "include to draw around the object."
+        )
+    taken, left = before & area, before & ~area
+    if not left.any():
+        raise ValueError(
+            "The lasso would take the whole object away: use Clear, or delete it."
+        )
+    return _with_more_points(prompts, [deepest(taken)], include=False).replace(
+        mask=left
+    )
+
+
+def _box_around(area: np.ndarray) -> tuple[float, float, float, float]:
+    rows, columns = np.flatnonzero(area.any(axis=1)), np.flatnonzero(area.any(axis=0))
+    return rows[0] - 0.5, columns[0] - 0.5, rows[-1] + 0.5, columns[-1] + 0.5
+
+
+def _with_more_points(prompts: Prompts, points: ArrayLike, include: bool) -> Prompts:
+    points = np.asarray(points, np.float64)
+    return prompts.replace(
+        points=np.concatenate([prompts.points, points]),
+        labels=np.concatenate([prompts.labels, np.full(len(points), int(include))]),
+        scores=None,  # the document knows those of the points that were there
+        before=None,
+    )
 
 
 def _activate_edited(document: Document, changed: list[int], plane: Plane) -> None:

@@ -160,7 +160,7 @@ class PromiseWidget(QWidget):
         prompt.auto_requested.connect(actions.auto)
         prompt.include_chosen.connect(actions.choose_include)
         prompt.flip_requested.connect(actions.flip)
-        prompt.box_toggled.connect(lambda _on: actions.toggle_box())
+        prompt.tool_requested.connect(actions.toggle_tool)
         prompt.mask_requested.connect(actions.take_mask)
         prompt.clear_requested.connect(actions.clear)
         prompt.segment_requested.connect(actions.segment)
@@ -183,7 +183,7 @@ class PromiseWidget(QWidget):
     def _connect_desk(self) -> None:
         add, desk = self._connections.add, self.desk
         add(desk.bridge.include_changed, self.prompt_panel.show_include)
-        add(desk.bridge.box_changed, self.prompt_panel.show_box)
+        add(desk.bridge.tool_changed, self.prompt_panel.show_tool)
         add(desk.training.progress, self._on_training_progress)
         # What can be done depends on the adapter, too.
         add(desk.adapters_read, self.rows.show_available)

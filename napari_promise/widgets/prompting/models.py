@@ -92,7 +92,7 @@ class Models:
         if active is not None and active.id == result.object_id:
             prompts = active.prompts
             if len(prompts.points) and not len(prompts.boxes):
-                bridge.use_boxes()
+                bridge.use_tool("box")
 
     # -- showing ------------------------------------------------------------------
 

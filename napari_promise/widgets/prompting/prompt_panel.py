@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QButtonGroup,
@@ -23,7 +25,7 @@ _NO_AUTO = "Choose an adapter above first: stock Segment Anything places no poin
 
 
 class PromptPanel(QWidget):
-    """Auto-prompt, polarity, box, mask, clear, live, undo, commit, new.
+    """The buttons that prompt, correct, commit and undo, in rows.
 
     Parameters
     ----------
@@ -36,13 +38,15 @@ class PromptPanel(QWidget):
     commit_requested, new_requested : Signal
     include_chosen : Signal(bool)
         What the next point says.
-    box_toggled, live_toggled, local_toggled : Signal(bool)
+    tool_requested : Signal(str)
+        The tool whose button was pressed; pressed while in use, to put it down.
+    live_toggled, local_toggled : Signal(bool)
     """
 
     auto_requested = Signal()
     include_chosen = Signal(bool)
     flip_requested = Signal()
-    box_toggled = Signal(bool)
+    tool_requested = Signal(str)
     mask_requested = Signal()
     clear_requested = Signal()
     live_toggled = Signal(bool)
@@ -82,7 +86,25 @@ class PromptPanel(QWidget):
             key["box"].shown,
             "Draw a box around the object, then go on clicking.",
         )
-        self.box.setCheckable(True)
+        self.scribble = KeyButton(
+            "Scribble",
+            key["scribble"].shown,
+            "Draw a line through the object, or with “exclude” through what is too "
+            "much. Goes on until you press it again.",
+        )
+        self.lasso = KeyButton(
+            "Lasso",
+            key["lasso"].shown,
+            "Draw a line around the object; once there is a mask, around what it "
+            "misses, or with “exclude” around what is too much.",
+        )
+        self.tools = {
+            "box": self.box,
+            "scribble": self.scribble,
+            "lasso": self.lasso,
+        }
+        for button in self.tools.values():
+            button.setCheckable(True)
         self.mask = KeyButton(
             "From mask",
             key["mask"].shown,
@@ -137,10 +159,13 @@ class PromptPanel(QWidget):
         layout.setSpacing(5)
         layout.addWidget(self.auto)
         layout.addLayout(_row(self.include, self.exclude, None, self.flip))
-        prompts = _row(self.box, self.mask, self.clear)
-        for index, stretch in enumerate((2, 3, 2)):
-            prompts.setStretch(index, stretch)
-        layout.addLayout(prompts)
+        for row, stretches in (
+            (_row(*self.tools.values()), (2, 3, 2)),
+            (_row(self.mask, self.clear), (3, 2)),
+        ):
+            for index, stretch in enumerate(stretches):
+                row.setStretch(index, stretch)
+            layout.addLayout(row)
         segment = _row(self.live, self.local, self.segment)
         segment.setStretch(2, 1)
         layout.addLayout(segment)
@@ -156,7 +181,8 @@ class PromptPanel(QWidget):
             lambda number: self.include_chosen.emit(bool(number))
         )
         self.flip.clicked.connect(self.flip_requested)
-        self.box.toggled.connect(self.box_toggled)
+        for tool, button in self.tools.items():
+            button.clicked.connect(partial(self._on_tool_clicked, tool))
         self.mask.clicked.connect(self.mask_requested)
         self.clear.clicked.connect(self.clear_requested)
         self.live.toggled.connect(self._on_live_toggled)
@@ -173,9 +199,10 @@ class PromptPanel(QWidget):
         """Show what the next point says."""
         (self.include if include else self.exclude).setChecked(True)
 
-    def show_box(self, drawing: bool) -> None:
-        """Show whether a box is being drawn."""
-        show_checked(self.box, drawing)
+    def show_tool(self, tool: str) -> None:
+        """Show what a click and drag makes: "point", or one of `tools`."""
+        for name, button in self.tools.items():
+            show_checked(button, name == tool)
 
     def show_live(self, live: bool) -> None:
         """Show whether edits are answered at once."""
@@ -213,7 +240,7 @@ class PromptPanel(QWidget):
             self.include,
             self.exclude,
             self.flip,
-            self.box,
+            *self.tools.values(),
             self.mask,
             self.clear,
             self.new,
@@ -226,6 +253,9 @@ class PromptPanel(QWidget):
         """Show one line on what to do next; empty hides it."""
         self.hint.setText(text)
         self.hint.setVisible(bool(text))
+
+    def _on_tool_clicked(self, tool: str, _checked: bool) -> None:
+        self.tool_requested.emit(tool)
 
     def _on_live_toggled(self, live: bool) -> None:
         self.segment.setEnabled(not live)

@@ -345,9 +345,9 @@ def test_a_model_that_knows_boxes_only_says_so_and_offers_a_box(desk) -> None:
     hint = desk.widget.prompt_panel.hint
     desk.until(lambda: "boxes only" in hint.text())
     bridge = desk.widget.bridge
-    assert not bridge.drawing_box()
+    assert bridge.tool() == "point"
     desk.click(30, 40)
-    desk.until(bridge.drawing_box)
+    desk.until(lambda: bridge.tool() == "box")
     desk.document.set_prompts(
         1, desk.document.get(1).prompts.replace(boxes=[(20, 30, 40, 60)]), ("user",)
     )
