@@ -336,9 +336,9 @@ def take_line(
 ) -> int:
     """Make a scribble or a lasso prompts of the active object, or of a new one.
 
-    A scribble becomes points along it. A lasso becomes the mask prompt and, where it is
-    the first that is said of the object, its box: what it includes is added to the mask
-    there is, what it excludes is taken from it, with a point in the middle of that.
+    A scribble becomes points along it. What a lasso includes is added to the mask there
+    is, and what it excludes is taken from it; that is the mask prompt, with a point in
+    the middle of what came or went (``scripts.base.freehand`` compares other ways).
 
     Parameters
     ----------
@@ -395,31 +395,29 @@ def _with_lasso(
         raise ValueError(
             "The lasso encloses nothing of the image: draw it around the object."
         )
-    before = prompts.mask
-    if region is not None:
-        before = region.mask
+    before = region.mask if region is not None else prompts.mask
+    if before is None:
+        before = np.zeros_like(area)
     if include:
-        if prompts.is_empty:
-            prompts = prompts.replace(boxes=[_box_around(area)])
-        return prompts.replace(mask=area if before is None else before | area)
-    if before is None or not (before & area).any():
-        raise ValueError(
-            "The lasso excludes, and nothing of the object lies in it: switch to "
-            "include to draw around the object."
-        )
-    taken, left = before & area, before & ~area
-    if not left.any():
-        raise ValueError(
-            "The lasso would take the whole object away: use Clear, or delete it."
-        )
-    return _with_more_points(prompts, [deepest(taken)], include=False).replace(
-        mask=left
-    )
-
-
-def _box_around(area: np.ndarray) -> tuple[float, float, float, float]:
-    rows, columns = np.flatnonzero(area.any(axis=1)), np.flatnonzero(area.any(axis=0))
-    return rows[0] - 0.5, columns[0] - 0.5, rows[-1] + 0.5, columns[-1] + 0.5
+        changed, after = area & ~before, before | area
+        if not changed.any():
+            raise ValueError(
+                "The lasso encloses only what is in the mask: switch to exclude to "
+                "take that away."
+            )
+    else:
+        changed, after = before & area, before & ~area
+        if not changed.any():
+            raise ValueError(
+                "The lasso excludes, and nothing of the object lies in it: switch to "
+                "include to draw around the object."
+            )
+        if not after.any():
+            raise ValueError(
+                "The lasso would take the whole object away: use Clear, or delete it."
+            )
+    prompts = _with_more_points(prompts, [deepest(changed)], include)
+    return prompts.replace(mask=after)
 
 
 def _with_more_points(prompts: Prompts, points: ArrayLike, include: bool) -> Prompts:

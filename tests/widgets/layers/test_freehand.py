@@ -132,13 +132,13 @@ def test_the_next_scribble_goes_on_with_the_object_and_excludes_where_told(
     assert hand.bridge.tool() == "scribble", "one goes on scribbling"
 
 
-def test_a_lasso_is_the_mask_and_the_box_of_a_new_object(hand) -> None:
+def test_a_lasso_is_the_mask_of_a_new_object_with_a_point_in_its_middle(hand) -> None:
     hand.draw("lasso", LOOP)
     assert hand.prompts.mask[35, 40]
     assert not hand.prompts.mask[60, 40]
-    ((r0, c0, r1, c1),) = hand.prompts.boxes
-    assert abs(r0 - 20) <= 1
-    assert abs(c1 - 60) <= 1
+    ((row, column),) = hand.prompts.points
+    assert abs(row - 35) <= 2
+    assert 30 <= column <= 50
     assert hand.bridge.tool() == "point", "then one goes on clicking"
 
 
@@ -148,6 +148,8 @@ def test_a_lasso_adds_to_a_mask_and_with_exclude_takes_from_it(hand) -> None:
     hand.draw("lasso", [(44, 30), (44, 50), (70, 50), (70, 30), (45, 29)])
     assert hand.prompts.mask[60, 40], "added"
     assert hand.prompts.mask[30, 12], "what was there"
+    assert hand.prompts.labels[-1] == 1
+    assert hand.prompts.points[-1, 0] > 45, "the point lies in what came"
     hand.answer(slice(25, 70), slice(10, 70))
     hand.bridge.set_include(False)
     hand.draw("lasso", [(20, 5), (20, 30), (80, 30), (80, 5), (22, 4)])
