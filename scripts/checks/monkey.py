@@ -412,7 +412,7 @@ class Monkey:
                 self.fault(
                     f"left waiting: {actions.waiting_line()} "
                     f"{ {i: document.get(i) for i in document.pending} } "
-                    f"{queue.waiting()} {queue._task} {queue._requests.in_work}"
+                    f"{queue.waiting()} {queue._task} {queue._requests._under_way}"
                 )
         if not self.work.save():
             self.fault("the open image cannot be saved")
