@@ -14,7 +14,9 @@ A stand-in of discs answers in place of the model, after a while that differs.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
+import math
 import random
 import sys
 import tempfile
@@ -200,8 +202,9 @@ class Monkey:
 
     # -- acts ---------------------------------------------------------------------
 
-    def run(self, acts: int) -> None:
+    def run(self, acts: int, most_seconds: float = math.inf) -> None:
         """Do so many random things, then look whether all is well."""
+        end = time.monotonic() + most_seconds
         names = [
             name
             for name in dir(self)
@@ -210,6 +213,8 @@ class Monkey:
         ]
         with _Ears(self):
             for number in range(acts):
+                if time.monotonic() > end:
+                    break
                 if number and not number % 250:
                     print(f"{number} acts", file=sys.stderr, flush=True)
                 name = self.dice.choice(names)
@@ -540,11 +545,18 @@ def _fill(folder: Path, seed: int) -> None:
         )
 
 
-def play(viewer: Any, folder: Path, *, acts: int, seed: int) -> Monkey:
+def play(
+    viewer: Any,
+    folder: Path,
+    *,
+    acts: int,
+    seed: int,
+    most_seconds: float = math.inf,
+) -> Monkey:
     """Let a monkey play in a viewer; see its `faults`."""
     monkey = Monkey(viewer, folder, seed)
     try:
-        monkey.run(acts)
+        monkey.run(acts, most_seconds)
     finally:
         monkey.close()
     return monkey
@@ -578,14 +590,23 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--acts", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--minutes", type=float, default=math.inf, help="stop earlier, after so many"
+    )
     parser.add_argument("--write", type=Path, help="a page with a place for the run")
     options = parser.parse_args()
     viewer = napari.Viewer()
     viewer.window._qt_viewer.canvas.native.hide()
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
+        gc.collect()
+        gc.freeze()  # napari looks for garbage whenever a layer is removed
         monkey = play(
-            viewer, Path(folder) / "images", acts=options.acts, seed=options.seed
+            viewer,
+            Path(folder) / "images",
+            acts=options.acts,
+            seed=options.seed,
+            most_seconds=60 * options.minutes,
         )
     report = {
         "seed": options.seed,
