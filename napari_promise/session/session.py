@@ -589,9 +589,9 @@ class Session:
     def _write_proposal(
         self, request: Request, found: tuple[ProposedObject, ...]
     ) -> None:
-        with self._own_edit():
-            written = answers.write_proposal(request, found)
         document = request.image.document
+        with self._own_edit(), document.beneath_strokes():
+            written = answers.write_proposal(request, found)
         for object_id in written:
             if document is self.document and not document.get(object_id).is_answered:
                 self.segment(object_id)  # the user edited the object meanwhile

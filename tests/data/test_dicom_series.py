@@ -71,7 +71,7 @@ def save_other(folder, pixels, *, number):
         )
 
 
-def test_work_on_a_series_stays_its_own_when_others_come_and_go(tmp_path, pixels):  # noqa: F811
+def test_work_on_a_series_stays_its_own(tmp_path, pixels):  # noqa: F811
     folder = save_series(tmp_path / "CT", pixels)
     with Project.open(tmp_path) as project:
         project.ledger.set_states(["CT/CT.series"], "done")
