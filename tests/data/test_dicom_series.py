@@ -58,12 +58,12 @@ def test_series_in_one_folder_are_told_apart_by_their_numbers(tmp_path, pixels):
     assert np.array_equal(read_image(tmp_path / keys[1]).array, pixels[:2])
 
 
-def save_other(folder, pixels, *, number):
+def save_other(folder, slices, *, number):
     """Lay another series, of two slices, into a folder."""
     for at in range(2):
         save_dicom(
             folder / f"other{number}-{at}",
-            pixels[at],
+            slices[at],
             SeriesInstanceUID=f"1.{number}",
             SeriesNumber=number,
             ImageOrientationPatient=[1, 0, 0, 0, 1, 0],

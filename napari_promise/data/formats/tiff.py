@@ -26,6 +26,7 @@ notes = no_notes
 _WHITE_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 2, 3, 5, 6
 _LAB = (8, 9, 10)
 _JPEG = 7  # of the tag Compression: decoded to RGB
+_LOSSY = (6, 7, 34892)  # JPEG of three kinds
 _STRAIGHT_ALPHA = 2  # of the tag ExtraSamples; 1 is alpha that is multiplied already
 
 #: In which colours 2 to 7 channels are shown together, as ImageJ has it.
@@ -97,7 +98,8 @@ def read(path: Path, *, palette: bool = False) -> Raw:
                 )
                 array, rgb = blended(channels), True
         ndim = array.ndim - rgb
-        return Raw(array, rgb, _place(file, series, ndim), said)
+        lossy = int(series.keyframe.compression) in _LOSSY
+        return Raw(array, rgb, _place(file, series, ndim), said, lossy=lossy)
 
 
 def levels(path: Path) -> tuple[tuple[Any, ...], Levels] | None:
