@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_promise.data import formats
+from napari_promise.data.lossy_masks import ids_of_lossy
 
 __all__ = ["AS_THEY_ARE", "ReadMask", "read_mask", "understand_mask"]
 
@@ -88,8 +89,10 @@ def understand_mask(path: PathLike) -> ReadMask:
         - ids as they are, whole numbers in float too (within 0.001);
         - 255 beside ids up to 63 is what many sets write where a pixel is to be
           ignored: background here;
-        - soft edges between 0 and 255 (many grey values, none of them an area) and
-          JPEG are cut above 127, so that an edge is no crowd of objects;
+          65,535 in 16 bits, and -1, are read alike;
+        - soft edges between 0 and 255 (many grey values, none of them an area) are cut
+          above 127, so that an edge is no crowd of objects;
+        - of JPEG, in a TIFF too, the areas of about one colour, see `lossy_masks`;
         - a palette's indices; of a grey palette its grey values;
         - colours are numbered from 1, black and what is transparent are background;
           colours that blend others at an edge go to the nearest. A mask that is black
@@ -106,27 +109,32 @@ def understand_mask(path: PathLike) -> ReadMask:
     """
     path = Path(path)
     raw = formats.read(path, palette=True)
-    array, lossy = raw.array, path.suffix.lower() in (".jpg", ".jpeg")
-    rule = AS_THEY_ARE
-    if raw.rgb:
-        array, rule = _ids_of_colours(array, path, lossy)
-    if array.ndim < 2 or array.size == 0:
+    array, rule = raw.array, AS_THEY_ARE
+    if array.ndim < 2 + raw.rgb or array.size == 0:
         raise ValueError(f"{path} holds no mask: its shape is {array.shape}.")
+    if raw.lossy and array.dtype == np.uint8 and not (raw.rgb and array.shape[-1] > 3):
+        channels = array if raw.rgb else array[..., None]
+        if (channels[..., :1] == channels).all():
+            channels = channels[..., :1]
+        return ReadMask(*ids_of_lossy(channels, path))
+    if raw.rgb:
+        array, rule = _ids_of_colours(array, path)
     if array.dtype.kind == "b":
         return ReadMask(array.astype(np.uint8), rule)
     if array.dtype.kind == "f":
         return _ids_of_floats(array, path)
     if array.dtype.kind not in "ui":
         raise ValueError(f"{path} holds no mask: its type is {array.dtype}.")
-    if array.dtype == np.uint8 and rule != _ALPHA:
-        return _ids_of_bytes(array, path, lossy, rule)
-    return ReadMask(array, rule)
+    if rule == _ALPHA or rule.startswith(_COLOURS):
+        return ReadMask(array, rule)
+    return _ids_of_whole(array, path, rule)
 
 
 _ALPHA = "the alpha channel, cut at one half"
 _COLOURS = "colours, numbered from 1"
 #: With so few values between black and white they are ids, no soft edge.
 _FEW = 4
+_TOP_16 = 2**16 - 1
 #: Beside ids no larger than this, 255 means "ignore".
 _SMALL_ID = 63
 #: Colours of 8 bits that differ by less in each channel may be one that was resampled.
@@ -141,14 +149,46 @@ def _counts_of_bytes(array: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
     return counts
 
 
-def _ids_of_bytes(
-    array: npt.NDArray[np.uint8], path: Path, lossy: bool, rule: str
-) -> ReadMask:
+def _ids_of_whole(array: npt.NDArray[Any], path: Path, rule: str) -> ReadMask:
+    """Understand whole numbers of any width."""
+    if array.dtype == np.uint8:
+        return _ids_of_bytes(array, path, rule)
+    least, greatest = int(array.min()), int(array.max())
+    if least < 0:
+        if least < -1 or not (array == 0).any():
+            raise ValueError(
+                f"{path} holds negative numbers ({least}), so it cannot be told what "
+                "is background: save it with 0 as background."
+            )
+        array, rule = np.where(array < 0, 0, array), "ids, -1 left out as “ignore”"
+    if greatest == 255:
+        found = _ids_of_bytes(array.astype(np.uint8), path, rule)
+        return found if found.rule != rule else ReadMask(array, rule)
+    if greatest == _TOP_16:
+        return _ids_up_to_65535(array, rule)
+    return ReadMask(array, rule)
+
+
+def _ids_up_to_65535(array: npt.NDArray[Any], rule: str) -> ReadMask:
+    """Understand numbers of 16 bits as those of 8, where the greatest is there."""
+    values = np.unique(array)
+    between = values[(values > 0) & (values < _TOP_16)]
+    if not len(between):
+        return ReadMask(array, rule)
+    areas = len(between) <= _FEW or _are_areas(array, between)
+    if areas and between.max() <= _SMALL_ID:
+        ids = np.where(array == _TOP_16, 0, array).astype(np.uint8)
+        return ReadMask(ids, "ids, 65,535 left out as “ignore”")
+    if not areas and 8 * (array == _TOP_16).sum() >= (array > 0).sum():
+        cut = (array > _TOP_16 // 2).astype(np.uint8)
+        return ReadMask(cut, "grey values, cut at one half")
+    return ReadMask(array, rule)
+
+
+def _ids_of_bytes(array: npt.NDArray[np.uint8], path: Path, rule: str) -> ReadMask:
     cut = ReadMask((array > 127).astype(np.uint8), "grey values, cut above 127")
     counts = _counts_of_bytes(array)
     between = np.flatnonzero(counts[1:255]) + 1
-    if lossy:
-        return cut
     if not counts[255] or not len(between):
         return ReadMask(array, rule)
     if between.max() <= _SMALL_ID and len(between) <= _SMALL_ID:
@@ -195,7 +235,7 @@ def _border(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _ids_of_colours(
-    array: npt.NDArray[Any], path: Path, lossy: bool
+    array: npt.NDArray[Any], path: Path
 ) -> tuple[npt.NDArray[Any], str]:
     """Give colours, (..., 3 | 4), numbers from 1; black and transparent ones 0.
 
@@ -211,8 +251,6 @@ def _ids_of_colours(
         array = array * opaque[..., None].astype(array.dtype)
     if (array[..., :1] == array).all():
         return array[..., 0], AS_THEY_ARE
-    if lossy:  # no two pixels have the same colour there
-        return np.asarray(array.max(axis=-1)), _COLOURS
     flat = array.reshape(-1, 3)
     colours, ids, counts = np.unique(
         flat, axis=0, return_inverse=True, return_counts=True
@@ -265,7 +303,7 @@ def _ids_of_floats(array: npt.NDArray[Any], path: Path) -> ReadMask:
         whole = np.rint(array)
         if np.abs(array - whole).max() <= 1e-3 and np.abs(array).max() < 2**53:
             rule = AS_THEY_ARE if (array == whole).all() else "almost whole, rounded"
-            return ReadMask(whole.astype(np.int64), rule)
+            return _ids_of_whole(whole.astype(np.int64), path, rule)
         if array.min() >= 0 and array.max() <= 1:
             if array.max() <= 0.5 and len(values := np.unique(array)) <= _FEW**2:
                 raise ValueError(

@@ -859,21 +859,72 @@ class Document:
                 self.events.labels_patched.emit(patch)
         return tuple(patches)
 
-    def record_paint(self, patches: Iterable[LabelPatch | None]) -> None:
+    def record_paint(
+        self, patches: Iterable[LabelPatch | None], *, afloat: bool = False
+    ) -> bool:
         """Remember a paint stroke that the user made in the labels; one step.
 
         Parameters
         ----------
         patches : iterable of LabelPatch or None
             One per plane the stroke touched; None is skipped.
+        afloat : bool
+            Acts that were made before it are held back: they go beneath it, see
+            `beneath_strokes`, until `settle_stroke` is called, once for each stroke.
+
+        Returns
+        -------
+        bool
+            False if nothing was painted.
         """
         given = [patch for patch in patches if patch is not None]
         if not given:
-            return
+            return False
+        undone = self._history.undone()
         with self.step("paint"):
             self._history.add_patches(given)
             for patch in given:
                 self.events.labels_painted.emit(patch)
+        if afloat:
+            self._history.float_latest(undone)
+            self.events.history_changed.emit()
+        return True
+
+    def settle_stroke(self) -> None:
+        """Let the earliest stroke that floats have its place where it is."""
+        self._history.settle_first()
+        self.events.history_changed.emit()
+
+    @contextmanager
+    def beneath_strokes(
+        self, labels: Callable[[Plane], Any] | None = None
+    ) -> Iterator[None]:
+        """Do inside what was asked for before the strokes that float.
+
+        Parameters
+        ----------
+        labels : callable, optional
+            Returns the labels of a plane, (H, W), as they are now. Without, nothing
+            done inside may ask for labels or change them.
+        """
+        with self._lock:
+            steps = self._history.lift()
+            for step in reversed(steps):
+                for patch in reversed(step.patches) if labels is not None else ():
+                    self.events.labels_patched.emit(patch.inverse())
+        try:
+            yield
+        finally:
+            with self._lock:
+                for step in steps:
+                    for at, patch in enumerate(step.patches if labels else ()):
+                        assert labels is not None
+                        again = patch.rebased(np.asarray(labels(patch.plane)))
+                        step.patches[at] = again
+                        self.events.labels_patched.emit(again)
+                self._history.lay(steps, self._active)
+            if steps:
+                self.events.history_changed.emit()
 
     # -- history ------------------------------------------------------------------
 

@@ -126,6 +126,8 @@ class History:
         self._redo: list[Step] = []
         self._open: Step | None = None
         self._depth = 0
+        # Strokes on top of acts that were made before them and are yet to come.
+        self._afloat: list[Step] = []
 
     @property
     def can_undo(self) -> bool:
@@ -237,6 +239,39 @@ class History:
         at = next(i for i, other in enumerate(done) if other is step)
         return done[at + 1 :], self._redo[::-1]
 
+    # -- strokes before which acts are held back -----------------------------------
+
+    def undone(self) -> list[Step]:
+        """Return what can be redone, for `float_latest`."""
+        return list(self._redo)
+
+    def float_latest(self, undone: list[Step]) -> None:
+        """Have the latest step stay on top until it settles; it undoes no redo yet."""
+        self._afloat.append(self._undo[-1])
+        self._redo[:] = undone
+
+    def settle_first(self) -> None:
+        """Let the first of the steps that float stay where it is."""
+        if self._afloat:
+            self._afloat.pop(0)
+            self._redo.clear()
+
+    def lift(self) -> list[Step]:
+        """Take the steps that float off the others; returns them in their order."""
+        lifted: list[Step] = []
+        while self._afloat[len(lifted) :] and self._undo:
+            if self._undo[-1] is not self._afloat[-1 - len(lifted)]:
+                self._afloat.clear()  # something else lies on them by now
+                break
+            lifted.insert(0, self._undo.pop())
+        return lifted
+
+    def lay(self, steps: Iterable[Step], active: int | None) -> None:
+        """Put steps that were lifted on top again."""
+        for step in steps:
+            step.active = (active, active)
+            self._undo.append(step)
+
     # -- the steps that were made -------------------------------------------------
 
     def back(self) -> Step | None:
@@ -299,6 +334,7 @@ class History:
 
     def replace(self, undo: Iterable[Step], redo: Iterable[Step]) -> None:
         """Hold other steps from now on; beyond the limit the earliest are dropped."""
+        self._afloat.clear()
         self._undo.clear()
         self._undo.extend(_copied(step) for step in undo)
         self._redo[:] = [_copied(step) for step in redo]

@@ -57,6 +57,10 @@ class Found:
     group : str or None
     slices : tuple of Found
         Of a DICOM series its files, one by one.
+    mark : str
+        Which series it is; empty for a file.
+    names : tuple of str
+        Other keys that a series may have had.
     """
 
     key: str
@@ -64,6 +68,8 @@ class Found:
     mask: Path | None = None
     group: str | None = None
     slices: tuple[Found, ...] = ()
+    mark: str = ""
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -157,7 +163,12 @@ def find(source: Path) -> Listing:
                 del made[name]  # somebody labelled them slice by slice
                 found += slices
             else:
-                made[name] = dataclasses.replace(made[name], slices=slices)
+                made[name] = dataclasses.replace(
+                    made[name],
+                    slices=slices,
+                    mark=each.mark,
+                    names=tuple(key_of(folder / n, source) for n in each.names),
+                )
         found += made.values()
     return Listing(
         tuple(sorted(found, key=lambda f: _natural(f.key))), tuple(chooser.notes)

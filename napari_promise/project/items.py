@@ -96,6 +96,8 @@ class Entry:
         How many objects are proposed; None without a proposal.
     saved : bool
         Whether there is work of the user to be restored.
+    series : str
+        Which DICOM series it is, see `Found.mark`; empty for a file.
     revision : int
         Counts the changes, so that the later of two entries is known.
     """
@@ -110,6 +112,7 @@ class Entry:
     clicks: int = 0
     untouched: bool | None = None
     saved: bool = False
+    series: str = ""
     revision: int = 0
 
     def replace(self, **changes: Any) -> Entry:
@@ -158,6 +161,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "clicks": (int,),
     "untouched": (bool, _NONE),
     "saved": (bool,),
+    "series": (str,),
     "revision": (int,),
 }
 

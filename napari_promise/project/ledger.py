@@ -7,6 +7,7 @@ Where the program died between an image and its row, the image's own folder is a
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -123,21 +124,32 @@ class Ledger:
     def take(self, listing: Listing) -> None:
         """Know these images instead of those before; work on others is kept."""
         with self._lock:
-            self._found = {
-                one.key: one
-                for found in listing.images
-                for one in self._as_worked_on(found)
-            }
+            self._found = {}
+            for found in listing.images:
+                for one in self._as_worked_on(found):
+                    self._found[one.key] = one
             self._keys = tuple(self._found)
             self._numbers = {key: n for n, key in enumerate(self._keys)}
             self._seen.update(self._keys)
             self._items.clear()
 
     def _as_worked_on(self, found: Found) -> tuple[Found, ...]:
-        """Return a series slice by slice where version 0.1 began with its slices."""
+        """Return a series slice by slice where version 0.1 began with its slices.
+
+        Else it keeps the key under which it was begun, whatever other series have come
+        into its folder since.
+        """
         entries = self._index.entries
         begun = any(one.key in entries for one in found.slices)
-        return found.slices if begun and found.key not in entries else (found,)
+        if begun and found.key not in entries:
+            return found.slices
+        keys = (found.key, *found.names) if found.mark else ()
+        for wanted in (found.mark, ""):  # begun before series were noted, or never
+            for key in keys:
+                known = entries.get(key, Entry()).series
+                if known == wanted and (wanted or key not in self._found):
+                    return (dataclasses.replace(found, key=key),)
+        return (found,)
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -221,6 +233,7 @@ class Ledger:
         """
         known = {key: self._index.entries.get(key) for key in entries}
         before = {key: self.entry(key) for key in entries}
+        entries = {key: self._marked(key, entry) for key, entry in entries.items()}
         try:
             if entries:
                 self._index.put_all(entries)
@@ -234,6 +247,12 @@ class Ledger:
         for key, entry in entries.items():
             if entry.state == "done":
                 self._log_done(key, before[key], entry)
+
+    def _marked(self, key: str, entry: Entry) -> Entry:
+        found = self._found.get(key)
+        if found is None or found.mark in ("", entry.series):
+            return entry
+        return dataclasses.replace(entry, series=found.mark)
 
     def tell(self, *keys: str) -> None:
         """Emit, after `put`, that rows changed: all where the calibration did."""

@@ -4,20 +4,23 @@ Most acts take effect at once, also while masks are being computed: a commit the
 in the history of the document (`Document.commit_later`). Two kinds of acts cannot:
 what is done after auto-prompts were asked for, whose objects nobody knows yet; and what
 works on an object whose commit is pending. Such an act is held back until it can, and
-so is everything after it.
+so is everything after it, but strokes: their pixels are there. What was held back is
+done beneath them.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from napari_promise.document import Document
+from napari_promise.document import Document, LabelPatch, Plane
 from napari_promise.session.session import Session
 
 __all__ = ["Order"]
 
-_Act = tuple[Callable[[], None], bool]
+#: What to do, and whether commits come first; None for a stroke that settles.
+_Act = tuple[Callable[[], None], bool | None]
 
 
 class Order:
@@ -76,8 +79,45 @@ class Order:
             acts.append((act, after_commits))
         return False
 
-    def release(self, document: Document) -> None:
-        """Do what was held back and can be done now."""
+    def record_stroke(
+        self, document: Document, patches: Sequence[LabelPatch | None], highest: int
+    ) -> None:
+        """Take note of what was painted, on top of the acts that are held back.
+
+        Parameters
+        ----------
+        document : Document
+        patches : sequence of LabelPatch or None
+            See `Document.record_paint`.
+        highest : int
+            The highest label painted, which no object gets from now on.
+        """
+        held = self.holds(document)
+        if not document.record_paint(patches, afloat=held):
+            return
+
+        def settle() -> None:
+            if held:
+                document.settle_stroke()
+            document.reserve(highest)
+
+        if held:
+            _, acts = self._held.setdefault(id(document), (document, deque()))
+            acts.append((settle, None))
+        else:
+            settle()
+
+    def release(
+        self, document: Document, labels: Callable[[Plane], Any] | None = None
+    ) -> None:
+        """Do what was held back and can be done now.
+
+        Parameters
+        ----------
+        document : Document
+        labels : callable, optional
+            Returns the labels of a plane, (H, W), as they are now.
+        """
         if self._releasing:
             return
         while id(document) in self._held and not self._session.is_proposing(document):
@@ -87,9 +127,13 @@ class Order:
                 return
             if acts[0][1] and document.pending:
                 return
-            act, _ = acts.popleft()
+            act, after_commits = acts.popleft()
             self._releasing = True
             try:
-                act()
+                if after_commits is None:
+                    act()
+                else:
+                    with document.beneath_strokes(labels):
+                        act()
             finally:
                 self._releasing = False

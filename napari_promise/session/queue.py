@@ -246,6 +246,11 @@ class TaskQueue:
         with self._wake:
             return self._requests.settle(request)
 
+    def end(self, request: Request) -> None:
+        """Take note that what came of a request is dealt with."""
+        with self._wake:
+            self._requests.end(request)
+
     # -- wishes: the rest ---------------------------------------------------------
 
     def on_setting(self, name: str) -> None:
@@ -331,7 +336,7 @@ class TaskQueue:
     def finish(self) -> None:
         """Say that the task is over, however it ended."""
         with self._wake:
-            self._task = self._requests.in_work = None
+            self._task = None
 
     def use_model(self, segmenter: SegmenterLike, loaded_as: tuple[str, str]) -> None:
         """Put a model to use; the plane on display needs its embedding."""
@@ -364,6 +369,7 @@ class TaskQueue:
         stopped = task.stop.is_set()
         gone: list[Request] = []
         with self._wake:
+            self._task = None  # a model that failed is no longer on its way
             self._requests.drag_preview = None
             if isinstance(task, LoadTask) and not self._load_wanted:
                 # Without a model nobody can be answered.

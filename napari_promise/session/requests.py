@@ -72,8 +72,10 @@ class Requests:
     ----------
     drag_preview : Request or None
         What is being dragged.
-    in_work : Request or None
-        The one that the worker took last, until it is done with it.
+
+    What the worker took counts as under way until the window's thread has dealt with
+    what came of it. Were that over as soon as the worker is done, or later than the
+    answer is dealt with, the same asked in between would be taken for answered.
     """
 
     def __init__(self) -> None:
@@ -81,7 +83,7 @@ class Requests:
         self._latest: dict[_Key, Request] = {}
         self._proposals: OrderedDict[int, Request] = OrderedDict()
         self.drag_preview: Request | None = None
-        self.in_work: Request | None = None
+        self._under_way: list[Request] = []
 
     def waiting(self) -> list[Request]:
         """Return what waits, the most urgent first."""
@@ -105,7 +107,7 @@ class Requests:
         """
         key = _key(request)
         waiting = self._of_objects.get(key)
-        for known in (waiting, self.in_work):
+        for known in (waiting, *self._under_way):
             if known is not None and _asks_the_same(request, known):
                 if known is not waiting:
                     self._of_objects.pop(key, None)
@@ -137,8 +139,7 @@ class Requests:
             What will not be answered.
         """
         gone = [*self._latest.values(), *self._proposals.values()]
-        if self.in_work is not None and self.in_work.propose:
-            gone.append(self.in_work)
+        gone += [request for request in self._under_way if request.propose]
         self._of_objects.clear()
         self._latest.clear()
         self._proposals.clear()
@@ -158,16 +159,22 @@ class Requests:
 
     def take(self, request: Request) -> None:
         """Have one of those that wait be the one in progress."""
-        self.in_work = request
+        if request is self.drag_preview:
+            self.drag_preview = None
+            return
+        self._under_way.append(request)
         if request.propose:
             self._proposals.pop(id(request.image.document))
-        elif request is self.drag_preview:
-            self.drag_preview = None
         else:
             self._of_objects.pop(_key(request))
 
+    def end(self, request: Request) -> None:
+        """Take note that what came of a request is dealt with, in the window."""
+        self._under_way = [one for one in self._under_way if one is not request]
+
     def settle(self, request: Request) -> bool:
         """Whether an answer counts: not where it was asked anew, or cancelled."""
+        self.end(request)
         key = _key(request)
         if self._latest.get(key) is not request:
             return False
@@ -188,5 +195,5 @@ def _asks_the_same(request: Request, other: Request | None) -> bool:
         and other.revision == request.revision
         and other.ips == request.ips
         and other.local == request.local
-        and not other.drag_preview
+        and not other.propose
     )

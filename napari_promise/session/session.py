@@ -164,6 +164,7 @@ class Session:
                 segmented=self._on_segmented,
                 drag_previewed=self._on_drag_previewed,
                 proposed=self._on_proposed,
+                outdated=self._on_outdated,
                 unanswered=self._on_unanswered,
             ),
         )
@@ -522,7 +523,10 @@ class Session:
 
     def _on_object_changed(self, object_id: int) -> None:
         # Also after undo or redo: a click that was never answered is answered now.
-        if self.settings.live and not getattr(self._applying, "now", False):
+        if getattr(self._applying, "now", False):
+            return
+        # A commit that waits needs its mask whatever is set.
+        if self.settings.live or object_id in self.document.pending:
             self.segment(object_id)
 
     def _on_object_removed(self, object_id: int) -> None:
@@ -551,8 +555,16 @@ class Session:
         if written is not None:
             self.segmented.emit(written)
 
+    def _on_outdated(self, request: Request) -> None:
+        document, object_id = request.image.document, request.object_id
+        asked = self._queue.settle(request)
+        if asked and document is self.document and answers.is_current(request):
+            assert object_id is not None
+            self.segment(object_id, again=request.again)
+
     def _on_unanswered(self, requests: list[Request], why: str) -> None:
         for request in requests:
+            self._queue.end(request)
             document, object_id = request.image.document, request.object_id
             if request.propose:
                 self._end_proposal(document)
@@ -567,6 +579,7 @@ class Session:
             self.proposal_ended.emit(document)
 
     def _on_proposed(self, request: Request, found: tuple[ProposedObject, ...]) -> None:
+        self._queue.end(request)
         if not self.is_proposing(request.image.document):
             return  # cancelled
         if found:
@@ -576,9 +589,9 @@ class Session:
     def _write_proposal(
         self, request: Request, found: tuple[ProposedObject, ...]
     ) -> None:
-        with self._own_edit():
-            written = answers.write_proposal(request, found)
         document = request.image.document
+        with self._own_edit(), document.beneath_strokes():
+            written = answers.write_proposal(request, found)
         for object_id in written:
             if document is self.document and not document.get(object_id).is_answered:
                 self.segment(object_id)  # the user edited the object meanwhile

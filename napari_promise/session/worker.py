@@ -59,6 +59,8 @@ class Reports:
         Given a request and the `Segmentation` that answers it.
     proposed : callable
         Given a request and the objects that were found; perhaps none.
+    outdated : callable
+        Given a request whose object was found to be another by now.
     unanswered : callable
         Given requests that will not be answered, and why: one line.
     """
@@ -74,6 +76,7 @@ class Reports:
     segmented: Callable[[Request, Segmentation], None]
     drag_previewed: Callable[[Request, Segmentation], None]
     proposed: Callable[[Request, tuple[ProposedObject, ...]], None]
+    outdated: Callable[[Request], None]
     unanswered: Callable[[list[Request], str], None]
 
 
@@ -312,6 +315,8 @@ class Worker:
                 self._deliver(lambda: reports.notified(nothing))
             return
         if not answers.is_current(request):
+            # Perhaps it is so again, by redo: only the window's thread can tell.
+            self._deliver(lambda: reports.outdated(request))
             return
         result = segmenter.segment(
             embedding, request.prompts, ips=request.ips, local=request.local

@@ -344,7 +344,7 @@ class Actions:
             return
         self._carry_out(work)
         if work is self._bridge.work:
-            self._order.release(document)
+            self._order.release(document, work.result.plane)
         if not self.is_waiting(document):
             self.settled.emit(document)
 

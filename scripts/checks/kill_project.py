@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from napari_promise.document import Document, LabelPatch, Region
+from napari_promise.document import Document, LabelPatch, ObjectRecord, Region
 from napari_promise.project import Autosaver, Project
 
 IMAGES, SHAPE = 8, (480, 640)
@@ -73,6 +73,7 @@ def fingerprint(document: Document, labels: np.ndarray) -> str:
         if record.region is not None:
             state.update(repr(record.region.bbox).encode() + record.region.bits)
     state.update(repr((document.undo_name, document.redo_name)).encode())
+    state.update(repr(sorted(document.pending)).encode())
     return state.hexdigest()
 
 
@@ -110,7 +111,10 @@ def annotate(folder: Path, journal: Path, seed: int) -> None:
 
 def edit(document: Document, labels: np.ndarray, rng: np.random.Generator) -> None:
     """Make one edit of the kinds that a person makes, as often as a person does."""
-    kind = rng.choice(["click", "commit", "paint", "undo"], p=[0.6, 0.2, 0.1, 0.1])
+    kind = rng.choice(
+        ["click", "commit", "commit early", "answer", "paint", "undo"],
+        p=[0.5, 0.15, 0.1, 0.05, 0.1, 0.1],
+    )
     row, column = (int(rng.integers(30, n - 30)) for n in SHAPE)
     active = document.active
     if kind == "undo" and document.can_undo:
@@ -118,6 +122,15 @@ def edit(document: Document, labels: np.ndarray, rng: np.random.Generator) -> No
     elif kind == "commit" and active is not None and active.region is not None:
         document.commit(active.id, labels)
         document.active_id = None
+    elif kind == "commit early":  # its mask is still being computed
+        record = document.new_object()
+        document.edit_prompts(record.id, points=[(row, column)], labels=[1])
+        document.commit_later(record.id)
+        document.active_id = None
+    elif kind == "answer" and document.pending:
+        for object_id in document.pending:
+            _answer(document, document.get(object_id), rng)
+        document.carry_out(lambda _plane: labels)
     elif kind == "paint":
         window = labels[row : row + 6, column : column + 6]
         painted = np.full_like(window, 9)
@@ -130,18 +143,22 @@ def edit(document: Document, labels: np.ndarray, rng: np.random.Generator) -> No
         record = document.edit_prompts(
             record.id, points=points, labels=[1] * len(points)
         )
-        mask = np.zeros(SHAPE, bool)
-        for r, c in points:
-            mask[int(r) - 20 : int(r) + 20, int(c) - 20 : int(c) + 20] = True
-        logits = rng.normal(size=LOGITS).astype(np.float16).astype(np.float32)
-        logits.flags.writeable = False
-        document.set_mask(
-            record.id,
-            Region.from_mask(mask),
-            score=0.9,
-            logits=logits,
-            revision=record.revision,
-        )
+        _answer(document, record, rng)
+
+
+def _answer(document: Document, record: ObjectRecord, rng: np.random.Generator) -> None:
+    mask = np.zeros(SHAPE, bool)
+    for r, c in record.prompts.points:
+        mask[int(r) - 20 : int(r) + 20, int(c) - 20 : int(c) + 20] = True
+    logits = rng.normal(size=LOGITS).astype(np.float16).astype(np.float32)
+    logits.flags.writeable = False
+    document.set_mask(
+        record.id,
+        Region.from_mask(mask),
+        score=0.9,
+        logits=logits,
+        revision=record.revision,
+    )
 
 
 # The parent

@@ -58,6 +58,40 @@ def test_series_in_one_folder_are_told_apart_by_their_numbers(tmp_path, pixels):
     assert np.array_equal(read_image(tmp_path / keys[1]).array, pixels[:2])
 
 
+def save_other(folder, slices, *, number):
+    """Lay another series, of two slices, into a folder."""
+    for at in range(2):
+        save_dicom(
+            folder / f"other{number}-{at}",
+            slices[at],
+            SeriesInstanceUID=f"1.{number}",
+            SeriesNumber=number,
+            ImageOrientationPatient=[1, 0, 0, 0, 1, 0],
+            ImagePositionPatient=[0, 0, at],
+        )
+
+
+def test_work_on_a_series_stays_its_own(tmp_path, pixels):  # noqa: F811
+    folder = save_series(tmp_path / "CT", pixels)
+    with Project.open(tmp_path) as project:
+        project.ledger.set_states(["CT/CT.series"], "done")
+    save_other(folder, pixels, number=1)
+    with Project.open(tmp_path) as project:
+        assert sorted(project.keys) == ["CT/CT 1.series", "CT/CT.series"]
+        assert project.item("CT/CT.series").state == "done"
+        assert project.item("CT/CT 1.series").state == "new"
+        found = project.ledger.found("CT/CT.series")
+        assert shape_of(found.path) == pixels.shape
+    # alone, the other is called as the first was; its work is not the first's
+    for one in folder.iterdir():
+        if not one.name.startswith("other"):
+            one.unlink()
+    with Project.open(tmp_path) as project:
+        (key,) = project.keys
+        assert key != "CT/CT.series"
+        assert project.item(key).state == "new"
+
+
 def test_radiographs_of_one_series_stay_images_of_their_own(tmp_path):
     for view in range(2):
         save_dicom(

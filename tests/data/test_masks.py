@@ -219,3 +219,45 @@ def test_soft_edges_of_three_greys_are_no_objects_either(tmp_path):
     halved = np.asarray(picture.resize((80, 60), Image.Resampling.BOX))
     assert len(np.unique(halved)) == 5
     assert np.array_equal(read_back(tmp_path, halved), halved > 127)
+
+
+@pytest.mark.parametrize("void", [255, 65_535])
+def test_a_void_ring_in_16_bits_is_left_out(tmp_path, void):
+    array = np.zeros((40, 50), np.uint16)
+    array[8:32, 8:32] = void
+    array[10:30, 10:30] = 3
+    Image.fromarray(array).save(tmp_path / "m.png")
+    assert np.unique(read_mask(tmp_path / "m.png")).tolist() == [0, 3]
+
+
+def test_many_ids_of_16_bits_are_kept_with_255_and_65535_among_them(tmp_path):
+    array = np.repeat(np.arange(300, dtype=np.uint16), 16).reshape(60, 80)
+    for greatest in (255, 65_535):
+        array[array >= 255] = greatest
+        np.save(tmp_path / "m.npy", array)
+        assert np.array_equal(read_mask(tmp_path / "m.npy"), array)
+
+
+def test_soft_edges_of_16_bits_are_one_object(tmp_path):
+    ramp = np.clip(np.arange(80) - 30, 0, 9) / 9 * 65_535
+    array = np.tile(ramp.astype(np.uint16), (60, 1)) + np.arange(60)[:, None] % 2
+    array = np.minimum(array, 65_535).astype(np.uint16)
+    array[:, 39:] = 65_535
+    np.save(tmp_path / "m.npy", array)
+    assert np.unique(read_mask(tmp_path / "m.npy")).tolist() == [0, 1]
+
+
+def test_minus_one_beside_a_background_is_ignored(tmp_path):
+    array = np.zeros((20, 30), np.int16)
+    array[5:9, 5:9], array[:2] = 4, -1
+    np.save(tmp_path / "m.npy", array)
+    assert np.unique(read_mask(tmp_path / "m.npy")).tolist() == [0, 4]
+
+
+@pytest.mark.parametrize("values", [(-1, 1), (-5, 0)])
+def test_other_negative_numbers_are_refused(tmp_path, values):
+    array = np.full((20, 30), values[0], np.int16)
+    array[5:9, 5:9] = values[1]
+    np.save(tmp_path / "m.npy", array)
+    with pytest.raises(ValueError, match="negative numbers"):
+        read_mask(tmp_path / "m.npy")

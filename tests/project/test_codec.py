@@ -129,6 +129,38 @@ def test_everything_comes_back(worked):
             assert all(map(same, step.patches, other.patches))
 
 
+@pytest.mark.parametrize("undone", [False, True])
+def test_a_commit_that_waits_for_its_mask_comes_back_and_is_carried_out(undone):
+    labels = np.zeros(SHAPE, np.uint16)
+    document = Document()
+    record = document.new_object()
+    record = document.set_prompts(record.id, Prompts(points=[(4, 5)]), ("user",))
+    document.commit_later(record.id, overlap="overwrite", keep_painted=False)
+    document.active_id = None
+    if undone:
+        document.undo()
+    again = Document()
+    again.restore(through(document.snapshot()))
+    if undone:
+        assert not again.pending
+        again.redo()
+    assert again.pending == {record.id}
+    found = again.get(record.id)
+    assert found.prompts == record.prompts and not found.committed
+    wish = again.snapshot().undo[-1].commit
+    assert (wish.overlap, wish.keep_painted) == ("overwrite", False)
+    again.events.labels_patched.connect(lambda patch: patch.apply(labels))
+    again.set_mask(
+        found.id,
+        rectangle(3, 3, 9, 9),
+        score=0.9,
+        logits=None,
+        revision=found.revision,
+    )
+    assert again.carry_out(lambda _plane: labels) == ([found.id], [])
+    assert again.get(found.id).committed and labels.any()
+
+
 def test_what_was_shared_is_shared_again(worked):
     document, _ = worked
     after = through(document.snapshot())

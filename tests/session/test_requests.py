@@ -55,3 +55,26 @@ def test_what_was_taken_back_gives_way_to_what_is_under_way() -> None:
     assert requests.waiting() == []
     assert not requests.settle(second)
     assert requests.settle(first)
+
+
+@pytest.mark.parametrize("dealt", ["settle", "end"])
+def test_what_was_dealt_with_is_no_longer_under_way(dealt) -> None:
+    requests, first = Requests(), request()
+    requests.add(first)
+    requests.take(first)
+    getattr(requests, dealt)(first)
+    assert not requests.has_like(request())
+
+
+def test_auto_prompts_under_way_for_an_object_are_no_answer_to_its_prompts() -> None:
+    requests, proposal = Requests(), request(propose=True)
+    requests.propose(proposal)
+    requests.take(proposal)
+    assert not requests.has_like(request())
+
+
+def test_auto_prompts_under_way_are_given_up_with_all_else() -> None:
+    requests, proposal = Requests(), request(propose=True)
+    requests.propose(proposal)
+    requests.take(proposal)
+    assert requests.clear() == [proposal]

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from napari_promise.data.embeddings import EmbeddingCache
-from napari_promise.session import ArraySource, Session, Settings
+from napari_promise.session import ArraySource, Session, Settings, answers
 from tests.session.bench import PATIENCE, SHAPE, StandIn, bbox_at
 
 
@@ -194,3 +194,45 @@ def test_the_worker_leaves_a_core_to_the_window_and_gives_it_back(make) -> None:
         assert seen_by_a_new_thread() == cores + 1
     finally:
         torch.set_num_threads(before)
+
+
+def test_what_failed_can_be_asked_again_at_once(make) -> None:
+    bench = make()
+    bench.open()
+    bench.model.broken = 1
+    object_id = bench.new_object().id
+    asked = []
+
+    def ask_again(document, which: int, why: str) -> None:
+        asked.append(why)
+        bench.session.segment(which)
+
+    bench.session.unanswered.connect(ask_again)
+    # the window deals with everything before the worker gets on
+    bench.session._dispatch = lambda call: call()
+    bench.click(object_id, (1, 1))
+    bench.until_answered(object_id)
+    assert asked == ["no mask: try another point"]
+
+
+def test_a_click_taken_back_and_redone_as_its_turn_comes_is_answered(
+    make, monkeypatch
+) -> None:
+    bench = make()
+    bench.open()
+    object_id = bench.new_object().id
+    is_current, checked = answers.is_current, []
+
+    def while_taken_back(request) -> bool:
+        if checked:
+            return is_current(request)
+        checked.append(request)
+        bench.document.undo()
+        found = is_current(request)
+        bench.document.redo()  # before the worker has drawn its conclusion
+        return found
+
+    monkeypatch.setattr(answers, "is_current", while_taken_back)
+    bench.click(object_id, (1, 1))
+    bench.until_answered(object_id)
+    assert checked

@@ -196,7 +196,7 @@ class Layers:
         after = np.full_like(here, label)
         patch = LabelPatch.from_crops(self.plane, (row, column), here, after, SHAPE)
         here[:] = after
-        self.document.record_paint([patch])
+        self._order.record_stroke(self.document, [patch], label)
 
 
 class Hand:
@@ -375,11 +375,9 @@ _TYPED = st.lists(st.tuples(_ACT, st.sampled_from([-1, 0, 0, 0, 1, 3])), max_siz
 )
 @given(typing=_TYPED, overlap=st.sampled_from(["keep", "overwrite"]))
 def test_acts_typed_at_any_speed_end_as_typed_slowly(typing, overlap) -> None:
-    # A stroke takes its place in the history at once, also while auto-prompts are on
-    # their way, and undo that is held back shows its plane later: neither is tried
-    # together with them.
+    # Undo that is held back shows its plane later.
     if any(act[0] == "auto" for act, _ in typing):
-        typing = [typed for typed in typing if typed[0][0] not in ("paint", "plane")]
+        typing = [typed for typed in typing if typed[0][0] != "plane"]
     acts = [act for act, _ in typing]
     slowly = typed(acts, [-1] * len(acts), overlap)
     assert_same(typed(acts, [0] * len(acts), overlap), slowly)

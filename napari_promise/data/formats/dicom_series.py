@@ -51,10 +51,16 @@ class Series:
         What it goes by; no file.
     slices : tuple of Path
         In order of position; two at least.
+    mark : str
+        Letters that tell it from every other series, whatever lies beside it.
+    names : tuple of str
+        What it may be called besides, as other series come into its folder or go.
     """
 
     path: Path
     slices: tuple[Path, ...]
+    mark: str = ""
+    names: tuple[str, ...] = ()
 
 
 def is_series(path: Path) -> bool:
@@ -94,11 +100,14 @@ def series_among(folder: Path, names: Sequence[str]) -> list[Series]:
             found.setdefault(key, []).append((header, path))
     stacks = [each for each in found.values() if len(each) > 1 and _ordered(each)]
     stacks.sort(key=lambda each: (-len(each), str(each[0][0].SeriesInstanceUID)))
-    called = _names_of([each[0][0] for each in stacks], folder.resolve().name)
+    parent = folder.resolve().name
+    called = _names_of([each[0][0] for each in stacks], parent)
     return [
         Series(
             folder / f"{name}{SUFFIX}",
             tuple(path for _, path in dicom.in_order(each)),
+            _mark(each[0][0]),
+            tuple(f"{other}{SUFFIX}" for other in _names(each[0][0], parent)),
         )
         for name, each in zip(called, stacks, strict=True)
     ]
@@ -208,14 +217,17 @@ def _names_of(headers: list[Any], folder: str) -> list[str]:
     """Return a name for each series of a folder, the same whenever it is asked."""
     if len(headers) == 1:
         return [folder]
-    plain = [
-        f"{folder} {header.get('SeriesNumber') or ''}".strip() for header in headers
-    ]
-    seen = Counter(plain)
+    names = [_names(header, folder) for header in headers]
+    seen = Counter(numbered for _, numbered, _ in names)
     return [
-        name if seen[name] == 1 else f"{name} {_mark(header)}"
-        for name, header in zip(plain, headers, strict=True)
+        numbered if seen[numbered] == 1 else marked for _, numbered, marked in names
     ]
+
+
+def _names(header: Any, folder: str) -> tuple[str, str, str]:
+    """Return what a series is called alone, by its number, and beyond all doubt."""
+    numbered = f"{folder} {header.get('SeriesNumber') or ''}".strip()
+    return folder, numbered, f"{numbered} {_mark(header)}"
 
 
 def _mark(header: Any) -> str:

@@ -72,8 +72,8 @@ def read(path: Path, *, palette: bool = False) -> Raw:
         ):
             mode = "RGB"  # CMYK, YCbCr, LAB, HSV
         array = np.array(picture if mode == picture.mode else picture.convert(mode))
-        turned = _turned(picture)
-    return Raw(array, has_colours(array.shape), notes=turned)
+        turned, lossy = _turned(picture), picture.format in ("JPEG", "MPO")
+    return Raw(array, has_colours(array.shape), notes=turned, lossy=lossy)
 
 
 def small(path: Path, side: int) -> NDArray[np.uint8]:

@@ -32,6 +32,8 @@ class Raw:
         What somebody who opens it should know, a sentence each.
     limits : (float, float) or None
         The values of a grey image shown black and white, where the file says so.
+    lossy : bool
+        Whether it was compressed by a method that changes values.
     """
 
     array: NDArray[Any]
@@ -39,6 +41,7 @@ class Raw:
     place: Place = Place()
     notes: tuple[str, ...] = ()
     limits: tuple[float, float] | None = None
+    lossy: bool = False
 
 
 @dataclass(frozen=True)

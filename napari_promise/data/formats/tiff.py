@@ -6,10 +6,11 @@ one picture in colours, each between its own robust limits.
 
 from __future__ import annotations
 
+import html
 import math
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ notes = no_notes
 _WHITE_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 2, 3, 5, 6
 _LAB = (8, 9, 10)
 _JPEG = 7  # of the tag Compression: decoded to RGB
+_LOSSY = (6, 7, 34892)  # JPEG of three kinds
 _STRAIGHT_ALPHA = 2  # of the tag ExtraSamples; 1 is alpha that is multiplied already
 
 #: In which colours 2 to 7 channels are shown together, as ImageJ has it.
@@ -41,6 +43,8 @@ _BLENDED = {
         (1, 1, 0),
     ),
 }
+
+_CHANNEL_NAME = re.compile(r"<(?:\w+:)?Channel\b[^>]*?\bName\s*=\s*\"([^\"]*)\"")
 
 #: A tiled file of one level with more values is not read as a whole.
 _LARGE = 2**28
@@ -92,9 +96,10 @@ def read(path: Path, *, palette: bool = False) -> Raw:
                     f"its {channels.shape[-1]} channels are blended to colours: save "
                     "one of them alone to work on it.",
                 )
-                array, rgb = _blended(channels), True
+                array, rgb = blended(channels), True
         ndim = array.ndim - rgb
-        return Raw(array, rgb, _place(file, series, ndim), said)
+        lossy = int(series.keyframe.compression) in _LOSSY
+        return Raw(array, rgb, _place(file, series, ndim), said, lossy=lossy)
 
 
 def levels(path: Path) -> tuple[tuple[Any, ...], Levels] | None:
@@ -170,7 +175,32 @@ def _has_channels(series: Any) -> bool:
     return at not in rows and 2 <= series.shape[at] <= max(_BLENDED)
 
 
-def _blended(channels: NDArray[Any]) -> NDArray[np.uint8]:
+class Stored(NamedTuple):
+    """How the channels of a file are stored: the array's shape, their axis, names."""
+
+    shape: tuple[int, ...]
+    axis: int
+    names: tuple[str, ...]
+
+
+def channels(path: Path) -> Stored | None:
+    """Find the channels of the first series; None where it has none, or one."""
+    import tifffile
+
+    with tifffile.TiffFile(path) as file:
+        series = _series(file, path)
+        if not _has_channels(series):
+            return None
+        axis = series.axes.index("C")
+        lengths = tuple(int(length) for length in series.shape)
+        named = _CHANNEL_NAME.findall(file.ome_metadata or "")
+        names = [html.unescape(name).strip() for name in named][: lengths[axis]]
+        if len(set(filter(None, names))) < lengths[axis]:
+            names = [f"channel {number + 1}" for number in range(lengths[axis])]
+        return Stored(lengths, axis, tuple(names))
+
+
+def blended(channels: NDArray[Any]) -> NDArray[np.uint8]:
     """Add channels, in the last axis, in colours: (..., row, column, 3) uint8."""
     count = channels.shape[-1]
     colours = np.array(_BLENDED.get(count, _BLENDED[max(_BLENDED)])[:count], np.float32)

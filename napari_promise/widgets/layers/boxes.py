@@ -18,7 +18,7 @@ from napari_promise.document import Plane
 from napari_promise.freehand import Freehand
 from napari_promise.widgets.layers.geometry import image_shape, placement
 from napari_promise.widgets.layers.guard import Guard
-from napari_promise.widgets.layers.napari_internals import is_drawing
+from napari_promise.widgets.layers.napari_internals import can_draw, is_drawing
 from napari_promise.widgets.layers.table import UNASSIGNED
 
 if TYPE_CHECKING:
@@ -93,6 +93,8 @@ class BoxPrompts:
         )
         self.agreed: tuple[Box, ...] = ()
         self._writing = Guard()
+        # What could not be shown in the view there is, and is as soon as it can.
+        self._later: tuple[Box, ...] | None = None
         self._connections = (
             (self.layer.events.data, self._on_data),
             (self.layer.events.features, self._on_settled),
@@ -113,6 +115,8 @@ class BoxPrompts:
 
     def read(self) -> tuple[Box, ...]:
         """Read the layer's shapes at this moment, each as its bounding box."""
+        if self._later is not None:
+            return self._later
         features = self.layer.features
         named = list(features["object"]) if "object" in features else []
         # napari keeps the features of shapes that a script replaced by fewer.
@@ -129,15 +133,20 @@ class BoxPrompts:
 
     def show(self, boxes: tuple[Box, ...]) -> None:
         """Make the layer hold exactly these boxes, as our own doing."""
-        if self.read() != boxes:
+        if self.read() != boxes or self._later is not None:
+            self._later = None
             with self._writing:
                 self.layer.selected_data = set()
                 self.layer.data = []
-                if boxes:
+                if boxes and not can_draw(self.layer):
+                    self._later = boxes
+                elif boxes:
                     self.layer.add_rectangles(
                         [_vertices(box) for box in boxes], edge_color=_EDGE
                     )
-                self.layer.features = {"object": [box.object_id for box in boxes]}
+                if self._later is None:
+                    owners = [box.object_id for box in boxes]
+                    self.layer.features = {"object": owners}
         self.agreed = boxes
 
     def set_next(self, object_id: int) -> None:
@@ -172,9 +181,10 @@ class BoxPrompts:
     def _new_lines(self) -> list[tuple[int, np.ndarray]]:
         # An old rectangle whose corners are pulled becomes a polygon, and stays a box.
         kinds = self.layer.shape_type
+        shown = len(self.agreed) if self._later is None else 0
         return [
             (index, np.asarray(self.layer.data[index], dtype=float))
-            for index in range(len(self.agreed), len(kinds))
+            for index in range(shown, len(kinds))
             if kinds[index] in _TOOLS
         ]
 
@@ -191,6 +201,10 @@ class BoxPrompts:
         if len(after) > len(before):
             self.drawn.emit()
 
+    def _show_later(self) -> None:
+        if self._later is not None:
+            self.show(self._later)
+
     def _on_data(self, event: Any) -> None:
         action = str(getattr(event.action, "value", event.action))
         if self._writing or action not in ("added", "removed", "changed"):
@@ -203,7 +217,12 @@ class BoxPrompts:
         self._settle()
 
     def _on_refreshed(self, _event: Any) -> None:
-        if not self._writing and len(self.layer.data) != len(self.agreed):
+        if self._writing:
+            return
+        if self._later is not None:
+            if can_draw(self.layer):
+                QTimer.singleShot(0, self._show_later)
+        elif len(self.layer.data) != len(self.agreed):
             QTimer.singleShot(0, self._settle_later)
 
 

@@ -699,11 +699,14 @@ class LayerBridge:
             LabelPatch.from_crops(s.plane, s.bbox[:2], s.before, s.after, shape)
             for s in strokes
         ]
+        highest = max(int(s.after.max()) for s in strokes)
         # Never held back: the pixels are there, and a commit that is carried out
         # meanwhile has to know that they came later.
-        work.document.record_paint(patches)
-        highest = max(int(s.after.max()) for s in strokes)
-        work.document.reserve(highest)
+        if self._order is not None:
+            self._order.record_stroke(work.document, patches, highest)
+        else:
+            work.document.record_paint(patches)
+            work.document.reserve(highest)
 
     # -- the document is shown in layers ------------------------------------------
 

@@ -21,7 +21,7 @@ Slices = tuple[slice, ...]
 _LABELS = ("_slice", "_partial_labels_refresh", "_updated_slice")
 _SLICE = ("slice_input", "image")
 _POINTS = ("_drag_start",)
-_SHAPES = ("_is_creating",)
+_SHAPES = ("_is_creating", "_slice_input")
 
 
 def missing(labels: Labels, points: Points, shapes: Shapes) -> list[str]:
@@ -59,6 +59,12 @@ def is_dragging(points: Points) -> bool:
 def is_drawing(shapes: Shapes) -> bool:
     """Whether a shape of a layer is being drawn and not finished yet."""
     return bool(getattr(shapes, "_is_creating", False))
+
+
+def can_draw(shapes: Shapes) -> bool:
+    """Whether shapes can be added now: not to a flat layer that is seen in 3-D."""
+    displayed = getattr(getattr(shapes, "_slice_input", None), "ndisplay", 2)
+    return int(displayed) <= shapes.ndim
 
 
 def repaint(layer: Labels, slices: Slices) -> bool:

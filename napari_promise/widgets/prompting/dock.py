@@ -19,6 +19,7 @@ from napari_promise.session import Session
 from napari_promise.widgets.connections import Connections
 from napari_promise.widgets.desk import Closing, Desk
 from napari_promise.widgets.dispatch import GuiDispatcher
+from napari_promise.widgets.prompting.channels import ChannelStrip
 from napari_promise.widgets.prompting.files import Files
 from napari_promise.widgets.prompting.model_panel import ModelPanel
 from napari_promise.widgets.prompting.models import Models
@@ -64,6 +65,7 @@ class PromiseWidget(QWidget):
         self.session, self.bridge = desk.session, desk.bridge
         self.actions, self.training = desk.actions, desk.training
         self.model_panel = ModelPanel()
+        self.channel_strip = ChannelStrip(desk)
         self.prompt_panel = PromptPanel()
         self.volume_panel = VolumePanel(desk.propagation)
         self.objects_panel = ObjectsPanel()
@@ -116,6 +118,7 @@ class PromiseWidget(QWidget):
 
     def _end(self, _window_stays: bool) -> None:
         self._connections.release()
+        self.channel_strip.close_down()
         self.volume_panel.close_down()
         self.models.close()
         self.rows.close()
@@ -135,6 +138,7 @@ class PromiseWidget(QWidget):
         column.setContentsMargins(8, 6, 8, 6)
         column.setSpacing(8)
         column.addWidget(self.model_panel)
+        column.addWidget(self.channel_strip)
         column.addWidget(_line())
         column.addWidget(self.prompt_panel)
         column.addWidget(self.volume_panel)

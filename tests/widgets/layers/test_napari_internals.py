@@ -35,6 +35,7 @@ def test_a_part_that_is_gone_is_named() -> None:
     assert missing(labels, Other(), Other()) == [
         "Points._drag_start",
         "Shapes._is_creating",
+        "Shapes._slice_input",
     ]
     assert not is_dragging(Other())
     assert not is_drawing(Other())
