@@ -20,7 +20,9 @@ from napari_promise.document.records import (
 from napari_promise.document.regions import BBox, Plane, Region, Tile, union_bbox
 from napari_promise.document.through_planes import (
     FoundPlane,
+    is_absent,
     is_propagated,
+    longest_diameter,
     volume_ml,
 )
 
@@ -47,7 +49,9 @@ __all__ = [
     "Tile",
     "answered_points",
     "feedback",
+    "is_absent",
     "is_propagated",
+    "longest_diameter",
     "union_bbox",
     "volume_ml",
 ]

@@ -82,6 +82,7 @@ class Desk:
             self.window,
         )
         self.propagation = Propagation(self.session, self.bridge, show_warning)
+        self.actions.is_finding = self.propagation.is_finding
         self.adapters: list[catalogue.AdapterEntry] | None = None
         self._docks: dict[QWidget, bool] = {}
         self._closed = False
@@ -98,6 +99,8 @@ class Desk:
                 "propagate": self.propagation.toggle,
                 "weakest plane": self.propagation.go_to_weakest,
                 "confirm plane": self.propagation.confirm,
+                "not here": self.propagation.not_here,
+                "same object": self.propagation.same_object,
                 "undo": self.actions.undo,
                 "redo": self.actions.redo,
             }
@@ -202,6 +205,7 @@ class Desk:
         add(bridge.layers_changed, self._bind_keys)
         add(bridge.dragged, self._on_dragged)
         add(bridge.drag_ended, session.end_drag_previews)
+        add(self.propagation.finished, self.actions.go_on)
         add(self.training.adapters_changed, self._on_adapters_changed)
 
     # -- images and planes --------------------------------------------------------

@@ -25,35 +25,56 @@ class Discs:
 
     may_go = threading.Event()
     made: list[Discs] = []
+    runs: list[tuple[tuple[int, ...], tuple[int, int], set[int]]] = []
 
     def __init__(self, embed: Any, pixels: Any, planes: int, *, spacing: Any) -> None:
         self.embed, self.planes, self.spacing = embed, planes, spacing
-        self.drawn: dict[int, Region] = {}
-        self.z_range: Any = None
+        self.upcoming: int | None = None
+        self._drawn: dict[int, dict[int, Region | None]] = {}
         Discs.made.append(self)
 
-    def set_plane(self, plane: int, label: int, mask: Region) -> None:
-        self.label = label
-        self.drawn[plane] = mask
+    @property
+    def drawn(self) -> dict[int, Region | None]:
+        return self._drawn[1]
 
-    def run(self, z_range: tuple[int, int]) -> Iterator[PlaneResult]:
-        self.z_range = z_range
-        wanted = [p for p in range(z_range[0], z_range[1] + 1) if p not in self.drawn]
-        wanted.sort(key=self.distance)
-        for plane in wanted:
+    def set_plane(self, plane: int, label: int, mask: Region | None) -> None:
+        self._drawn.setdefault(label, {})[plane] = mask
+
+    def remove_plane(self, plane: int, label: int) -> None:
+        del self._drawn[label][plane]
+
+    def forget_found(self) -> None:
+        pass
+
+    def run(
+        self, z_range: tuple[int, int], labels: tuple[int, ...]
+    ) -> Iterator[PlaneResult]:
+        Discs.runs.append((labels, z_range, set(self._drawn[labels[0]])))
+        return self.go(z_range, labels)
+
+    def go(
+        self, z_range: tuple[int, int], labels: tuple[int, ...]
+    ) -> Iterator[PlaneResult]:
+        wanted = [
+            (self.distance(plane, label), plane, label)
+            for label in labels
+            for plane in range(z_range[0], z_range[1] + 1)
+            if plane not in self._drawn[label]
+        ]
+        for far, plane, label in sorted(wanted):
             Discs.may_go.wait(60)
             self.embed(plane)
-            nearest = min(self.drawn, key=lambda other: abs(other - plane))
-            region = self.drawn[nearest] if plane < END else None
+            drawn = {p: r for p, r in self._drawn[label].items() if r is not None}
+            nearest = min(drawn, key=lambda other: abs(other - plane))
+            region = drawn[nearest] if plane < END else None
             stopped = None if plane < END else "contrast is down to 10%"
-            sure = max(0.0, 1 - 0.15 * self.distance(plane))
-            shape = self.drawn[nearest].shape
+            sure = max(0.0, 1 - 0.15 * far)
             yield PlaneResult(
-                plane, self.label, shape, region, sure, "propagated", stopped
+                plane, label, drawn[nearest].shape, region, sure, "propagated", stopped
             )
 
-    def distance(self, plane: int) -> int:
-        return min(abs(plane - other) for other in self.drawn)
+    def distance(self, plane: int, label: int) -> int:
+        return min(abs(plane - other) for other in self._drawn[label])
 
 
 def as_prompt(_segmenter: Any, _embedding: Any, mask: np.ndarray) -> np.ndarray:
@@ -65,6 +86,7 @@ def desk(make_desk: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Any:
     """A desk with a stack on it, plane 3 on display, and an object prompted there."""
     Discs.may_go.set()
     Discs.made.clear()
+    Discs.runs.clear()
     monkeypatch.setattr(
         "napari_promise.widgets.volumes.controller.Propagate",
         functools.partial(Propagate, make=Discs, as_prompt=as_prompt),
@@ -149,10 +171,11 @@ def test_a_correction_is_followed_up_to_the_next_sure_planes(desk: Any) -> None:
     desk.viewer.dims.set_point(0, 6 * 5)
     before = whole(desk)[5].region
     desk.click(6, 45, 75)
-    desk.until(lambda: len(Discs.made) == 2)
+    desk.until(lambda: len(Discs.runs) == 2)
     finish(desk)
-    assert Discs.made[1].z_range == (4, PLANES - 1)
-    assert set(Discs.made[1].drawn) == {3, 6}
+    # The same propagator goes on: it learns from one plane more.
+    assert len(Discs.made) == 1
+    assert Discs.runs[1] == ((1,), (4, PLANES - 1), {3, 6})
     # What was propagated is what the click corrects.
     assert desk.model.asked[-1].prompts.logits is not None
     assert states(desk) == "pppsppsp" + "n"
@@ -189,7 +212,7 @@ def test_a_confirmed_plane_is_left_alone_from_then_on(desk: Any) -> None:
     desk.press("P")
     finish(desk)
     assert desk.document.get_at(1, (5,)) is kept
-    assert set(Discs.made[-1].drawn) == {3, 5}
+    assert Discs.runs[-1][2] == {3, 5}
 
 
 def test_the_whole_object_is_committed_and_deleted_in_one_step_each(desk: Any) -> None:
