@@ -4,6 +4,12 @@ from napari_promise.document.commits import CommitResult, Overlap
 from napari_promise.document.corrections import answered_points, feedback
 from napari_promise.document.document import Document
 from napari_promise.document.events import Changes, DocumentEvents
+from napari_promise.document.extents import (
+    farthest_apart,
+    longest_diameter,
+    outermost,
+    volume_ml,
+)
 from napari_promise.document.history import (
     MIN_HISTORY,
     PendingCommit,
@@ -22,8 +28,6 @@ from napari_promise.document.through_planes import (
     FoundPlane,
     is_absent,
     is_propagated,
-    longest_diameter,
-    volume_ml,
 )
 
 __all__ = [
@@ -48,10 +52,12 @@ __all__ = [
     "Step",
     "Tile",
     "answered_points",
+    "farthest_apart",
     "feedback",
     "is_absent",
     "is_propagated",
     "longest_diameter",
+    "outermost",
     "union_bbox",
     "volume_ml",
 ]

@@ -7,7 +7,7 @@ propagated there from other planes: then all its points are of source "propagate
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,8 +27,6 @@ __all__ = [
     "found_record",
     "is_absent",
     "is_propagated",
-    "longest_diameter",
-    "volume_ml",
 ]
 
 
@@ -126,87 +124,6 @@ def confirmed(record: ObjectRecord) -> ObjectRecord:
     """Return a propagated record as the user's: its mask stays as it is."""
     user: Source = "user"
     return dataclasses.replace(record, sources=(user,) * len(record.sources))
-
-
-def volume_ml(
-    records: tuple[ObjectRecord, ...], spacing: tuple[float, float, float]
-) -> float:
-    """Return the volume of an object in millilitres.
-
-    Parameters
-    ----------
-    records : tuple of ObjectRecord
-        The object's planes; each counts with its mask, else with its label pixels.
-    spacing : (float, float, float)
-        Between planes, rows and columns, in mm.
-    """
-    regions = (r.written if r.region is None else r.region for r in records)
-    voxels = sum(region.area for region in regions if region is not None)
-    return float(voxels * np.prod(spacing) / 1000)
-
-
-def longest_diameter(
-    records: Iterable[ObjectRecord], spacing: tuple[float, float, float]
-) -> float:
-    """Return the longest distance between the middles of two pixels of an object.
-
-    Parameters
-    ----------
-    records : iterable of ObjectRecord
-        The object's planes.
-    spacing : (float, float, float)
-        Between planes, rows and columns, in the unit that is wanted.
-
-    Returns
-    -------
-    float
-        0 for one pixel, or none.
-    """
-    corners = []
-    for record in records:
-        region = record.written if record.region is None else record.region
-        if region is None:
-            continue
-        rows, columns = np.nonzero(_outermost(region.crop))
-        corners.append(
-            np.column_stack(
-                [
-                    np.full(len(rows), record.plane[-1] if record.plane else 0),
-                    rows + region.bbox[0],
-                    columns + region.bbox[1],
-                ]
-            )
-        )
-    if not corners:
-        return 0.0
-    points = np.concatenate(corners) * np.array(spacing)
-    # The farthest two are corners of the hull: what is not farthest in any of many
-    # directions is left out.
-    turned = points @ _DIRECTIONS.T
-    far = points[np.unique(np.concatenate([turned.argmax(0), turned.argmin(0)]))]
-    apart = np.linalg.norm(far[:, None] - far[None], axis=-1)
-    return float(apart.max())
-
-
-def _outermost(crop: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the first and the last pixel of each row."""
-    found = np.zeros_like(crop)
-    rows = np.flatnonzero(crop.any(axis=1))
-    found[rows, crop[rows].argmax(axis=1)] = True
-    found[rows, crop.shape[1] - 1 - crop[rows, ::-1].argmax(axis=1)] = True
-    return found
-
-
-def _directions(count: int) -> NDArray[np.float64]:
-    """Return unit vectors spread evenly over half a sphere, (count, 3)."""
-    at = np.arange(count) + 0.5
-    height, angle = at / count, np.pi * (1 + 5**0.5) * at
-    flat = np.sqrt(1 - height**2)
-    return np.column_stack([height, flat * np.cos(angle), flat * np.sin(angle)])
-
-
-#: With so many the diameter is short by a thousandth at most.
-_DIRECTIONS = _directions(600)
 
 
 def _deepest(region: Region) -> tuple[float, float]:

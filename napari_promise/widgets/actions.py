@@ -319,6 +319,15 @@ class Actions:
             return
         with document.step("commit"):
             # An object is committed on all its planes.
+            if len(whole) > 1 and not document.pending:
+                document.commit_many(
+                    [record.id for record in whole],
+                    work.result.labels,
+                    overlap=self._session.settings.overlap,
+                    keep_painted=keep_painted,
+                )
+                document.active_id = None
+                return
             for record in whole or [document.get(object_id)]:
                 if record.is_answered and not document.pending:
                     labels = work.result.plane(record.plane)
@@ -473,7 +482,13 @@ class Actions:
         """Take objects away, with their pixels in the labels; one step."""
         work = self._bridge.work
         assert work is not None
-        there = [i for i in object_ids if i in work.document]
+        there = [
+            record.id
+            for label in dict.fromkeys(
+                work.document.get(i).label for i in object_ids if i in work.document
+            )
+            for record in work.document.of_label(label)
+        ]
         if there:
             work.document.remove_many(there, work.result.labels)
 
