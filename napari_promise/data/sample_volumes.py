@@ -26,7 +26,8 @@ _SOFT_TISSUE = (-160.0, 240.0)
 def abdomen_layers() -> list[LayerData]:
     """Layers of a CT of 30 planes, and the labels of seven organs, hidden.
 
-    1 spleen, 2 right kidney, 3 left kidney, 4 gallbladder, 5 liver, 6 stomach, 52 aorta.
+    1 spleen, 2 and 3 right and left kidney, 4 gallbladder, 5 liver, 6 stomach,
+    52 aorta.
     """
     return _layers(ABDOMEN, "abdomen", contrast_limits=_SOFT_TISSUE)
 

@@ -32,6 +32,7 @@ from napari_promise.widgets.keys import KeyBindings
 from napari_promise.widgets.layers.bridge import LayerBridge
 from napari_promise.widgets.training.controller import Training
 from napari_promise.widgets.volumes.controller import Propagation
+from napari_promise.widgets.volumes.solid import Solid
 
 if TYPE_CHECKING:
     import napari
@@ -59,6 +60,7 @@ class Desk:
     actions : Actions
     training : Training
     propagation : Propagation
+    solid : Solid
     adapters : list of AdapterEntry or None
         The installed adapters; None while they are being read.
     adapters_read : Signal
@@ -83,6 +85,7 @@ class Desk:
         )
         self.propagation = Propagation(self.session, self.bridge, show_warning)
         self.actions.is_finding = self.propagation.is_finding
+        self.solid = Solid(viewer.dims, self.bridge, self.propagation)
         self.adapters: list[catalogue.AdapterEntry] | None = None
         self._docks: dict[QWidget, bool] = {}
         self._closed = False
@@ -180,6 +183,7 @@ class Desk:
         self._closed = True
         _DESKS.pop(id(self.viewer), None)
         self._keys.release_all()
+        self.solid.close()
         self.propagation.close()
         self.bridge.close()
         self._dispatch.close()
