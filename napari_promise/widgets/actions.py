@@ -459,7 +459,10 @@ class Actions:
         """Commit every object that waits and whose score reaches a floor; one step."""
         work = self._bridge.work
         assert work is not None
-        taken = [r.id for r, _ in drafts(work.document) if is_taken(r, floor)]
+        waiting = [record for record, _ in drafts(work.document)]
+        # An object through planes is as sure as its weakest plane.
+        weak = {r.label for r in waiting if not is_taken(r, floor)}
+        taken = [r.id for r in waiting if r.label not in weak]
         if not taken:
             raise ValueError("No object that waits reaches this score: lower it.")
         work.document.commit_many(

@@ -7,7 +7,7 @@ the first waits for a moment, so that the window is not repainted on the way to 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from psygnal import SignalInstance
@@ -121,7 +121,7 @@ class ObjectRows(QObject):
             None if document is None else document.active_id,
         )
         waiting = () if document is None else drafts(document)
-        self._objects.review.show_scores([record.score for record, _ in waiting])
+        self._objects.review.show_scores(weakest_scores(r for r, _ in waiting))
         self._prompt.show_history(
             "" if document is None else document.undo_name,
             "" if document is None else document.redo_name,
@@ -230,6 +230,16 @@ def grouped(document: Document, plane: Plane) -> list[tuple[ObjectRecord, ...]]:
         return record.id != active, record.plane != plane
 
     return [tuple(sorted(whole, key=rank)) for whole in wholes.values()]
+
+
+def weakest_scores(records: Iterable[ObjectRecord]) -> list[float | None]:
+    """Return the score of each object: through planes that of its weakest one."""
+    found: dict[int, float | None] = {}
+    for record in records:
+        before = found.get(record.label, record.score)
+        known = [score for score in (before, record.score) if score is not None]
+        found[record.label] = min(known, default=None)
+    return list(found.values())
 
 
 def planes_in_words(whole: Sequence[ObjectRecord]) -> str:

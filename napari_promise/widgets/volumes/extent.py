@@ -49,10 +49,10 @@ class Extent:
 
     @property
     def in_words(self) -> str:
-        """The volume and the diameter."""
+        """The volume and the longest diameter."""
         if not self.is_known:
             return self.volume_in_words
-        return f"{self.volume_in_words}, longest diameter {self.diameter:.0f} mm"
+        return f"{self.volume_in_words}, ⌀ {self.diameter:.0f} mm"
 
 
 def extent_of(records: Sequence[ObjectRecord], image: Image) -> Extent | None:

@@ -61,6 +61,10 @@ class VolumePanel(QWidget):
         self.strip = PlaneStrip()
         self.state = QLabel()
         self.state.setWordWrap(True)  # else it would widen the dock
+        self.state.setToolTip(
+            "Planes that you drew or confirmed, planes that were found from them; the "
+            "object's volume and its longest diameter, of the masks as they stand."
+        )
         self._count = 0
         self._compose()
         self._connections = Connections()
