@@ -14,7 +14,10 @@ Three questions, each per set and object:
 A click that made the mask worse is undone, and so is not part of it. What answers the
 clicks is drawn anew (`Propagator.refined`) before it is carried on.
 
-    python benchmarks/volumes.py hippocampus-axial ct-organs mr-organs --json v.json
+    python benchmarks/volumes.py hippocampus-axial ct-organs mr-organs \
+        --json results/volumes-promise-tiny.json
+
+`make results` sets the record as tables, see `scripts/study/volumes.py`.
 """
 
 from __future__ import annotations
@@ -345,7 +348,8 @@ def main() -> None:
         show(found)
         rows += found
     if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+        record = {"kind": "volumes", "model": segmenter.model_id, "rows": rows}
+        arguments.json.write_text(json.dumps(record, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

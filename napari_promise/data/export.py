@@ -15,6 +15,7 @@ from napari_promise.data.labels import (
     sidecar,
     world_matrix,
 )
+from napari_promise.data.measurements import save_measurements
 from napari_promise.data.ome_zarr_labels import save_ome_zarr_labels
 from napari_promise.data.prompts_file import (
     PromptsFile,
@@ -35,6 +36,7 @@ __all__ = [
     "save_geojson",
     "save_json",
     "save_labels",
+    "save_measurements",
     "save_ome_zarr_labels",
     "save_prompts",
     "sidecar",

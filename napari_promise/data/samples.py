@@ -15,6 +15,21 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, special
 
+from napari_promise.data.sample_volumes import abdomen_layers, hippocampus_layers
+
+__all__ = [
+    "STACK_SCALE",
+    "STACK_SHAPE",
+    "SCENE_SHAPE",
+    "abdomen_layers",
+    "endoscopy_layers",
+    "endoscopy_scene",
+    "hippocampus_layers",
+    "nodule_stack",
+    "retina_layers",
+    "stack_layers",
+]
+
 Floats = NDArray[np.float32]
 #: ``(data, keyword arguments of the layer, type of the layer)``, as napari takes them.
 LayerData = tuple[NDArray[Any], dict[str, Any], str]

@@ -4,6 +4,12 @@ from napari_promise.document.commits import CommitResult, Overlap
 from napari_promise.document.corrections import answered_points, feedback
 from napari_promise.document.document import Document
 from napari_promise.document.events import Changes, DocumentEvents
+from napari_promise.document.extents import (
+    farthest_apart,
+    longest_diameter,
+    outermost,
+    volume_ml,
+)
 from napari_promise.document.history import (
     MIN_HISTORY,
     PendingCommit,
@@ -20,8 +26,8 @@ from napari_promise.document.records import (
 from napari_promise.document.regions import BBox, Plane, Region, Tile, union_bbox
 from napari_promise.document.through_planes import (
     FoundPlane,
+    is_absent,
     is_propagated,
-    volume_ml,
 )
 
 __all__ = [
@@ -46,8 +52,12 @@ __all__ = [
     "Step",
     "Tile",
     "answered_points",
+    "farthest_apart",
     "feedback",
+    "is_absent",
     "is_propagated",
+    "longest_diameter",
+    "outermost",
     "union_bbox",
     "volume_ml",
 ]

@@ -48,7 +48,9 @@ from napari_promise.document.records import ObjectRecord, Source
 from napari_promise.document.regions import Plane, Region
 from napari_promise.document.through_planes import (
     FoundPlane,
+    absent,
     confirmed,
+    ending,
     found_record,
     is_propagated,
 )
@@ -324,6 +326,8 @@ class Document:
             if one.region is None:
                 if before is not None:
                     changed[before.id] = None
+                if one.stopped:
+                    changed |= self._ended_beside(label, one, changed)
                 continue
             if before is None:
                 self._highest_id += 1
@@ -337,6 +341,86 @@ class Document:
                     self.active_id = None
                 self._put(changed)
         return tuple(changed)
+
+    def _ended_beside(
+        self,
+        label: int,
+        one: FoundPlane,
+        changed: Mapping[int, ObjectRecord | None],
+    ) -> dict[int, ObjectRecord | None]:
+        """Have the planes beside one say that the object ends there."""
+        told: dict[int, ObjectRecord | None] = {}
+        for step in (-1, 1):
+            beside = self.get_at(label, (*one.plane[:-1], one.plane[-1] + step))
+            known = None if beside is None else changed.get(beside.id, beside)
+            if known is not None and known.region is not None:
+                told[known.id] = ending(known, one.plane, one.stopped)
+        return told
+
+    def go_on(self, run: object, object_id: int) -> bool:
+        """Make the latest step the first of a run, if it is what changed an object.
+
+        So a correction and what follows from it are undone together.
+
+        Returns
+        -------
+        bool
+            Whether it is.
+        """
+        with self._lock:
+            return self._history.go_on(run, object_id)
+
+    def continue_object(self, label: int, plane: Plane) -> ObjectRecord:
+        """Return an object's record on another plane, a blank one if need be.
+
+        It is active then. One step.
+
+        Parameters
+        ----------
+        label : int
+            Of an object that is there.
+        plane : Plane
+
+        Raises
+        ------
+        ValueError
+            If there is no such object.
+        """
+        known = self.get_at(label, plane)
+        if known is None:
+            whole = self.of_label(label)
+            if not whole:
+                raise ValueError(f"there is no object {label}.")
+            with self.step("same object here"):
+                self._highest_id += 1
+                known = ObjectRecord(
+                    self._highest_id,
+                    tuple(int(index) for index in plane),
+                    whole[0].class_name,
+                    revision=next(self._revisions),
+                    label=label,
+                )
+                self._put({known.id: known})
+                self.active_id = known.id
+        self.active_id = known.id
+        return known
+
+    def set_absent(self, label: int, plane: Plane) -> ObjectRecord:
+        """Say that an object is not on a plane, whatever was found there; one step.
+
+        Raises
+        ------
+        ValueError
+            If there is no such object.
+        """
+        with self.step("not on this plane"):
+            active = self._active
+            record = self.continue_object(label, plane)
+            changed = absent(record, next(self._revisions))
+            self._put({changed.id: changed})
+            if active != record.id:
+                self.active_id = active
+        return changed
 
     def confirm(self, object_ids: Iterable[int]) -> int:
         """Make propagated records the user's, with their masks as they are; one step.

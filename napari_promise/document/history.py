@@ -171,6 +171,14 @@ class History:
                 self._open = Step(name, (active, active), run=run)
         self._depth += 1
 
+    def go_on(self, run: object, object_id: int) -> bool:
+        """Make the latest step one of a run, if it changed an object."""
+        latest = self._undo[-1] if self._undo and not self._redo else None
+        if latest is None or object_id not in latest.records:
+            return False
+        latest.run = run
+        return True
+
     def end(self, active: int | None) -> bool:
         """End what the latest `begin` began.
 

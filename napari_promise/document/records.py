@@ -63,6 +63,9 @@ class ObjectRecord:
     label : int
         What is written into the Labels layer; left out, the id. Records that share a
         label are one object through planes: at most one of a plane.
+    ends : (str, str)
+        Why the object does not go on to the plane below and to the plane above, in
+        words; empty where it does, or nobody looked.
     """
 
     id: int
@@ -81,6 +84,7 @@ class ObjectRecord:
     written: Region | None = None
     yielded: Region | None = None
     label: int = 0  # the background's, so no object's
+    ends: tuple[str, str] = ("", "")
 
     def __post_init__(self) -> None:
         if self.label == 0:

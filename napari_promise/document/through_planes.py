@@ -19,7 +19,15 @@ from napari_promise.document.records import ObjectRecord, Source
 from napari_promise.document.regions import Plane, Region
 from napari_promise.prompts import Prompts
 
-__all__ = ["FoundPlane", "confirmed", "found_record", "is_propagated", "volume_ml"]
+__all__ = [
+    "FoundPlane",
+    "absent",
+    "confirmed",
+    "ending",
+    "found_record",
+    "is_absent",
+    "is_propagated",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,17 +43,39 @@ class FoundPlane:
         In [0, 1].
     logits : (1, h, w) float32 or None
         The mask as the model takes it, for a click to correct.
+    stopped : str
+        Where the object ends before this plane, why, in words.
     """
 
     plane: Plane
     region: Region | None
     confidence: float
     logits: NDArray[np.float32] | None = None
+    stopped: str = ""
 
 
 def is_propagated(record: ObjectRecord) -> bool:
     """Whether a record was found from other planes, and nobody edited it since."""
     return bool(record.sources) and set(record.sources) == {"propagated"}
+
+
+def is_absent(record: ObjectRecord) -> bool:
+    """Whether somebody said that the object is not on this plane."""
+    return record.is_blank and record.answered_revision == record.revision
+
+
+def absent(record: ObjectRecord, revision: int) -> ObjectRecord:
+    """Return a record that says that the object is not on its plane."""
+    return ObjectRecord(
+        record.id,
+        record.plane,
+        record.class_name,
+        revision=revision,
+        answered_revision=revision,
+        written=record.written,
+        yielded=record.yielded,
+        label=record.label,
+    )
 
 
 def found_record(
@@ -82,27 +112,18 @@ def found_record(
     )
 
 
+def ending(record: ObjectRecord, plane: Plane, why: str) -> ObjectRecord:
+    """Return a record that says why its object does not go on to a plane beside it."""
+    below, above = record.ends
+    if plane[-1] < record.plane[-1]:
+        return dataclasses.replace(record, ends=(why, above))
+    return dataclasses.replace(record, ends=(below, why))
+
+
 def confirmed(record: ObjectRecord) -> ObjectRecord:
     """Return a propagated record as the user's: its mask stays as it is."""
     user: Source = "user"
     return dataclasses.replace(record, sources=(user,) * len(record.sources))
-
-
-def volume_ml(
-    records: tuple[ObjectRecord, ...], spacing: tuple[float, float, float]
-) -> float:
-    """Return the volume of an object in millilitres.
-
-    Parameters
-    ----------
-    records : tuple of ObjectRecord
-        The object's planes; each counts with its mask, else with its label pixels.
-    spacing : (float, float, float)
-        Between planes, rows and columns, in mm.
-    """
-    regions = (r.written if r.region is None else r.region for r in records)
-    voxels = sum(region.area for region in regions if region is not None)
-    return float(voxels * np.prod(spacing) / 1000)
 
 
 def _deepest(region: Region) -> tuple[float, float]:

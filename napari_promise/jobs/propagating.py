@@ -1,7 +1,9 @@
-"""Carry one object from its prompted planes through a stack, in the background.
+"""Carry objects from their prompted planes through a stack, in the background.
 
-One step of the job is one plane, nearest planes first. What it finds is handed to the
-window's thread plane by plane, so that ending it at any moment keeps what is there.
+One step of the job is one plane of one object, nearest planes first. What it finds is
+handed to the window's thread plane by plane, so that ending it at any moment keeps what
+is there. What was learned of the drawn planes is kept in a `Memory` for the next run:
+a correction learns from one plane, not from all again.
 """
 
 from __future__ import annotations
@@ -18,10 +20,12 @@ from napari_promise.prompts import round_logits
 from napari_promise.propagation import PlaneResult, Propagator
 from napari_promise.session import ImageSource, JobContext
 
-__all__ = ["Propagate", "mask_prompt"]
+__all__ = ["Drawing", "Memory", "Propagate", "mask_prompt"]
 
 #: Values between which a plane without contrast limits lies: it is shown as it is.
 _FULL = (0.0, 255.0)
+#: Of an object, plane -> its mask there; None where it is known not to be.
+Drawing = Mapping[int, "Region | None"]
 
 
 def mask_prompt(
@@ -41,8 +45,74 @@ def mask_prompt(
     return round_logits(logits.float().cpu().numpy())
 
 
+class Memory:
+    """What propagation learned of one stack, from one run to the next.
+
+    Written by the worker alone; the window's thread may say that what was found does
+    not stand any more.
+    """
+
+    def __init__(self) -> None:
+        self._propagator: Any = None
+        self._made_for: object = None
+        self._job: Propagate | None = None
+        self._known: dict[tuple[int, int], Region | None] = {}
+        self._stale = False
+
+    def forget_found(self) -> None:
+        """Count no longer on what runs found, as after an undo."""
+        self._stale = True
+
+    def ready(
+        self, job: Propagate, made_for: object, objects: Mapping[int, Drawing]
+    ) -> Any:
+        """Return a propagator that knows what is drawn, and nothing else.
+
+        Parameters
+        ----------
+        job : Propagate
+            Reads and encodes planes for it from now on.
+        made_for : object
+            Model and place; for others a fresh one is made.
+        objects : mapping of int to Drawing
+            By label.
+        """
+        self._job = job
+        if self._propagator is None or made_for != self._made_for:
+            self._propagator = job.make(self._embed, self._pixels)
+            self._made_for = made_for
+            self._known.clear()
+        elif self._stale:
+            self._propagator.forget_found()
+        self._stale = False
+        wanted = {
+            (label, plane): region
+            for label, drawing in objects.items()
+            for plane, region in drawing.items()
+        }
+        for label, plane in self._known.keys() - wanted.keys():
+            self._propagator.remove_plane(plane, label)
+            del self._known[label, plane]
+        for (label, plane), region in wanted.items():
+            if (label, plane) in self._known:
+                if self._known[label, plane] is region:
+                    continue
+                del self._known[label, plane]  # or a half-done step would be believed
+            self._propagator.set_plane(plane, label, region)
+            self._known[label, plane] = region
+        return self._propagator
+
+    def _embed(self, plane: int) -> Any:
+        assert self._job is not None
+        return self._job.embed(plane)
+
+    def _pixels(self, plane: int) -> NDArray[np.float32]:
+        assert self._job is not None
+        return self._job.pixels(plane)
+
+
 class Propagate:
-    """A `Job` that finds an object on the planes that nobody drew.
+    """A `Job` that finds objects on the planes that nobody drew.
 
     Parameters
     ----------
@@ -50,10 +120,11 @@ class Propagate:
         The stack, (..., planes, rows, columns).
     before : Plane
         The indices in front of the axis that is propagated along.
-    label : int
-        Of the object.
-    drawn : mapping of int to Region
-        The planes that were prompted or confirmed, with their masks.
+    objects : mapping of int to Drawing
+        By label, the planes that were prompted or confirmed, with their masks; also of
+        objects that are not `wanted`, but meet those that are.
+    wanted : tuple of int
+        The labels of the objects to find.
     spacing : (float, float, float)
         Between planes, rows and columns, in one unit.
     z_range : (int, int)
@@ -63,6 +134,8 @@ class Propagate:
         window's thread.
     ended : callable
         Given one line in the window's thread; an empty one where all went well.
+    memory : Memory, optional
+        Of the runs on this stack; left out, this run learns all by itself.
     make : callable
         What finds the planes, called as `Propagator` is.
     as_prompt : callable
@@ -73,48 +146,50 @@ class Propagate:
         self,
         source: ImageSource,
         before: Plane,
-        label: int,
-        drawn: Mapping[int, Region],
+        objects: Mapping[int, Drawing],
+        wanted: tuple[int, ...],
         *,
         spacing: tuple[float, float, float],
         z_range: tuple[int, int],
         found: Callable[[PlaneResult, NDArray[np.float32] | None], None],
         ended: Callable[[str], None],
+        memory: Memory | None = None,
         make: Callable[..., Any] = Propagator,
         as_prompt: Callable[..., NDArray[np.float32]] = mask_prompt,
     ) -> None:
         self._source = source
         self._before = before
-        self._label = label
-        self._drawn = dict(drawn)
+        self._objects = {label: dict(each) for label, each in objects.items()}
+        self._wanted = wanted
         self._spacing = spacing
         self._z_range = z_range
         self._found = found
         self._ended = ended
+        self._memory = memory or Memory()
         self._make = make
         self._as_prompt = as_prompt
         self._context: JobContext | None = None
+        self._propagator: Any = None
         self._run: Iterator[PlaneResult] | None = None
-        self._told: set[int] = set()
-        self._ends: set[int] = set()
+        self._embedded: tuple[int, Any] | None = None
 
     def step(self, context: JobContext) -> bool:
-        """Find the object on one more plane; False when nothing is left to do."""
+        """Find an object on one more plane; False when nothing is left to do."""
         if context.must_give_way():
             return True
         self._context = context
         if self._run is None:
             self._run = self._begin()
         # Outside of the iterator: giving way while a plane is encoded, as when somebody
-        # scrolls, must not end it.
-        upcoming = self._upcoming()
+        # clicks, must not end it.
+        upcoming = self._propagator.upcoming
         if upcoming is not None:
-            self._embed(upcoming)
+            self.embed(upcoming)
         try:
             result = next(self._run, None)
             logits = None
             if result is not None and result.region is not None:
-                embedding = self._embed(result.plane)
+                embedding = self.embed(result.plane)
                 mask = result.region.mask
                 logits = self._as_prompt(context.segmenter, embedding, mask)
         except BaseException:
@@ -125,9 +200,6 @@ class Propagate:
         if result is None:
             context.deliver(lambda: self._ended(""))
             return False
-        self._told.add(result.plane)
-        if result.stopped:
-            self._ends.add(result.plane)
         context.deliver(lambda: self._found(result, logits))
         return True
 
@@ -138,43 +210,34 @@ class Propagate:
 
     def close(self) -> None:
         """Let go of the stack."""
-        self._run = None
-        self._drawn.clear()
+        self._run = self._propagator = self._embedded = None
+        self._objects.clear()
 
     def _begin(self) -> Iterator[PlaneResult]:
-        propagator = self._make(
-            self._embed,
-            self._pixels,
-            self._source.shape[-3],
-            spacing=self._spacing,
-        )
-        for plane, region in self._drawn.items():
-            propagator.set_plane(plane, self._label, region)
-        told = frozenset(self._told)
-        every = propagator.run(z_range=self._z_range)
-        return (result for result in every if result.plane not in told)
-
-    def _upcoming(self) -> int | None:
-        """Return the plane that is most likely next: the nearest to a drawn one."""
-        reached = (self._drawn.keys() | self._told) - self._ends
-        beside = {plane + step for plane in reached for step in (-1, 1)}
-        first, last = self._z_range
-        left = [
-            plane
-            for plane in beside - self._drawn.keys() - self._told
-            if first <= plane <= last
-        ]
-        if not left:
-            return None
-        return min(left, key=lambda p: (min(abs(p - q) for q in self._drawn), p))
-
-    def _embed(self, plane: int) -> Any:
         assert self._context is not None
-        tile = Tile((*self._before, plane))
-        embedding, _ = self._context.embedding(self._source, tile)
-        return embedding
+        made_for = (self._context.segmenter.model_id, self._before, self._spacing)
+        self._propagator = self._memory.ready(self, made_for, self._objects)
+        run: Iterator[PlaneResult] = self._propagator.run(
+            z_range=self._z_range, labels=self._wanted
+        )
+        return run
 
-    def _pixels(self, plane: int) -> NDArray[np.float32]:
+    def make(self, embed: Callable[[int], Any], pixels: Callable[[int], Any]) -> Any:
+        """Return a fresh propagator of this stack."""
+        planes = self._source.shape[-3]
+        return self._make(embed, pixels, planes, spacing=self._spacing)
+
+    def embed(self, plane: int) -> Any:
+        """Return a plane's embedding; the last one is at hand."""
+        assert self._context is not None
+        if self._embedded is None or self._embedded[0] != plane:
+            tile = Tile((*self._before, plane))
+            embedding, _ = self._context.embedding(self._source, tile)
+            self._embedded = (plane, embedding)
+        return self._embedded[1]
+
+    def pixels(self, plane: int) -> NDArray[np.float32]:
+        """Return a plane as it is shown, 0 to 1."""
         pixels = np.asarray(self._source.plane_pixels((*self._before, plane)))
         if self._source.rgb:
             pixels = pixels[..., :3].mean(axis=-1)

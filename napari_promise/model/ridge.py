@@ -3,6 +3,10 @@
 What is kept of an image is not its features (megabytes) but its normal equations, a
 matrix of features times features. Those of several images add up; taking an image out
 again means leaving its equations out of the sum, so nothing of it stays behind.
+
+The algebra is torch's, on the threads that torch was given: numpy and scipy bring
+threads of their own, which wait for each other where the processor is busy, and took
+0.3 s for what takes a millisecond.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from scipy import linalg, ndimage
+from scipy import ndimage
 
 if TYPE_CHECKING:
     from napari_promise.model.sam import Embedding
@@ -62,10 +66,11 @@ class NormalEquations:
         weights : (N,) float32
             How much each counts, not negative.
         """
-        weighted = examples * weights[:, None]
+        given, share = torch.from_numpy(examples), torch.from_numpy(weights)
+        weighted = given * share[:, None]
         return cls(
-            (weighted.T @ examples).astype(np.float64),
-            (weighted.T @ targets).astype(np.float64),
+            (weighted.T @ given).numpy().astype(np.float64),
+            (weighted.T @ torch.from_numpy(targets)).numpy().astype(np.float64),
         )
 
     @classmethod
@@ -116,9 +121,10 @@ class NormalEquations:
 
     def solve(self, penalty: float = 3.0) -> Ridge:
         """Return the classifier, its weights held small by a penalty."""
-        system = self.gram + penalty * np.eye(len(self.moment))
-        found = linalg.solve(system, self.moment, assume_a="pos")
-        return Ridge(found.astype(np.float32))
+        system = torch.from_numpy(self.gram + penalty * np.eye(len(self.moment)))
+        moment = torch.from_numpy(self.moment)[:, None]
+        found = torch.cholesky_solve(moment, torch.linalg.cholesky(system))[:, 0]
+        return Ridge(found.numpy().astype(np.float32))
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +140,8 @@ class Ridge:
 
     def scores(self, examples: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return about 1 for the object and about -1 for what is around it, (N,)."""
-        found: NDArray[np.float32] = examples @ self.weights
+        given = torch.from_numpy(np.ascontiguousarray(examples))
+        found: NDArray[np.float32] = (given @ torch.from_numpy(self.weights)).numpy()
         return found
 
 

@@ -257,6 +257,7 @@ class _Encoder:
             "written": self._region(record.written),
             "yielded": self._region(record.yielded),
             "label": record.label,
+            "ends": list(record.ends),
         }
 
     def _mask_logits(self, logits: MaskLogits) -> dict[str, Any]:
@@ -398,6 +399,7 @@ class _Decoder:
             written=_at(self._regions, row["written"]),
             yielded=_at(self._regions, row["yielded"]),
             label=int(row.get("label", 0)),
+            ends=_ends(row),
         )
 
     def _mask_logits(self, row: Mapping[str, Any]) -> MaskLogits:
@@ -474,6 +476,11 @@ class _Decoder:
 def _pending(row: Mapping[str, Any]) -> PendingCommit:
     overlap: Overlap = "overwrite" if row["overlap"] == "overwrite" else "keep"
     return PendingCommit(int(row["object_id"]), overlap, bool(row["keep_painted"]))
+
+
+def _ends(row: Mapping[str, Any]) -> tuple[str, str]:
+    below, above = row.get("ends", ("", ""))
+    return str(below), str(above)
 
 
 def _at(rows: Sequence[_T], index: int | None) -> _T | None:

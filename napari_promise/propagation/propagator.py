@@ -124,6 +124,8 @@ class Propagator:
         self._objects: dict[int, Tracked] = {}
         self._grid: Grid | None = None
         self._looked_at: tuple[int, PlaneFeatures] | None = None
+        #: The plane that the latest run looks at next; None where it is over.
+        self.upcoming: int | None = None
 
     # What was drawn --------------------------------------------------------------
 
@@ -187,12 +189,13 @@ class Propagator:
         cells = at.grid.reduced_mask(pixels)
         known = self._objects.setdefault(label, Tracked())
         known.found.pop(plane, None)
-        known.drawn[plane] = Drawn(
+        drawn = Drawn(
             cells,
             at.picture,
             region or Region.from_mask(pixels),
             self._lesson(at, cells) if cells.any() else None,
         )
+        known.draw(plane, drawn)
 
     def remove_plane(self, plane: int, label: int | None = None) -> None:
         """Forget a drawn plane, of one object or of all: as if it had never been."""
@@ -200,9 +203,14 @@ class Propagator:
             known = self._objects.get(each)
             if known is None:
                 continue
-            known.drawn.pop(plane, None)
+            known.draw(plane, None)
             if not known.drawn:
                 del self._objects[each]
+
+    def forget_found(self) -> None:
+        """Forget what was worked out, and keep what was learned of drawn planes."""
+        for known in self._objects.values():
+            known.found.clear()
 
     def refined(
         self,
@@ -328,20 +336,33 @@ class Propagator:
         last = min(last, self.planes - 1 if high is None else high - 1)
         chosen = self.labels if labels is None else tuple(dict.fromkeys(labels))
         queue: list[tuple[int, int, int, Walk]] = []
+        unreached: list[tuple[int, list[int]]] = []
         for label in chosen:
             reached: set[int] = set()
             for walk in self._walks(label, first, last):
                 reached.update(walk.planes)
                 queue.append((walk.distance, walk.planes[0], len(queue), walk))
-            beyond = set(range(first, last + 1)) - reached
-            yield from self._taken_back(label, sorted(beyond))
+            unreached.append((label, sorted(set(range(first, last + 1)) - reached)))
         heapq.heapify(queue)
+        self.upcoming = queue[0][1] if queue else None
+        return self._through(queue, unreached)
+
+    def _through(
+        self,
+        queue: list[tuple[int, int, int, Walk]],
+        unreached: list[tuple[int, list[int]]],
+    ) -> Iterator[PlaneResult]:
+        """Go the walks of a queue, the one whose next plane is nearest first."""
+        for label, planes in unreached:
+            yield from self._taken_back(label, planes)
         while queue:
             *_, number, walk = heapq.heappop(queue)
             plane = walk.planes.pop(0)
-            yield from self._advance(walk, plane)
+            found = list(self._advance(walk, plane))
             if walk.planes:
                 heapq.heappush(queue, (walk.distance, walk.planes[0], number, walk))
+            self.upcoming = queue[0][1] if queue else None
+            yield from found
 
     def _walks(self, label: int, first: int, last: int) -> Iterator[Walk]:
         known = self._objects.get(label)
@@ -391,8 +412,10 @@ class Propagator:
         inside = cut(window)
         examples = at.within(window)
         flat = examples.reshape(-1, examples.shape[-1])
-        drawn = self._ridge(known, plane)
-        ridge = self._ridge(known, plane, walk.lessons) if walk.lessons else drawn
+        if known.ridge is None:
+            known.ridge = self._ridge(known)
+        drawn = known.ridge
+        ridge = self._ridge(known, walk.lessons) if walk.lessons else drawn
         score = ridge.scores(flat).reshape(examples.shape[:2])
         look = self._look(walk, plane, at, score, prior, window)
         total = self._outline(look)
@@ -426,7 +449,7 @@ class Propagator:
         walk.picture = at.picture
         walk.mask = np.zeros(at.grid.cells, bool)
         walk.mask[inside] = cells
-        if walk.end is None and self._rules.memory:
+        if walk.end is None and self._rules.memory and walk.planes:
             walk.lessons.append(self._lesson(at, walk.mask).equations)
         yield from self._settled(plane, walk.label, found, at.grid)
 
@@ -553,9 +576,7 @@ class Propagator:
             flat[outside].mean(0) if outside.any() else flat.mean(0),
         )
 
-    def _ridge(
-        self, known: Tracked, plane: int, lessons: Iterable[NormalEquations] = ()
-    ) -> Ridge:
+    def _ridge(self, known: Tracked, lessons: Iterable[NormalEquations] = ()) -> Ridge:
         parts = [
             (1.0, each.lesson.equations)
             for _, each in sorted(known.drawn.items())

@@ -55,6 +55,15 @@ class Tracked:
 
     drawn: dict[int, Drawn] = field(default_factory=dict)
     found: dict[int, Found] = field(default_factory=dict)
+    ridge: Ridge | None = None  # of the drawn planes; None until it is asked for
+
+    def draw(self, plane: int, drawn: Drawn | None) -> None:
+        """Take what somebody drew on a plane; None forgets it."""
+        self.ridge = None
+        if drawn is None:
+            self.drawn.pop(plane, None)
+        else:
+            self.drawn[plane] = drawn
 
 
 @dataclass(eq=False)

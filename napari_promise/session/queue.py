@@ -70,6 +70,9 @@ class TaskQueue:
         self._first_callback: Callable[[], None] | None = None
         self._callbacks: deque[Callable[[], None]] = deque()
         self._jobs: list[Job] = []
+        # The job that somebody looks on at; the tile shown when it last had its turn.
+        self._watched: Job | None = None
+        self._rested: Tile | None = None
         self._jobs_ended: list[Job] = []
         self._task: Task | None = None
         self._closing = False
@@ -288,9 +291,18 @@ class TaskQueue:
             self._first_callback = call
             self._wake.notify()
 
-    def start_job(self, job: Job, *, first: bool = False) -> None:
-        """Have a long job done step by step, before or after those there are."""
+    def start_job(
+        self, job: Job, *, first: bool = False, watched: bool = False
+    ) -> None:
+        """Have a long job done step by step, before or after those there are.
+
+        One that is `watched` works on the planes that are scrolled through, and would
+        stand still if each of them came first: only planes that one stays on do, and
+        only clicks interrupt a step.
+        """
         with self._wake:
+            if watched:
+                self._watched = job
             self._jobs.insert(0 if first else len(self._jobs), job)
             self._need_model()
             self._wake.notify()
@@ -298,6 +310,8 @@ class TaskQueue:
     def end_job(self, job: Job) -> None:
         """Take no further step of a job, if it is under way; have it closed."""
         with self._wake:
+            if job is self._watched:
+                self._watched = None
             if job in self._jobs:
                 self._jobs.remove(job)
                 self._jobs_ended.append(job)
@@ -414,7 +428,8 @@ class TaskQueue:
                     return EncodeTask(request.image, request.tile)
                 self._requests.take(request)
                 return AnswerTask(request)
-            if image is not None and self._encode_wanted:
+            passing = self._watched is not None and self._tile != self._rested
+            if image is not None and self._encode_wanted and not passing:
                 return EncodeTask(image, self._tile)
         if self._callbacks:
             return Callback(self._callbacks.popleft())
@@ -424,6 +439,9 @@ class TaskQueue:
             return None
         if not self._embeddings.are_saved:
             return Callback(self._embeddings.save_next)
+        if self._watched is not None:
+            self._rested = self._tile
+            return JobStep(self._watched)
         if image is not None and self._embeddings.has(image, self._tile):
             for tile in image.tiles_near(self._tile, self._direction):
                 if image.place(tile) not in self._ahead_done:
@@ -446,10 +464,13 @@ class TaskQueue:
             if replaced in ("model", "device"):
                 task.stop.set()
         elif isinstance(task, JobStep):
-            if self._requests.waiting() or self._encode_wanted:
+            passing = self._encode_wanted and task.job is not self._watched
+            if self._requests.waiting() or passing:
                 task.stop.set()
         elif isinstance(task, EncodeTask):
             awaited = {(r.image, r.tile) for r in self._requests.waiting()}
+            if not awaited and self._watched is not None:
+                return
             if self._encode_wanted and self._image is not None:
                 awaited.add((self._image, self._tile))
             if (task.image, task.tile) in awaited:

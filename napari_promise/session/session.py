@@ -432,7 +432,9 @@ class Session:
         """Give up what is under way and what is waiting; nothing is lost."""
         self._on_unanswered(self._queue.cancel(), "cancelled.")
 
-    def start_job(self, job: Job, *, first: bool = False) -> None:
+    def start_job(
+        self, job: Job, *, first: bool = False, watched: bool = False
+    ) -> None:
         """Do long work in the background, a step at a time.
 
         Parameters
@@ -440,8 +442,11 @@ class Session:
         job : Job
         first : bool
             Before the jobs that are under way; those go on afterwards.
+        watched : bool
+            Somebody looks on while it works on the planes of this image: scrolling
+            through them does not stop it, clicks do.
         """
-        self._queue.start_job(job, first=first)
+        self._queue.start_job(job, first=first, watched=watched)
 
     def end_job(self, job: Job) -> None:
         """Take no further step of a job, if it is under way; the worker closes it."""

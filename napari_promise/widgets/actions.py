@@ -154,6 +154,11 @@ class Actions:
         self._bridge = bridge
         self._tell = tell
         self._order = order
+        # Asked whether planes of an object of the document in work are still found.
+        self.is_finding: Callable[[int], bool] = lambda _label: False
+        # Objects that are committed when all their planes are there: (document,
+        # label, keep_painted), in the order of asking.
+        self._held: list[tuple[Document, int, bool]] = []
         self._connections = Connections()
         for signal, handler in (
             (session.segmented, self._on_segmented),
@@ -168,7 +173,8 @@ class Actions:
 
     def is_waiting(self, document: Document) -> bool:
         """Whether commits or other acts on a document wait for an answer."""
-        return bool(document.pending) or self._order.holds(document)
+        held = any(waiting is document for waiting, _, _ in self._held)
+        return held or bool(document.pending) or self._order.holds(document)
 
     def waiting_line(self) -> str:
         """Say in a line what waits in the document on display; empty for nothing."""
@@ -178,6 +184,8 @@ class Actions:
         held, pending = self._order.count(work.document), len(work.document.pending)
         if held:
             return f"Waiting for an answer; {held} of your acts follow in their order."
+        if any(document is work.document for document, _, _ in self._held):
+            return "The object is committed as soon as all its planes are there."
         if pending:
             objects = "1 object is" if pending == 1 else f"{pending} objects are"
             return f"{objects} committed as soon as their masks are there."
@@ -298,14 +306,26 @@ class Actions:
         if not record.is_answered and not record.prompts.has_target:
             raise ValueError(f"Object {object_id} stays open. {NO_TARGET}")
         whole = [r for r in document.whole(object_id) if not r.is_blank]
-        if len(whole) > 1 and not all(one.is_answered for one in whole):
-            # A step holds one commit that waits, and an object is committed whole.
-            raise ValueError(
-                "Some planes of this object are still computed: commit it when they "
-                "are there."
-            )
+        label, due = record.label, [one for one in whole if not one.is_answered]
+        if self.is_finding(label) or (len(whole) > 1 and due):
+            # An object is committed whole.
+            if any(not one.prompts.has_target for one in due):
+                raise ValueError(f"Object {label} stays open. {NO_TARGET}")
+            self._held = [one for one in self._held if one[:2] != (document, label)]
+            self._held.append((document, label, keep_painted))
+            document.active_id = None
+            return
         with document.step("commit"):
             # An object is committed on all its planes.
+            if len(whole) > 1 and not document.pending:
+                document.commit_many(
+                    [record.id for record in whole],
+                    work.result.labels,
+                    overlap=self._session.settings.overlap,
+                    keep_painted=keep_painted,
+                )
+                document.active_id = None
+                return
             for record in whole or [document.get(object_id)]:
                 if record.is_answered and not document.pending:
                     labels = work.result.plane(record.plane)
@@ -342,11 +362,36 @@ class Actions:
         work = self._bridge.work_of(document)
         if work is None:
             return
+        self._commit_held(work)
         self._carry_out(work)
         if work is self._bridge.work:
             self._order.release(document, work.result.plane)
         if not self.is_waiting(document):
             self.settled.emit(document)
+
+    def go_on(self, document: Document, _labels: tuple[int, ...] = ()) -> None:
+        """Take note that all planes of objects were found."""
+        self._settle(document)
+
+    def _commit_held(self, work: Work) -> None:
+        """Commit the objects whose planes have all come."""
+        if work is not self._bridge.work:
+            return
+        waiting = [one for one in self._held if one[0] is work.document]
+        for one in waiting:
+            document, label, keep_painted = one
+            whole = [r for r in document.of_label(label) if not r.is_blank]
+            if self.is_finding(label) or not all(r.is_answered for r in whole):
+                continue
+            self._held.remove(one)
+            active = document.active_id
+            try:
+                if whole:
+                    self._write(whole[0].id, keep_painted=keep_painted)
+            except ValueError as error:
+                self._tell(str(error))
+            if active in document:
+                document.active_id = active
 
     def _carry_out(self, work: Work) -> None:
         if work.document.pending:
@@ -412,7 +457,10 @@ class Actions:
         """Commit every object that waits and whose score reaches a floor; one step."""
         work = self._bridge.work
         assert work is not None
-        taken = [r.id for r, _ in drafts(work.document) if is_taken(r, floor)]
+        waiting = [record for record, _ in drafts(work.document)]
+        # An object through planes is as sure as its weakest plane.
+        weak = {r.label for r in waiting if not is_taken(r, floor)}
+        taken = [r.id for r in waiting if r.label not in weak]
         if not taken:
             raise ValueError("No object that waits reaches this score: lower it.")
         work.document.commit_many(
@@ -435,7 +483,13 @@ class Actions:
         """Take objects away, with their pixels in the labels; one step."""
         work = self._bridge.work
         assert work is not None
-        there = [i for i in object_ids if i in work.document]
+        there = [
+            record.id
+            for label in dict.fromkeys(
+                work.document.get(i).label for i in object_ids if i in work.document
+            )
+            for record in work.document.of_label(label)
+        ]
         if there:
             work.document.remove_many(there, work.result.labels)
 
@@ -453,6 +507,13 @@ class Actions:
     @_in_order
     def undo(self) -> None:
         """Take the latest step back, and look at where it was."""
+        for one in reversed(self._held):
+            if one[0] is self._document:  # asked for last, and not done yet
+                self._held.remove(one)
+                self._document.active_id = next(
+                    (r.id for r in self._document.of_label(one[1])), None
+                )
+                return
         if self._document.undo():
             self._look_at_active()
 

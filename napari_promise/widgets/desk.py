@@ -33,6 +33,7 @@ from napari_promise.widgets.keys import KeyBindings
 from napari_promise.widgets.layers.bridge import LayerBridge
 from napari_promise.widgets.training.controller import Training
 from napari_promise.widgets.volumes.controller import Propagation
+from napari_promise.widgets.volumes.solid import Solid
 
 if TYPE_CHECKING:
     import napari
@@ -60,6 +61,7 @@ class Desk:
     actions : Actions
     training : Training
     propagation : Propagation
+    solid : Solid
     adapters : list of AdapterEntry or None
         The installed adapters; None while they are being read.
     adapters_read : Signal
@@ -83,6 +85,8 @@ class Desk:
             self.window,
         )
         self.propagation = Propagation(self.session, self.bridge, show_warning)
+        self.actions.is_finding = self.propagation.is_finding
+        self.solid = Solid(viewer.dims, self.bridge, self.propagation)
         self.adapters: list[catalogue.AdapterEntry] | None = None
         self._docks: dict[QWidget, bool] = {}
         self._closed = False
@@ -101,6 +105,8 @@ class Desk:
                 "propagate": self.propagation.toggle,
                 "weakest plane": self.propagation.go_to_weakest,
                 "confirm plane": self.propagation.confirm,
+                "not here": self.propagation.not_here,
+                "same object": self.propagation.same_object,
                 "undo": self.actions.undo,
                 "redo": self.actions.redo,
             }
@@ -180,6 +186,7 @@ class Desk:
         self._closed = True
         _DESKS.pop(id(self.viewer), None)
         self._keys.release_all()
+        self.solid.close()
         self.propagation.close()
         self.bridge.close()
         self._dispatch.close()
@@ -205,6 +212,7 @@ class Desk:
         add(bridge.layers_changed, self._bind_keys)
         add(bridge.dragged, self._on_dragged)
         add(bridge.drag_ended, session.end_drag_previews)
+        add(self.propagation.finished, self.actions.go_on)
         add(self.training.adapters_changed, self._on_adapters_changed)
 
     # -- images and planes --------------------------------------------------------

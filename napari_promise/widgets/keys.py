@@ -38,6 +38,8 @@ SHORTCUTS: dict[str, Shortcut] = {
     "propagate": Shortcut(KeyCode.KeyP, "P"),
     "weakest plane": Shortcut(KeyMod.Shift | KeyCode.KeyW, "⇧W"),
     "confirm plane": Shortcut(KeyCode.KeyY, "Y"),
+    "not here": Shortcut(KeyMod.Shift | KeyCode.KeyY, "⇧Y"),
+    "same object": Shortcut(KeyMod.Shift | KeyCode.KeyN, "⇧N"),
     "undo": Shortcut(KeyMod.CtrlCmd | KeyCode.KeyZ, f"{_CTRL}Z"),
     "redo": Shortcut(KeyMod.CtrlCmd | KeyMod.Shift | KeyCode.KeyZ, f"{_CTRL}⇧Z"),
     # Of a folder. X-AnyLabeling's D for the next image; its A is taken by Auto-prompt.

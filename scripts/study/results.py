@@ -17,7 +17,7 @@ from typing import Any
 
 from napari_promise.files import whole_file
 from scripts.base.export_base import BUNDLED
-from scripts.study import instances, runs
+from scripts.study import instances, runs, volumes
 
 PAGE = runs.RESULTS.parent / "docs" / "results.md"
 BASE = BUNDLED / "promise-tiny.json"
@@ -579,8 +579,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--page", type=Path, default=PAGE)
     options = parser.parse_args(arguments)
     found = runs.read_all(options.results)
-    records = [record for record in found if record["kind"] != "instances"]
-    many = [instances.section(record) for record in found if record not in records]
+    sections = {"instances": instances.section, **volumes.SECTIONS}
+    records = [record for record in found if record["kind"] not in sections]
+    many = [
+        sections[record["kind"]](record)
+        for record in found
+        if record["kind"] in sections
+    ]
     reading = options.results / READING
     words = reading.read_text(encoding="utf-8") if reading.is_file() else ""
     with whole_file(options.page, overwrite=True) as temporary:

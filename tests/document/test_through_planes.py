@@ -8,10 +8,9 @@ import pytest
 from napari_promise.document import (
     Document,
     FoundPlane,
-    ObjectRecord,
     Region,
+    is_absent,
     is_propagated,
-    volume_ml,
 )
 from napari_promise.prompts import Prompts
 
@@ -137,8 +136,54 @@ def test_a_record_read_back_is_propagated_still(document) -> None:
     assert is_propagated(other.get_at(1, (6,)))
 
 
-def test_the_volume_counts_the_voxels_of_all_planes_in_millilitres() -> None:
-    records = tuple(
-        ObjectRecord(n + 1, (n,), region=square(10), label=1) for n in range(4)
+def test_why_an_object_ends_is_kept_with_its_last_plane_and_undone(document) -> None:
+    document.put_propagated(1, [found(6)], run=object())
+    end = FoundPlane((7,), None, 0.1, stopped="its contrast is down to 10%")
+    document.put_propagated(1, [end], run=object())
+    assert document.get_at(1, (6,)).ends == ("", "its contrast is down to 10%")
+    assert document.get_at(1, (5,)).ends == ("", "")
+    document.undo()
+    assert document.get_at(1, (6,)).ends == ("", "")
+
+
+def test_a_correction_and_what_follows_are_one_step(document) -> None:
+    document.put_propagated(1, [found(6), found(7)], run=object())
+    record = document.get_at(1, (6,))
+    changed = document.set_prompts(record.id, Prompts(points=[(5, 7)], labels=[1]))
+    document.set_mask(
+        record.id, square(7), score=0.9, logits=None, revision=changed.revision
     )
-    assert volume_ml(records, (5.0, 2.0, 1.0)) == pytest.approx(4.0)
+    run = object()
+    assert document.go_on(run, record.id)
+    document.put_propagated(1, [found(7, side=8)], run=run)
+    document.undo()
+    assert [r.region.area for r in document.of_label(1)] == [36, 25, 25]
+
+
+def test_a_step_that_changed_another_object_is_not_gone_on_with(document) -> None:
+    other = document.new_object((9,))
+    assert not document.go_on(object(), 1)
+    assert document.go_on(object(), other.id)
+
+
+def test_an_object_goes_on_on_another_plane_with_its_label_and_class(document) -> None:
+    record = document.continue_object(1, (9,))
+    assert (record.label, record.plane, record.class_name) == (1, (9,), "liver")
+    assert document.active_id == record.id
+    assert document.continue_object(1, (9,)) is record
+    document.undo()
+    assert len(document.of_label(1)) == 1
+
+
+def test_a_plane_said_to_be_empty_stays_so_in_later_runs(document) -> None:
+    document.put_propagated(1, [found(6), found(7)], run=object())
+    document.set_absent(1, (7,))
+    assert is_absent(document.get_at(1, (7,)))
+    document.put_propagated(1, [found(7)], run=object())
+    assert is_absent(document.get_at(1, (7,)))
+    document.undo()
+    assert document.get_at(1, (7,)).region.area == 25
+
+
+def test_a_record_that_was_only_begun_says_nothing_of_its_plane(document) -> None:
+    assert not is_absent(document.continue_object(1, (9,)))

@@ -100,3 +100,40 @@ def test_a_job_is_closed_when_it_is_ended_and_when_the_session_is(make) -> None:
     assert not open_.closed.is_set()
     bench.session.close()
     assert open_.closed.is_set()
+
+
+def test_scrolling_does_not_stop_a_job_that_is_looked_on_at_and_a_click_does(
+    make,
+) -> None:
+    bench = make()
+    bench.open(10, 20, 30, plane=(0,))
+    bench.until(lambda: len(bench.model.encoded) == 3)
+    job = Steps(2)
+    job.gate.hold()
+    bench.session.start_job(job, first=True, watched=True)
+    job.gate.wait_until_reached()
+    task = bench.session._queue._task
+    for plane in (1, 2, 1):
+        bench.session.show_plane((plane,))
+    assert not task.stop.is_set()
+    record = bench.document.new_object((1,))
+    bench.click(record.id, (3, 4))
+    bench.until_answered(record.id)
+    assert job.given_way == 1
+    job.gate.open.set()
+    assert job.closed.wait(PATIENCE)
+
+
+def test_a_plane_that_one_stays_on_is_encoded_between_two_watched_steps(make) -> None:
+    bench = make()
+    bench.open(10, 20, 30, 40, 50, plane=(0,))
+    bench.until(lambda: len(bench.model.encoded) == 3)  # and two ahead
+    job = Steps(2)
+    job.gate.hold()
+    bench.session.start_job(job, first=True, watched=True)
+    job.gate.wait_until_reached()
+    bench.session.show_plane((4,))
+    job.gate.open.set()
+    assert job.closed.wait(PATIENCE)
+    bench.until(lambda: (4,) in bench.planes)
+    assert bench.model.encoded == [10, 20, 30, 50]

@@ -27,7 +27,7 @@ def test_without_live_the_table_shows_an_edit_at_once(make_desk, picture) -> Non
     desk.open(picture)
     desk.until(lambda: desk.widget.session.status.state == "ready")
     desk.points.add((30, 40))
-    assert desk.menu_rows() == [["1", "", "–", "1+", ""]]
+    assert desk.menu_rows() == [["1", "", "–", "1+", "", ""]]
 
 
 def test_the_mask_follows_a_point_while_it_is_dragged(desk) -> None:

@@ -381,6 +381,15 @@ class LayerBridge:
             shown = [float(world[axis]) for axis in self._viewer.dims.displayed]
             camera_of(self._viewer).center = tuple(shown)
 
+    def put_beside(self, layer: Layer) -> None:
+        """Put a layer above the labels that only shows something."""
+        if self.work is not None:
+            self._placing.put_over(self.work, layer)
+
+    def take_beside(self, layer: Layer) -> None:
+        """Take such a layer out, if it is there."""
+        self._placing.take_out([layer])
+
     def labelled(self) -> list[tuple[Image, Labels, Work | None]]:
         """Images with their Labels, and the work where it is ours; see `lookup`."""
         return lookup.labelled(self._viewer.layers, self._works)

@@ -61,6 +61,19 @@ class Placing:
             self._layers.selection.active = active
         return True
 
+    def put_over(self, work: Work, layer: Layer) -> None:
+        """Put in a layer that only shows something, above the labels of a work."""
+        active = self._layers.selection.active
+        work.shown_beside = layer
+        with self.moving:
+            labels = work.result.layer
+            at = len(self._layers)
+            if self.holds(labels):
+                at = self._layers.index(labels) + 1
+            self._layers.insert(at, layer)
+        if active is not None and self.holds(active):
+            self._layers.selection.active = active
+
     def take_out(self, layers: Iterable[Layer]) -> None:
         """Take layers out, as far as they are in."""
         with self.moving, self.batched_update:

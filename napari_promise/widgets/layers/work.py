@@ -52,6 +52,8 @@ class Work:
     preview : MaskPreview
     boxes : BoxPrompts
     points : PointPrompts
+    shown_beside : Layer or None
+        What only shows something, in the 3-D view.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Work:
         self.preview = MaskPreview(image)
         self.boxes = BoxPrompts(image)
         self.points = PointPrompts(image)
+        self.shown_beside: Layer | None = None
         for layer in self.layers:
             setattr(layer, _ATTRIBUTE, self)
 
@@ -97,7 +100,7 @@ class Work:
 
     def owns(self, layer: Layer) -> bool:
         """Whether a layer is one of ours."""
-        return any(layer is mine for mine in self.layers)
+        return any(layer is mine for mine in (*self.layers, self.shown_beside))
 
     def fits(self, image: Image) -> bool:
         """Whether another image layer shows the very picture of this work again.

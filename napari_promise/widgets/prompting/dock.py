@@ -69,6 +69,7 @@ class PromiseWidget(QWidget):
         self.prompt_panel = PromptPanel()
         self.volume_panel = VolumePanel(desk.propagation)
         self.objects_panel = ObjectsPanel()
+        desk.propagation.chosen = self.objects_panel.chosen_ids
         self.export_button = QPushButton("Export…")
         self.export_button.setToolTip(
             "Write labels (TIFF, PNG, NumPy, NIfTI), COCO or the prompts to a file."
@@ -120,6 +121,7 @@ class PromiseWidget(QWidget):
         self._connections.release()
         self.channel_strip.close_down()
         self.volume_panel.close_down()
+        self.desk.propagation.chosen = tuple
         self.models.close()
         self.rows.close()
         self._dispatch.close()

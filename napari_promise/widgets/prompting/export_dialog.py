@@ -99,6 +99,12 @@ FORMATS = (
         "A folder with every level of a pyramid, for images of any size.",
     ),
     Format(
+        "csv",
+        "Measurements · CSV",
+        ".csv",
+        "One row an object: planes, pixels, volume in ml, longest diameter in mm.",
+    ),
+    Format(
         "prompts",
         "Prompts · JSON",
         ".prompts.json",

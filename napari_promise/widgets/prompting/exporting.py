@@ -49,7 +49,7 @@ def write(request: ExportRequest, snapshot: Snapshot) -> Path:
             request.path,
             snapshot.labels,
             classes=classes,
-            scores={o.id: o.score for o in snapshot.objects if o.score is not None},
+            scores={o.label: o.score for o in snapshot.objects if o.score is not None},
             file_name=snapshot.file_name or f"{snapshot.image_name}.png",
             polygons=request.format.key == "polygons",
             metadata=metadata,
@@ -72,6 +72,16 @@ def write(request: ExportRequest, snapshot: Snapshot) -> Path:
             unit=snapshot.unit,
             classes=classes,
             metadata=metadata,
+            overwrite=request.overwrite,
+        )
+    if request.format.key == "csv":
+        return export.save_measurements(
+            request.path,
+            snapshot.labels,
+            scale=snapshot.placement.get("scale"),
+            unit=snapshot.unit,
+            classes=classes,
+            scores=scores,
             overwrite=request.overwrite,
         )
     labels, placement = snapshot.labels, dict(snapshot.placement)

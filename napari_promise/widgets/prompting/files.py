@@ -39,8 +39,14 @@ class Files:
             Path(snapshot.image_name).stem or "objects",
             self._folder,
             snapshot.labels.ndim > 2,
-            {record.id: record.class_name for record in snapshot.objects},
-            sum(not r.committed and not r.is_blank for r in snapshot.objects),
+            {record.label: record.class_name for record in snapshot.objects},
+            len(
+                {
+                    record.label
+                    for record in snapshot.objects
+                    if not record.committed and not record.is_blank
+                }
+            ),
             self._parent,
         )
         if dialog.exec() and dialog.request is not None:

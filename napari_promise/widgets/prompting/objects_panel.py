@@ -42,6 +42,7 @@ from napari_promise.widgets.prompting.objects_table import (
     PLANE,
     POINTS,
     SCORE,
+    VOLUME,
     Filter,
     ObjectRow,
     ObjectsModel,
@@ -50,7 +51,7 @@ from napari_promise.widgets.prompting.objects_table import (
 from napari_promise.widgets.prompting.review_panel import ReviewPanel
 
 #: Columns as wide as what they hold; the class takes the rest.
-_FITTED = (ID, SCORE, POINTS, PLANE)
+_FITTED = (ID, SCORE, POINTS, PLANE, VOLUME)
 #: From so many objects on there is a line to filter them by.
 _FILTER_FROM = 12
 _SWATCH = 12
@@ -203,6 +204,8 @@ class ObjectsPanel(QWidget):
         self._active = active
         if self._model.show(rows):
             self.table.setColumnHidden(PLANE, not any(row.plane for row in rows))
+            measured = any(row.volume is not None for row in rows)
+            self.table.setColumnHidden(VOLUME, not measured)
             self._fit_columns()
         if len(several) > 1:
             self._choose_several(several)
@@ -325,7 +328,7 @@ class ObjectsPanel(QWidget):
         delete = menu.addAction(
             f"Delete {len(self.chosen_ids())} objects"
             if several
-            else f"Delete object {row.object_id}"
+            else f"Delete object {row.number}"
         )
         viewport = self.table.viewport()
         assert viewport is not None

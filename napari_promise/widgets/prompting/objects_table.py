@@ -21,14 +21,15 @@ from qtpy.QtCore import (
     Signal,
 )
 
-ID, CLASS, SCORE, POINTS, PLANE = range(5)
-HEADERS = ("#", "class", "score", "points", "plane")
+ID, CLASS, SCORE, POINTS, PLANE, VOLUME = range(6)
+HEADERS = ("#", "class", "score", "points", "plane", "ml")
 _TIPS = (
     "The object's label. Filled: committed; ring: not committed yet.",
     "Double-click to name the class; new objects take the last one.",
     "The model's own estimate of the mask's quality, 0 to 1.",
     "Points to include and to exclude, and boxes (□).",
-    "Where the object lies in the stack.",
+    "Where the object lies in the stack: its plane, or the first and last of many.",
+    "The object's volume in millilitres.",
 )
 _RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
 _TERM = re.compile(r"(score|size)\s*(<=|>=|<|>|=)\s*([0-9]*\.?[0-9]+)")
@@ -65,7 +66,15 @@ class ObjectRow:
     pending : bool
         Whether it is committed as soon as its mask is there.
     size : int
-        Pixels of its mask.
+        Pixels of its mask, on all its planes.
+    label : int
+        What the labels layer holds for it; 0 where that is its id.
+    planes : str
+        Of an object on several planes, which; see `grouped`.
+    volume : float or None
+        In millilitres, where the image says how large a voxel is.
+    extent : str
+        How large it is, in words.
     """
 
     object_id: int
@@ -81,6 +90,15 @@ class ObjectRow:
     written: bool
     pending: bool = False
     size: int = 0
+    label: int = 0
+    planes: str = ""
+    volume: float | None = None
+    extent: str = ""
+
+    @property
+    def number(self) -> int:
+        """By what the user knows it."""
+        return self.label or self.object_id
 
     @property
     def prompts_text(self) -> str:
@@ -114,10 +132,11 @@ class ObjectRow:
                 return "…"
             return "–" if self.score is None else f"{self.score:.2f}"
         texts = {
-            ID: str(self.object_id),
+            ID: str(self.number),
             CLASS: self.class_name,
             POINTS: self.prompts_text,
-            PLANE: ", ".join(map(str, self.plane)),
+            PLANE: self.planes or ", ".join(map(str, self.plane)),
+            VOLUME: "" if self.volume is None else f"{self.volume:.1f}",
         }
         return texts[column]
 
@@ -126,11 +145,12 @@ class ObjectRow:
         score = -1.0 if self.score is None else self.score
         points = self.included + self.excluded + self.boxes
         keys: dict[int, Any] = {
-            ID: self.object_id,
+            ID: self.number,
             CLASS: self.class_name.casefold(),
             SCORE: score,
             POINTS: points,
             PLANE: self.plane,
+            VOLUME: self.volume or 0.0,
         }
         return keys[column]
 
@@ -164,7 +184,7 @@ class Filter:
             if measured is None or not _COMPARE[sign](measured, value):
                 return False
         name = row.class_name.casefold()
-        return all(w in name or w == str(row.object_id) for w in self.words)
+        return all(w in name or w == str(row.number) for w in self.words)
 
 
 class ObjectsModel(QAbstractTableModel):
@@ -208,7 +228,7 @@ class ObjectsModel(QAbstractTableModel):
         self.rows = rows
         if differing:
             first, last = differing[0], differing[-1]
-            self.dataChanged.emit(self.index(first, 0), self.index(last, PLANE))
+            self.dataChanged.emit(self.index(first, 0), self.index(last, VOLUME))
         return bool(differing) or len(rows) != len(before)
 
     def rowCount(self, parent: Any = None) -> int:
@@ -232,7 +252,8 @@ class ObjectsModel(QAbstractTableModel):
             if column == CLASS:
                 unnamed = "No class yet: double-click to name it."
                 return "" if row.class_name else unnamed
-            return f"Object {row.object_id}: {row.state_text}."
+            size = f"\n{row.extent}" if row.extent else ""
+            return f"Object {row.number}: {row.state_text}.{size}"
         return None
 
     def headerData(

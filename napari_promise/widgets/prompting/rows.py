@@ -6,13 +6,21 @@ the first waits for a moment, so that the window is not repainted on the way to 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from psygnal import SignalInstance
 from qtpy.QtCore import QObject, QTimer
 
-from napari_promise.document import Document, DocumentEvents, ObjectRecord, Region
+from napari_promise.document import (
+    Document,
+    DocumentEvents,
+    ObjectRecord,
+    Plane,
+    Region,
+    is_propagated,
+)
 from napari_promise.widgets.actions import NO_TARGET
 from napari_promise.widgets.connections import Connections
 from napari_promise.widgets.desk import Desk
@@ -20,6 +28,7 @@ from napari_promise.widgets.layers.drafts import drafts
 from napari_promise.widgets.prompting.objects_panel import ObjectsPanel
 from napari_promise.widgets.prompting.objects_table import ObjectRow
 from napari_promise.widgets.prompting.prompt_panel import PromptPanel
+from napari_promise.widgets.volumes.extent import Extent, extent_of
 
 #: Rows and buttons wait this long for a mask that is being computed.
 _WAIT_MS = 150
@@ -50,6 +59,7 @@ class ObjectRows(QObject):
         self._desk, self._objects, self._prompt = desk, objects, prompt
         self._adapter_places_points = adapter_places_points
         self._sizes: dict[int, tuple[Region | None, int]] = {}
+        self._extents: dict[int, tuple[Any, Any, Extent | None]] = {}
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self.show_now)
@@ -72,6 +82,7 @@ class ObjectRows(QObject):
     def _on_document_changed(self, document: Document) -> None:
         self._document.release()
         self._sizes.clear()
+        self._extents.clear()
         for signal in _row_signals(document.events):
             self._document.add(signal, self._on_document_event, check_nargs=False)
         self._on_document_event()
@@ -101,13 +112,16 @@ class ObjectRows(QObject):
         rows = []
         if document is not None:
             pending = document.pending
-            rows = [self._row(r, r.id in pending) for r in document.objects]
+            rows = [
+                self._row(whole, pending)
+                for whole in grouped(document, self._desk.bridge.plane)
+            ]
         self._objects.show_rows(
             rows,
             None if document is None else document.active_id,
         )
         waiting = () if document is None else drafts(document)
-        self._objects.review.show_scores([record.score for record, _ in waiting])
+        self._objects.review.show_scores(weakest_scores(r for r, _ in waiting))
         self._prompt.show_history(
             "" if document is None else document.undo_name,
             "" if document is None else document.redo_name,
@@ -144,23 +158,44 @@ class ObjectRows(QObject):
                 hint = NO_TARGET
         self._prompt.show_hint(hint)
 
-    def _row(self, record: ObjectRecord, pending: bool) -> ObjectRow:
-        prompts = record.prompts
+    def _row(self, whole: Sequence[ObjectRecord], pending: frozenset[int]) -> ObjectRow:
+        """Return the row of an object: its records, the one to open first."""
+        record = whole[0]
+        drawn = [r.prompts for r in whole if len(whole) == 1 or not is_propagated(r)]
+        scores = [r.score for r in whole if r.score is not None]
+        extent = self._extent(whole)
         return ObjectRow(
             record.id,
-            self._desk.bridge.label_colour(record.id),
+            self._desk.bridge.label_colour(record.label),
             record.class_name,
-            record.score,
-            int((prompts.labels == 1).sum()),
-            int((prompts.labels == 0).sum()),
-            len(prompts.boxes),
-            prompts.mask is not None,
+            min(scores, default=None),
+            sum(int((p.labels == 1).sum()) for p in drawn),
+            sum(int((p.labels == 0).sum()) for p in drawn),
+            sum(len(p.boxes) for p in drawn),
+            any(p.mask is not None for p in drawn),
             record.plane,
-            record.committed,
-            record.written is not None,
-            pending,
-            self._size(record),
+            all(r.committed or r.is_blank for r in whole),
+            any(r.written is not None for r in whole),
+            any(r.id in pending for r in whole),
+            sum(self._size(r) for r in whole),
+            record.label,
+            planes_in_words(whole),
+            extent.volume if extent is not None and extent.is_known else None,
+            "" if extent is None or len(whole) == 1 else extent.in_words,
         )
+
+    def _extent(self, whole: Sequence[ObjectRecord]) -> Extent | None:
+        """Measure an object once, as long as its masks are the same."""
+        work = self._desk.bridge.work
+        if work is None or len(work.shape) < 3:
+            return None
+        regions = tuple(r.written if r.region is None else r.region for r in whole)
+        placed = tuple(work.image.scale)
+        known = self._extents.get(whole[0].label)
+        if known is None or known[0] != placed or not _same(known[1], regions):
+            known = (placed, regions, extent_of(whole, work.image))
+            self._extents[whole[0].label] = known
+        return known[2]
 
     def _size(self, record: ObjectRecord) -> int:
         """Count a mask's pixels, once for each mask."""
@@ -169,6 +204,55 @@ class ObjectRows(QObject):
             size = 0 if record.region is None else record.region.area
             self._sizes[record.id] = record.region, size
         return size
+
+
+def grouped(document: Document, plane: Plane) -> list[tuple[ObjectRecord, ...]]:
+    """Return the objects, each as its records: what shares a label is one.
+
+    Parameters
+    ----------
+    document : Document
+    plane : Plane
+        On display.
+
+    Returns
+    -------
+    list of tuple of ObjectRecord
+        In the order in which the objects were begun. First of each comes the record to
+        open: the active one, else that of the plane on display, else the first.
+    """
+    wholes: dict[int, list[ObjectRecord]] = {}
+    for record in document.objects:
+        wholes.setdefault(record.label, []).append(record)
+    active = document.active_id
+
+    def rank(record: ObjectRecord) -> tuple[bool, bool]:
+        return record.id != active, record.plane != plane
+
+    return [tuple(sorted(whole, key=rank)) for whole in wholes.values()]
+
+
+def weakest_scores(records: Iterable[ObjectRecord]) -> list[float | None]:
+    """Return the score of each object: through planes that of its weakest one."""
+    found: dict[int, float | None] = {}
+    for record in records:
+        before = found.get(record.label, record.score)
+        known = [score for score in (before, record.score) if score is not None]
+        found[record.label] = min(known, default=None)
+    return list(found.values())
+
+
+def planes_in_words(whole: Sequence[ObjectRecord]) -> str:
+    """Return the planes of an object on several: first, last, and how many of them."""
+    at = sorted(r.plane[-1] for r in whole if r.plane and not r.is_blank)
+    if len(at) < 2:
+        return ""
+    gap = "" if len(at) == at[-1] - at[0] + 1 else f" ({len(at)})"
+    return f"{at[0]}–{at[-1]}{gap}"
+
+
+def _same(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+    return len(one) == len(other) and all(map(operator.is_, one, other))
 
 
 def _row_signals(events: DocumentEvents) -> tuple[SignalInstance, ...]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from napari_promise.document import Document, Plane, is_propagated
+from napari_promise.document import Document, Plane, is_absent, is_propagated
 
 __all__ = ["PlaneMark", "marks_of", "next_weakest"]
 
@@ -17,15 +16,16 @@ class PlaneMark:
 
     Attributes
     ----------
-    state : {"none", "propagated", "sure"}
-        "sure" is what somebody prompted, corrected, confirmed or committed.
+    state : {"none", "propagated", "sure", "absent"}
+        "sure" is what somebody prompted, corrected, confirmed or committed; "absent"
+        where somebody said that the object is not there.
     confidence : float
         In [0, 1]; of a propagated plane.
     stopped : str
         Why propagation ended on this plane; empty where it did not.
     """
 
-    state: Literal["none", "propagated", "sure"] = "none"
+    state: Literal["none", "propagated", "sure", "absent"] = "none"
     confidence: float = 0.0
     stopped: str = ""
 
@@ -37,15 +37,13 @@ class PlaneMark:
             return f"Plane {plane}: propagated, confidence {self.confidence:.0%}."
         if self.state == "sure":
             return f"Plane {plane}: prompted, corrected or confirmed."
+        if self.state == "absent":
+            return f"Plane {plane}: the object is not here, as you said."
         return f"Plane {plane}: nothing of the object."
 
 
 def marks_of(
-    document: Document,
-    label: int | None,
-    before: Plane,
-    count: int,
-    stops: Mapping[int, str],
+    document: Document, label: int | None, before: Plane, count: int
 ) -> tuple[PlaneMark, ...]:
     """Return what there is of an object on each plane.
 
@@ -58,14 +56,22 @@ def marks_of(
         The indices in front of the axis of the planes.
     count : int
         How many planes there are.
-    stops : mapping of int to str
-        Why propagation ended, by plane.
     """
-    marks = [PlaneMark(stopped=stops.get(plane, "")) for plane in range(count)]
-    for record in () if label is None else document.of_label(label):
-        if record.plane[:-1] != before or record.is_blank:
-            continue
-        if is_propagated(record) and document.is_draft(record):
+    marks = [PlaneMark()] * count
+    whole = () if label is None else document.of_label(label)
+    here = [
+        record
+        for record in whole
+        if record.plane[:-1] == before and (is_absent(record) or not record.is_blank)
+    ]
+    for record in here:
+        for beside, why in zip((-1, 1), record.ends, strict=True):
+            if why and 0 <= record.plane[-1] + beside < count:
+                marks[record.plane[-1] + beside] = PlaneMark(stopped=why)
+    for record in here:
+        if is_absent(record):
+            mark = PlaneMark("absent")
+        elif is_propagated(record) and document.is_draft(record):
             mark = PlaneMark("propagated", record.score or 0.0)
         else:
             mark = PlaneMark("sure", 1.0)

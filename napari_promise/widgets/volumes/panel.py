@@ -34,14 +34,25 @@ class VolumePanel(QWidget):
             "to stop; what is there stays.",
         )
         self.weakest = KeyButton(
-            "Weakest plane",
+            "Weakest",
             SHORTCUTS["weakest plane"].shown,
             "Go to the propagated plane with the lowest confidence, then to the next.",
         )
         self.confirm = KeyButton(
-            "Confirm plane",
+            "Confirm",
             SHORTCUTS["confirm plane"].shown,
             "This plane is right as it is: keep it, and learn from it.",
+        )
+        self.same = KeyButton(
+            "Same object",
+            SHORTCUTS["same object"].shown,
+            "What you prompt on this plane is the object you worked on last. Else a "
+            "click on another plane begins an object of its own.",
+        )
+        self.absent = KeyButton(
+            "Not here",
+            SHORTCUTS["not here"].shown,
+            "The object is not on this plane: it ends before it.",
         )
         self.first, self.last = QSpinBox(), QSpinBox()
         for box, what in ((self.first, "first"), (self.last, "last")):
@@ -50,6 +61,10 @@ class VolumePanel(QWidget):
         self.strip = PlaneStrip()
         self.state = QLabel()
         self.state.setWordWrap(True)  # else it would widen the dock
+        self.state.setToolTip(
+            "Planes that you drew or confirmed, planes that were found from them; the "
+            "object's volume and its longest diameter, of the masks as they stand."
+        )
         self._count = 0
         self._compose()
         self._connections = Connections()
@@ -57,6 +72,8 @@ class VolumePanel(QWidget):
         self.propagate.clicked.connect(lambda: propagation.toggle())
         self.weakest.clicked.connect(lambda: propagation.go_to_weakest())
         self.confirm.clicked.connect(lambda: propagation.confirm())
+        self.same.clicked.connect(lambda: propagation.same_object())
+        self.absent.clicked.connect(lambda: propagation.not_here())
         self.strip.plane_chosen.connect(propagation.go_to)
         self.first.valueChanged.connect(self._on_range)
         self.last.valueChanged.connect(self._on_range)
@@ -70,7 +87,10 @@ class VolumePanel(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(4)
-        column.addWidget(self.propagate)
+        first = QHBoxLayout()
+        first.addWidget(self.propagate, 1)
+        first.addWidget(self.same, 1)
+        column.addLayout(first)
         column.addWidget(self.strip)
         column.addWidget(self.state)
         span = QHBoxLayout()
@@ -79,6 +99,7 @@ class VolumePanel(QWidget):
         span.addWidget(QLabel("to"))
         span.addWidget(self.last)
         span.addStretch(1)
+        span.addWidget(self.absent)
         column.addLayout(span)
         buttons = QHBoxLayout()
         buttons.addWidget(self.weakest)
@@ -106,14 +127,17 @@ class VolumePanel(QWidget):
                 box.blockSignals(False)
         marks = what.marks()
         self.strip.show_marks(marks, what.plane)
-        self.propagate.setText("Stop propagating" if what.is_running else "Propagate")
+        self.propagate.setText("Stop" if what.is_running else "Propagate")
         found = sum(mark.state == "propagated" for mark in marks)
         sure = sum(mark.state == "sure" for mark in marks)
         self.confirm.setEnabled(bool(found))
+        self.absent.setEnabled(found + sure > 1)
+        other = bool(found or sure) and marks[what.plane].state == "none"
+        self.same.setEnabled(other)
         self.weakest.setEnabled(bool(found))
         if not (found or sure):
             self.state.setText("Click on an object, then propagate it.")
         else:
-            self.state.setText(
-                f"{sure} prompted or confirmed, {found} propagated · {what.volume()}"
-            )
+            extent = what.extent()
+            size = "" if extent is None else f" · {extent.in_words}"
+            self.state.setText(f"{sure} drawn, {found} propagated{size}")

@@ -94,6 +94,8 @@ class PlaneStrip(QWidget):
                 colour = _WEAK
             if mark.stopped and mark.state == "none":
                 colour, tall = _STOP, height * 0.25
+            if mark.state == "absent":
+                colour, tall = _SURE, 3.0
             if mark.state != "none" or mark.stopped:
                 tall = max(tall, 3.0)
                 bar = QRectF(plane * width, 2 + height - tall, width - gap, tall)

@@ -10,7 +10,7 @@ def test_a_click_is_answered_and_undo_takes_the_object_back(desk) -> None:
     desk.click(30, 40)
     mask = desk.preview.copy()
     assert mask[30, 40]
-    assert desk.menu_rows() == [["1", "", "0.62", "1+", ""]]
+    assert desk.menu_rows() == [["1", "", "0.62", "1+", "", ""]]
     desk.press("Ctrl+Z")
     assert len(desk.document) == 0
     assert len(desk.points.data) == 0

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_promise.document import Region, is_propagated
+from napari_promise.document import FoundPlane, Region, is_propagated
 from napari_promise.jobs.propagating import Propagate
 from napari_promise.prompts import round_logits
 from napari_promise.propagation import PlaneResult
@@ -25,35 +25,56 @@ class Discs:
 
     may_go = threading.Event()
     made: list[Discs] = []
+    runs: list[tuple[tuple[int, ...], tuple[int, int], set[int]]] = []
 
     def __init__(self, embed: Any, pixels: Any, planes: int, *, spacing: Any) -> None:
         self.embed, self.planes, self.spacing = embed, planes, spacing
-        self.drawn: dict[int, Region] = {}
-        self.z_range: Any = None
+        self.upcoming: int | None = None
+        self._drawn: dict[int, dict[int, Region | None]] = {}
         Discs.made.append(self)
 
-    def set_plane(self, plane: int, label: int, mask: Region) -> None:
-        self.label = label
-        self.drawn[plane] = mask
+    @property
+    def drawn(self) -> dict[int, Region | None]:
+        return self._drawn[1]
 
-    def run(self, z_range: tuple[int, int]) -> Iterator[PlaneResult]:
-        self.z_range = z_range
-        wanted = [p for p in range(z_range[0], z_range[1] + 1) if p not in self.drawn]
-        wanted.sort(key=self.distance)
-        for plane in wanted:
+    def set_plane(self, plane: int, label: int, mask: Region | None) -> None:
+        self._drawn.setdefault(label, {})[plane] = mask
+
+    def remove_plane(self, plane: int, label: int) -> None:
+        del self._drawn[label][plane]
+
+    def forget_found(self) -> None:
+        pass
+
+    def run(
+        self, z_range: tuple[int, int], labels: tuple[int, ...]
+    ) -> Iterator[PlaneResult]:
+        Discs.runs.append((labels, z_range, set(self._drawn[labels[0]])))
+        return self.go(z_range, labels)
+
+    def go(
+        self, z_range: tuple[int, int], labels: tuple[int, ...]
+    ) -> Iterator[PlaneResult]:
+        wanted = [
+            (self.distance(plane, label), plane, label)
+            for label in labels
+            for plane in range(z_range[0], z_range[1] + 1)
+            if plane not in self._drawn[label]
+        ]
+        for far, plane, label in sorted(wanted):
             Discs.may_go.wait(60)
             self.embed(plane)
-            nearest = min(self.drawn, key=lambda other: abs(other - plane))
-            region = self.drawn[nearest] if plane < END else None
+            drawn = {p: r for p, r in self._drawn[label].items() if r is not None}
+            nearest = min(drawn, key=lambda other: abs(other - plane))
+            region = drawn[nearest] if plane < END else None
             stopped = None if plane < END else "contrast is down to 10%"
-            sure = max(0.0, 1 - 0.15 * self.distance(plane))
-            shape = self.drawn[nearest].shape
+            sure = max(0.0, 1 - 0.15 * far)
             yield PlaneResult(
-                plane, self.label, shape, region, sure, "propagated", stopped
+                plane, label, drawn[nearest].shape, region, sure, "propagated", stopped
             )
 
-    def distance(self, plane: int) -> int:
-        return min(abs(plane - other) for other in self.drawn)
+    def distance(self, plane: int, label: int) -> int:
+        return min(abs(plane - other) for other in self._drawn[label])
 
 
 def as_prompt(_segmenter: Any, _embedding: Any, mask: np.ndarray) -> np.ndarray:
@@ -65,6 +86,7 @@ def desk(make_desk: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Any:
     """A desk with a stack on it, plane 3 on display, and an object prompted there."""
     Discs.may_go.set()
     Discs.made.clear()
+    Discs.runs.clear()
     monkeypatch.setattr(
         "napari_promise.widgets.volumes.controller.Propagate",
         functools.partial(Propagate, make=Discs, as_prompt=as_prompt),
@@ -149,10 +171,11 @@ def test_a_correction_is_followed_up_to_the_next_sure_planes(desk: Any) -> None:
     desk.viewer.dims.set_point(0, 6 * 5)
     before = whole(desk)[5].region
     desk.click(6, 45, 75)
-    desk.until(lambda: len(Discs.made) == 2)
+    desk.until(lambda: len(Discs.runs) == 2)
     finish(desk)
-    assert Discs.made[1].z_range == (4, PLANES - 1)
-    assert set(Discs.made[1].drawn) == {3, 6}
+    # The same propagator goes on: it learns from one plane more.
+    assert len(Discs.made) == 1
+    assert Discs.runs[1] == ((1,), (4, PLANES - 1), {3, 6})
     # What was propagated is what the click corrects.
     assert desk.model.asked[-1].prompts.logits is not None
     assert states(desk) == "pppsppsp" + "n"
@@ -189,7 +212,7 @@ def test_a_confirmed_plane_is_left_alone_from_then_on(desk: Any) -> None:
     desk.press("P")
     finish(desk)
     assert desk.document.get_at(1, (5,)) is kept
-    assert set(Discs.made[-1].drawn) == {3, 5}
+    assert Discs.runs[-1][2] == {3, 5}
 
 
 def test_the_whole_object_is_committed_and_deleted_in_one_step_each(desk: Any) -> None:
@@ -222,6 +245,149 @@ def test_voxels_are_counted_where_no_millimetres_are_known(desk: Any) -> None:
     finish(desk)
     voxels = sum(record.region.area for record in whole(desk))
     assert desk.widget.desk.propagation.volume() == f"{voxels} voxels"
+
+
+def test_a_correction_and_what_follows_are_undone_in_one_step(desk: Any) -> None:
+    desk.press("P")
+    finish(desk)
+    before = [record.region.area for record in whole(desk)]
+    desk.viewer.dims.set_point(0, 6 * 5)
+    desk.click(6, 45, 75)
+    desk.until(lambda: len(Discs.runs) == 2)
+    finish(desk)
+    assert [record.region.area for record in whole(desk)] != before
+    desk.press("Control-Z")
+    assert [record.region.area for record in whole(desk)] == before
+
+
+def test_a_correction_while_it_runs_goes_on_with_all_that_was_left(desk: Any) -> None:
+    Discs.may_go.clear()
+    desk.press("P")
+    desk.until(lambda: bool(Discs.runs))
+    desk.click(3, 50, 66)
+    Discs.may_go.set()
+    desk.until(lambda: len(Discs.runs) == 2)
+    finish(desk)
+    assert Discs.runs[1][1] == (0, PLANES - 1)
+    assert states(desk) == "pppspppp" + "n"
+
+
+def test_a_commit_waits_for_the_planes_that_are_still_found(desk: Any) -> None:
+    Discs.may_go.clear()
+    desk.press("P")
+    desk.until(lambda: bool(Discs.runs))
+    desk.press("C")
+    assert not desk.labels.data.any()
+    assert "committed as soon as" in desk.widget.actions.waiting_line()
+    Discs.may_go.set()
+    desk.until(lambda: desk.labels.data.any())
+    per_plane = (desk.labels.data == 1).any(axis=(1, 2))
+    assert per_plane.tolist() == [True] * END + [False]
+    assert not desk.widget.actions.waiting_line()
+    desk.press("Control-Z")
+    assert not desk.labels.data.any()
+
+
+def test_undo_takes_back_a_commit_that_waits(desk: Any) -> None:
+    Discs.may_go.clear()
+    desk.press("P")
+    desk.until(lambda: bool(Discs.runs))
+    desk.press("C")
+    desk.press("Control-Z")
+    Discs.may_go.set()
+    finish(desk)
+    desk.qtbot.wait(50)
+    assert not desk.labels.data.any()
+    assert len(whole(desk)) == END
+
+
+def test_stopping_carries_out_the_commit_with_what_is_there(desk: Any) -> None:
+    Discs.may_go.clear()
+    desk.press("P")
+    desk.until(lambda: bool(Discs.runs))
+    desk.press("C")
+    desk.press("P")
+    Discs.may_go.set()
+    assert (desk.labels.data == 1).any(axis=(1, 2)).sum() == 1
+
+
+def test_several_prompted_planes_are_one_object_before_it_is_propagated(
+    desk: Any,
+) -> None:
+    desk.viewer.dims.set_point(0, 6 * 5)
+    desk.press("Shift-N")
+    desk.click(6, 45, 75)
+    assert [record.plane for record in whole(desk)] == [(3,), (6,)]
+    desk.press("P")
+    desk.until(lambda: bool(Discs.runs))
+    finish(desk)
+    assert Discs.runs[0] == ((1,), (0, PLANES - 1), {3, 6})
+    assert states(desk) == "pppsppsp" + "n"
+
+
+def test_selected_objects_go_through_the_stack_in_one_pass(desk: Any) -> None:
+    desk.press("N")
+    desk.click(3, 20, 20)
+    assert len(desk.document) == 2
+    desk.widget.desk.propagation.chosen = lambda: (1, 2)
+    desk.press("P")
+    desk.until(lambda: bool(Discs.runs))
+    finish(desk)
+    assert len(Discs.runs) == 1
+    assert Discs.runs[0][0] == (1, 2)
+    assert len(desk.document.of_label(1)) == len(desk.document.of_label(2)) == END
+    desk.press("Control-Z")
+    assert len(desk.document) == 2
+
+
+def test_a_plane_said_to_be_empty_ends_the_object_there(desk: Any) -> None:
+    desk.press("P")
+    finish(desk)
+    desk.viewer.dims.set_point(0, 6 * 5)
+    desk.press("Shift-Y")
+    desk.until(lambda: len(Discs.runs) == 2)
+    finish(desk)
+    assert Discs.runs[1][2] == {3, 6}
+    assert states(desk)[6] == "a"
+    assert not desk.preview.any()
+
+
+def test_why_it_ends_is_still_known_when_the_work_is_opened_again(desk: Any) -> None:
+    desk.press("P")
+    finish(desk)
+    kept = desk.document.snapshot()
+    desk.document.restore(kept)
+    desk.until(lambda: len(desk.widget.volume_panel.strip.marks) == PLANES)
+    mark = desk.widget.desk.propagation.marks()[END]
+    assert "contrast" in mark.in_words(END)
+
+
+def test_planes_beyond_a_new_end_are_taken_away(desk: Any) -> None:
+    desk.press("P")
+    finish(desk)
+    panel = desk.widget.volume_panel
+    # What an earlier run with another range found, this one does not reach.
+    desk.document.put_propagated(
+        1,
+        [FoundPlane((END,), whole(desk)[0].region, 0.9)],
+        run=object(),
+    )
+    assert states(desk)[END] == "p"
+    desk.press("P")
+    finish(desk)
+    assert panel.strip.marks[END].state == "none"
+
+
+def test_the_table_has_one_row_for_the_whole_object(desk: Any) -> None:
+    desk.press("P")
+    finish(desk)
+    rows = desk.widget.objects_panel.table.model()
+    desk.until(lambda: rows.rowCount() == 1)
+    texts = [rows.index(0, column).data() for column in range(rows.columnCount())]
+    assert texts[0] == "1"
+    assert texts[4] == f"0–{END - 1}"
+    voxels = sum(record.region.area for record in whole(desk))
+    assert texts[5] == f"{voxels * 10 / 1000:.1f}"
 
 
 def test_a_plain_picture_has_no_panel_for_planes(make_desk: Any) -> None:
