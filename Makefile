@@ -1,7 +1,8 @@
 # One command each: make demo, make test. Both do all the set-up by themselves.
 #
 #   make demo    napari with a sample, the dock, the model and an adapter, ready to click;
-#                without a display the same by itself, under Xvfb, into demo/
+#                without a display the same by itself, under Xvfb, into demo/;
+#                SAMPLE=cells takes an image of many objects
 #   make test    every test, the layering included
 #   make test-quick
 #                those without a window that take no more than three seconds
@@ -27,7 +28,7 @@ READY := $(VENV)/.ready
 .PHONY: demo test test-quick lint docs results setup system clean
 
 demo: setup
-	$(BIN)/napari-promise demo
+	$(BIN)/napari-promise demo $(if $(SAMPLE),--sample $(SAMPLE))
 
 # Two processes, each with a screen, folders and a thread of its own.
 test: setup

@@ -1,7 +1,8 @@
-"""The demonstration: napari on the generated scene with the dock, ready to click.
+"""The demonstration: napari on a sample with the dock, ready to click.
 
-Driven by itself it does what a user would: auto-prompt, one corrective click,
-commit, export; and leaves a picture of the window and the exported files.
+Driven by itself it does what a user would: auto-prompt, correct, commit, export; and
+leaves a picture of the window and the exported files. Which samples there are is in
+`SAMPLES`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +23,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 if TYPE_CHECKING:
+    from napari_promise.document import Document
     from napari_promise.widgets.prompting.dock import PromiseWidget
 
-MODEL, ADAPTER = "promise-tiny", "polyp"
+MODEL = "promise-tiny"
 WINDOW = (1366, 768)
 
 #: Seconds that any single step may take before the demonstration gives up.
@@ -34,7 +37,30 @@ class DemoFailed(RuntimeError):
     """A step of the demonstration did not succeed; the message says which and why."""
 
 
-def main(auto: bool | None = None, out: Path | str = "demo") -> int:
+@dataclass(frozen=True)
+class Sample:
+    """What is opened, and what is done with it.
+
+    Attributes
+    ----------
+    layers : str
+        Function of `data.samples` that makes the layers: an image, and the truth.
+    adapter : str
+    drive : callable
+        Does what a user would, given a `Driver`.
+    hint : str
+        What a person may try.
+    """
+
+    layers: str
+    adapter: str
+    drive: Callable[[Driver], None]
+    hint: str
+
+
+def main(
+    auto: bool | None = None, out: Path | str = "demo", sample: str = "endoscopy"
+) -> int:
     """Run the demonstration.
 
     Parameters
@@ -44,6 +70,8 @@ def main(auto: bool | None = None, out: Path | str = "demo") -> int:
     out : path
         Folder for what the self-driven demonstration leaves: ``demo.png``,
         ``labels.tif`` and ``prompts.json``, each replaced if it is there already.
+    sample : str
+        One of `SAMPLES`.
 
     Returns
     -------
@@ -52,73 +80,114 @@ def main(auto: bool | None = None, out: Path | str = "demo") -> int:
     """
     display = _has_display()
     try:
+        if sample not in SAMPLES:
+            raise DemoFailed(
+                f"there is no sample {sample!r}; there are {', '.join(SAMPLES)}"
+            )
         if auto or (auto is None and not display):
             with _screen(display):
-                _drive(Path(out))
+                _drive(Path(out), SAMPLES[sample])
         elif not display:
             raise DemoFailed("there is no display: set DISPLAY, or use --auto")
         else:
-            _hand_over()
+            _hand_over(SAMPLES[sample])
     except (DemoFailed, OSError, ValueError) as error:
         print(f"The demonstration failed: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def _hand_over() -> None:
+def _hand_over(sample: Sample) -> None:
     """Open the window and leave it to the person."""
     import napari
 
     print("Opening napari with the sample, the dock, the model and an adapter …")
-    _viewer, widget = _open()
-    print(
-        "Press A to let the adapter place its points; drag, delete or flip (T) them;\n"
-        "C commits the object, Ctrl+Z takes back. Close the window to end."
-    )
+    _viewer, widget = _open(sample)
+    print(f"{sample.hint}\nCtrl+Z takes back. Close the window to end.")
     try:
         napari.run()
     finally:
         widget.close_down()
 
 
-def _drive(out: Path) -> None:
+def _drive(out: Path, sample: Sample) -> None:
     """Do what a user would, saying every step."""
-    from napari_promise.data.samples import endoscopy_scene
-
     began = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
     _say("opening napari with the sample and the dock")
-    _, truth = endoscopy_scene()
-    viewer, widget = _open()
+    viewer, widget = _open(sample)
     try:
-        _act(viewer, widget, truth, out)
+        driver = Driver(viewer, widget, np.asarray(viewer.layers[1].data), out)
+        _say(f"loading {MODEL} with the adapter {sample.adapter}, encoding the image")
+        driver.until(
+            lambda: widget.session.status.state == "ready", "preparing the image"
+        )
+        _say(widget.session.status.message)
+        _say("auto-prompt (A)")
+        sample.drive(driver)
     finally:
         widget.close_down()
         viewer.close()
     _say(f"done in {time.monotonic() - began:.0f} s")
 
 
-def _act(viewer: Any, widget: PromiseWidget, truth: NDArray[Any], out: Path) -> None:
-    session, bridge, actions = widget.session, widget.bridge, widget.actions
-    failures: list[str] = []
-    answers: list[str] = []
-    session.failed.connect(failures.append)
-    session.notified.connect(answers.append)
+class Driver:
+    """Drives the window, and waits for what it asked for.
 
-    def until(condition: Callable[[], bool], doing: str) -> None:
-        _wait(condition, doing, lambda: failures or None)
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    widget : PromiseWidget
+    truth : array, shape (H, W)
+        The sample's true labels.
+    out : pathlib.Path
+        Folder for pictures and files.
+    """
 
-    _say(f"loading {MODEL} with the adapter {ADAPTER}, encoding the image")
-    until(lambda: session.status.state == "ready", "preparing the image")
-    _say(session.status.message)
+    def __init__(
+        self, viewer: Any, widget: PromiseWidget, truth: NDArray[Any], out: Path
+    ) -> None:
+        self.viewer, self.widget, self.truth, self.out = viewer, widget, truth, out
+        self.failures: list[str] = []
+        self.answers: list[str] = []
+        widget.session.failed.connect(self.failures.append)
+        widget.session.notified.connect(self.answers.append)
 
-    _say("auto-prompt (A)")
+    def until(self, condition: Callable[[], bool], doing: str) -> None:
+        """Keep the window alive until something is so, but not for ever."""
+        _wait(condition, doing, lambda: self.failures or None)
+
+    @property
+    def document(self) -> Document:
+        """The objects of the sample."""
+        assert self.widget.bridge.work is not None
+        return self.widget.bridge.work.document
+
+    def finish(self, summary: str) -> None:
+        """Export, take the picture, and say what there is."""
+        _say("export")
+        labels, saved = _export(self.widget, self.out)
+        _wait_a_moment()
+        picture = self.out / "demo.png"
+        self.viewer.screenshot(str(picture), canvas_only=False, flash=False)
+        print(f"\n{summary}")
+        for path, what in (
+            (picture, "the whole window"),
+            (labels, "what was committed, pixel value = object number"),
+            (saved, "its prompts; “Load prompts…” replays them to the same masks"),
+        ):
+            print(f"  {path}  {what}")
+
+
+def _drive_endoscopy(driver: Driver) -> None:
+    """One polyp: auto-prompt, one corrective click, commit."""
+    widget, truth, until = driver.widget, driver.truth > 0, driver.until
+    bridge, actions, document = widget.bridge, widget.actions, driver.document
     assert bridge.work is not None
-    document = bridge.work.document
     actions.auto()
-    until(lambda: len(document) > 0 or bool(answers), "auto-prompting")
+    until(lambda: len(document) > 0 or bool(driver.answers), "auto-prompting")
     if not len(document):
-        raise DemoFailed(f"auto-prompting placed no point: {' '.join(answers)}")
+        raise DemoFailed(f"auto-prompting placed no point: {' '.join(driver.answers)}")
     object_id = document.objects[0].id
     until(lambda: document.get(object_id).is_answered, "the mask of the auto-prompts")
     before = bridge.work.preview.mask()
@@ -148,23 +217,67 @@ def _act(viewer: Any, widget: PromiseWidget, truth: NDArray[Any], out: Path) -> 
     until(lambda: document.get(object_id).committed, "the commit")
     if not np.array_equal(bridge.work.result.plane(()) == object_id, after):
         raise DemoFailed("the labels layer does not hold the mask that was shown")
-
-    _say("export")
-    labels, saved = _export(widget, out)
     actions.reopen(object_id)
-    _wait_a_moment()
-    picture = out / "demo.png"
-    viewer.screenshot(str(picture), canvas_only=False, flash=False)
-    print(
-        f"\nDice against the true mask: {_dice(before, truth):.3f} automatic, "
+    driver.finish(
+        f"Dice against the true mask: {_dice(before, truth):.3f} automatic, "
         f"{_dice(after, truth):.3f} after one click."
     )
-    for path, what in (
-        (picture, "the whole window"),
-        (labels, "the committed object, pixel value = object number"),
-        (saved, "its prompts; “Load prompts…” replays them to the same mask"),
-    ):
-        print(f"  {path}  {what}")
+
+
+def _drive_cells(driver: Driver) -> None:
+    """Many nuclei: propose all, reject one, add one, commit what is sure enough."""
+    widget, truth, until = driver.widget, driver.truth, driver.until
+    desk, actions, document = widget.desk, widget.actions, driver.document
+    bridge = widget.bridge
+    assert bridge.work is not None
+    began = time.monotonic()
+    actions.auto()
+    until(lambda: desk.many.is_running or bool(len(document)), "auto-prompting")
+    until(lambda: not desk.many.is_running, "the proposals")
+    if not len(document):
+        raise DemoFailed("auto-prompting found no nucleus")
+    proposed = len(document)
+    _say(
+        f"  {proposed} of {len(np.unique(truth)) - 1} nuclei proposed in "
+        f"{time.monotonic() - began:.1f} s, each a point with a mask"
+    )
+
+    _wait_a_moment()
+    driver.viewer.screenshot(
+        str(driver.out / "proposals.png"), canvas_only=False, flash=False
+    )
+    _say("the least sure one (U), rejected (Delete)")
+    actions.next_uncertain()
+    actions.reject()
+    until(lambda: len(document) == proposed - 1, "the rejection")
+
+    missed = _missed(truth, [r.region.mask for r in document.objects if r.region])
+    if missed is not None:
+        row, column = missed
+        _say(f"a click on a missed one, at row {row}, column {column}")
+        actions.new()
+        bridge.work.points.layer.add((row, column))
+        until(
+            lambda: (
+                len(document) == proposed
+                and all(record.is_answered for record in document.objects)
+            ),
+            "the mask of the click",
+        )
+
+    floor = 0.5
+    _say(f"commit all from score {floor} on")
+    widget.objects_panel.review.slider.setValue(round(100 * floor))
+    actions.accept(floor)
+    committed = [record for record in document.objects if record.committed]
+    labels = bridge.work.result.plane(())
+    right = _right(np.asarray(labels), truth)
+    document.active_id = None
+    driver.viewer.reset_view()
+    driver.finish(
+        f"{len(committed)} nuclei committed; {right} of {len(np.unique(truth)) - 1} "
+        "true ones are outlined with an IoU above .5."
+    )
 
 
 def _export(widget: PromiseWidget, out: Path) -> tuple[Path, Path]:
@@ -186,11 +299,11 @@ def _export(widget: PromiseWidget, out: Path) -> tuple[Path, Path]:
     return labels, saved
 
 
-def _open() -> tuple[Any, PromiseWidget]:
-    """Open napari on the scene, with the dock, the bundled model and its adapter."""
+def _open(sample: Sample) -> tuple[Any, PromiseWidget]:
+    """Open napari on a sample, with the dock, the bundled model and an adapter."""
     import napari
 
-    from napari_promise.data.samples import endoscopy_layers
+    from napari_promise.data import samples
     from napari_promise.session import Session, Settings
     from napari_promise.widgets.dispatch import GuiDispatcher
     from napari_promise.widgets.prompting.dock import PromiseWidget
@@ -199,11 +312,11 @@ def _open() -> tuple[Any, PromiseWidget]:
     window = viewer.window._qt_window
     window.resize(*WINDOW)
     window.move(0, 0)
-    for data, options, kind in endoscopy_layers():
+    for data, options, kind in getattr(samples, sample.layers)():
         getattr(viewer, f"add_{kind}")(data, **options)
     # Settings of its own: the person's preferences stay as they are.
     session = Session(
-        dispatch=GuiDispatcher(), settings=Settings(model=MODEL, adapter=ADAPTER)
+        dispatch=GuiDispatcher(), settings=Settings(model=MODEL, adapter=sample.adapter)
     )
     widget = PromiseWidget(viewer, session)
     viewer.window.add_dock_widget(widget, name="ProMISe", area="right")
@@ -229,6 +342,37 @@ def _correction(mask: NDArray[Any], truth: NDArray[Any]) -> tuple[int, int, bool
     depth = ndimage.distance_transform_edt(np.pad(wrong, 1))[1:-1, 1:-1]
     row, column = np.unravel_index(int(np.argmax(depth)), depth.shape)
     return int(row), int(column), bool(truth[row, column])
+
+
+def _missed(
+    truth: NDArray[Any], masks: list[NDArray[np.bool_]]
+) -> tuple[int, int] | None:
+    """Return the deepest place of a true nucleus that no mask touches, if any."""
+    seen = np.zeros(truth.shape, bool)
+    for mask in masks:
+        seen |= mask
+    touched = np.unique(truth[seen])
+    left = np.isin(truth, touched, invert=True) & (truth > 0)
+    if not left.any():
+        return None
+    depth = ndimage.distance_transform_edt(np.pad(left, 1))[1:-1, 1:-1]
+    row, column = np.unravel_index(int(np.argmax(depth)), depth.shape)
+    return int(row), int(column)
+
+
+def _right(labels: NDArray[Any], truth: NDArray[Any]) -> int:
+    """Count the true nuclei that one label outlines with an IoU above one half."""
+    count = 0
+    for number in np.unique(truth[truth > 0]):
+        nucleus = truth == number
+        found, pixels = np.unique(labels[nucleus], return_counts=True)
+        likeliest = found[np.argmax(pixels)]
+        if likeliest:
+            other = labels == likeliest
+            count += 2 * np.count_nonzero(nucleus & other) > np.count_nonzero(
+                nucleus | other
+            )
+    return int(count)
 
 
 def _dice(mask: NDArray[Any], truth: NDArray[Any]) -> float:
@@ -295,3 +439,22 @@ def _screen(display: bool) -> Iterator[None]:
     finally:
         server.terminate()
         server.wait()
+
+
+#: By name, as the command line takes it.
+SAMPLES: dict[str, Sample] = {
+    "endoscopy": Sample(
+        "endoscopy_layers",
+        "polyp",
+        _drive_endoscopy,
+        "Press A to let the adapter place its points; drag, delete or flip (T) them;\n"
+        "C commits the object.",
+    ),
+    "cells": Sample(
+        "nuclei_layers",
+        "cells",
+        _drive_cells,
+        "Press A to find all nuclei; click on one to look at it, Delete rejects it, a\n"
+        "click beside them adds one; L draws around several. Commit takes all at once.",
+    ),
+}

@@ -17,6 +17,10 @@ def demo(
             "default only where there is no display.",
         ),
     ] = None,
+    sample: Annotated[
+        str,
+        typer.Option(help="endoscopy: one polyp; cells: an image of many nuclei."),
+    ] = "endoscopy",
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Where --auto leaves its files.")
     ] = Path("demo"),
@@ -24,6 +28,6 @@ def demo(
     """Open napari on a sample image, ready to click."""
     from napari_promise import demo as demonstration
 
-    status = demonstration.main(auto=auto, out=output)
+    status = demonstration.main(auto=auto, out=output, sample=sample)
     if status:
         raise typer.Exit(int(status))

@@ -10,6 +10,7 @@ from napari_promise.document.history import (
     Snapshot,
     Step,
 )
+from napari_promise.document.joining import merge, parts_of, split
 from napari_promise.document.logits import MaskLogits, SmallLogits
 from napari_promise.document.patches import LabelPatch
 from napari_promise.document.records import (
@@ -48,6 +49,9 @@ __all__ = [
     "answered_points",
     "feedback",
     "is_propagated",
+    "merge",
+    "parts_of",
+    "split",
     "union_bbox",
     "volume_ml",
 ]

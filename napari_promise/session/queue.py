@@ -209,7 +209,12 @@ class TaskQueue:
             self._requests.drag_preview = None
 
     def ask_proposal(
-        self, image: ImageInWork, plane: Plane, record: ObjectRecord | None
+        self,
+        image: ImageInWork,
+        plane: Plane,
+        record: ObjectRecord | None,
+        *,
+        hand_over: bool = False,
     ) -> None:
         """Ask for auto-prompts and their masks.
 
@@ -219,6 +224,8 @@ class TaskQueue:
         plane : Plane
         record : ObjectRecord or None
             The object that gets them, which lies on the plane; None for a fresh one.
+        hand_over : bool
+            See `Request`.
         """
         with self._wake:
             request = Request(
@@ -230,6 +237,7 @@ class TaskQueue:
                 self._settings.ips,
                 self._settings.local,
                 propose=True,
+                hand_over=hand_over,
             )
             self._requests.propose(request)
             self._need_model()

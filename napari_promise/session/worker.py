@@ -59,6 +59,8 @@ class Reports:
         Given a request and the `Segmentation` that answers it.
     proposed : callable
         Given a request and the objects that were found; perhaps none.
+    handed_over : callable
+        Given a request for auto-prompts of many objects, which somebody else answers.
     unanswered : callable
         Given requests that will not be answered, and why: one line.
     """
@@ -74,6 +76,7 @@ class Reports:
     segmented: Callable[[Request, Segmentation], None]
     drag_previewed: Callable[[Request, Segmentation], None]
     proposed: Callable[[Request, tuple[ProposedObject, ...]], None]
+    handed_over: Callable[[Request], None]
     unanswered: Callable[[list[Request], str], None]
 
 
@@ -301,6 +304,9 @@ class Worker:
         segmenter, reports = self._model.segmenter, self._reports
         assert segmenter is not None
         embedding = self._embeddings.get(request.image, request.tile)
+        if request.hand_over and getattr(segmenter, "finds_many", False):
+            self._deliver(lambda: reports.handed_over(request))
+            return
         if request.propose:
             found = answers.propose(segmenter, embedding, request)
             self._deliver(lambda: reports.proposed(request, found))

@@ -30,6 +30,7 @@ from napari_promise.widgets.connections import Connections
 from napari_promise.widgets.dispatch import GuiDispatcher
 from napari_promise.widgets.keys import KeyBindings
 from napari_promise.widgets.layers.bridge import LayerBridge
+from napari_promise.widgets.many.controller import ManyObjects
 from napari_promise.widgets.training.controller import Training
 from napari_promise.widgets.volumes.controller import Propagation
 
@@ -59,6 +60,7 @@ class Desk:
     actions : Actions
     training : Training
     propagation : Propagation
+    many : ManyObjects
     adapters : list of AdapterEntry or None
         The installed adapters; None while they are being read.
     adapters_read : Signal
@@ -82,12 +84,13 @@ class Desk:
             self.window,
         )
         self.propagation = Propagation(self.session, self.bridge, show_warning)
+        self.many = ManyObjects(self.session, self.bridge, show_warning)
         self.adapters: list[catalogue.AdapterEntry] | None = None
         self._docks: dict[QWidget, bool] = {}
         self._closed = False
         self._keys = KeyBindings(
             {
-                "auto": self.actions.auto,
+                "auto": self.auto,
                 "polarity": self.actions.flip,
                 "box": self.actions.toggle_box,
                 "mask": self.actions.take_mask,
@@ -95,6 +98,12 @@ class Desk:
                 "commit": self.actions.commit,
                 "new": self.actions.new,
                 "uncertain": self.actions.next_uncertain,
+                "lasso": self.actions.lasso,
+                "lasso box": self.actions.lasso_box,
+                "merge": self.actions.merge_chosen,
+                "split": self.actions.split,
+                "reject": self.actions.reject,
+                "reject, too": self.actions.reject,
                 "propagate": self.propagation.toggle,
                 "weakest plane": self.propagation.go_to_weakest,
                 "confirm plane": self.propagation.confirm,
@@ -178,6 +187,7 @@ class Desk:
         _DESKS.pop(id(self.viewer), None)
         self._keys.release_all()
         self.propagation.close()
+        self.many.close()
         self.bridge.close()
         self._dispatch.close()
         self._connections.release()
@@ -203,6 +213,13 @@ class Desk:
         add(bridge.dragged, self._on_dragged)
         add(bridge.drag_ended, session.end_drag_previews)
         add(self.training.adapters_changed, self._on_adapters_changed)
+
+    def auto(self) -> None:
+        """Auto-prompt; asked again while many objects are proposed, stop that."""
+        if self.many.is_running:
+            self.many.cancel()
+        else:
+            self.actions.auto()
 
     # -- images and planes --------------------------------------------------------
 

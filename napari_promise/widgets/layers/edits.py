@@ -93,7 +93,22 @@ def with_points(record: ObjectRecord, rows: PointTable) -> tuple[Prompts, list[S
         scores=None if np.isnan(scores).all() else scores,
         before=None,
     )
+    if _left_its_box(record, prompts):
+        prompts = prompts.replace(boxes=())
     return prompts, [SOURCES[code] for code in rows.sources.tolist()]
+
+
+def _left_its_box(record: ObjectRecord, prompts: Prompts) -> bool:
+    """Whether the one point that a module placed in its box was taken out of it.
+
+    The box, which nobody but the module drew, is of another object then.
+    """
+    boxes = record.prompts.boxes
+    if len(boxes) != 1 or record.sources != ("auto",) or len(prompts.points) != 1:
+        return False
+    r0, c0, r1, c1 = boxes[0]
+    row, column = prompts.points[0]
+    return not (r0 <= row <= r1 and c0 <= column <= c1)
 
 
 def take_points(

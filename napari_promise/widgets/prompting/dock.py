@@ -19,6 +19,7 @@ from napari_promise.session import Session
 from napari_promise.widgets.connections import Connections
 from napari_promise.widgets.desk import Closing, Desk
 from napari_promise.widgets.dispatch import GuiDispatcher
+from napari_promise.widgets.many.panel import ManyPanel
 from napari_promise.widgets.prompting.files import Files
 from napari_promise.widgets.prompting.model_panel import ModelPanel
 from napari_promise.widgets.prompting.models import Models
@@ -66,6 +67,7 @@ class PromiseWidget(QWidget):
         self.model_panel = ModelPanel()
         self.prompt_panel = PromptPanel()
         self.volume_panel = VolumePanel(desk.propagation)
+        self.many_panel = ManyPanel(desk.many)
         self.objects_panel = ObjectsPanel()
         self.export_button = QPushButton("Export…")
         self.export_button.setToolTip(
@@ -117,6 +119,7 @@ class PromiseWidget(QWidget):
     def _end(self, _window_stays: bool) -> None:
         self._connections.release()
         self.volume_panel.close_down()
+        self.many_panel.close_down()
         self.models.close()
         self.rows.close()
         self._dispatch.close()
@@ -137,6 +140,7 @@ class PromiseWidget(QWidget):
         column.addWidget(self.model_panel)
         column.addWidget(_line())
         column.addWidget(self.prompt_panel)
+        column.addWidget(self.many_panel)
         column.addWidget(self.volume_panel)
         column.addWidget(_line())
         column.addWidget(self.objects_panel, 1)
@@ -157,7 +161,7 @@ class PromiseWidget(QWidget):
 
     def _connect_panels(self) -> None:
         prompt, objects, actions = self.prompt_panel, self.objects_panel, self.actions
-        prompt.auto_requested.connect(actions.auto)
+        prompt.auto_requested.connect(self.desk.auto)
         prompt.include_chosen.connect(actions.choose_include)
         prompt.flip_requested.connect(actions.flip)
         prompt.box_toggled.connect(lambda _on: actions.toggle_box())
@@ -168,7 +172,13 @@ class PromiseWidget(QWidget):
         prompt.redo_requested.connect(actions.redo)
         prompt.commit_requested.connect(actions.commit)
         prompt.new_requested.connect(actions.new)
+        self.many_panel.lasso.clicked.connect(lambda _on: actions.lasso())
+        self.many_panel.merge.clicked.connect(lambda _on: actions.merge_chosen())
+        self.many_panel.split.clicked.connect(lambda _on: actions.split())
         objects.row_chosen.connect(actions.reopen)
+        objects.chosen_changed.connect(self.bridge.set_chosen)
+        objects.many_committed.connect(actions.accept_many)
+        objects.many_merged.connect(actions.merge_chosen)
         objects.class_edited.connect(actions.set_class)
         objects.delete_requested.connect(actions.delete)
         objects.rewrite_requested.connect(actions.rewrite)
@@ -184,6 +194,7 @@ class PromiseWidget(QWidget):
         add, desk = self._connections.add, self.desk
         add(desk.bridge.include_changed, self.prompt_panel.show_include)
         add(desk.bridge.box_changed, self.prompt_panel.show_box)
+        add(desk.bridge.chosen_changed, self.objects_panel.choose_several)
         add(desk.training.progress, self._on_training_progress)
         # What can be done depends on the adapter, too.
         add(desk.adapters_read, self.rows.show_available)
