@@ -452,10 +452,12 @@ def assign(
 
 def draft_on(document: Document, plane: Plane) -> int | None:
     """Return the last object of a plane that was never written to the labels."""
-    drafts = [
-        record.id for record in document.on_plane(plane) if document.is_draft(record)
-    ]
-    return drafts[-1] if drafts else None
+    pending = document.pending  # once: it goes through the history
+    for record in reversed(document.on_plane(plane)):
+        if not record.committed and record.written is None:
+            if record.id not in pending:
+                return record.id
+    return None
 
 
 def object_at(document: Document, plane: Plane) -> int | None:

@@ -12,7 +12,7 @@ from typing import Any
 from psygnal import SignalInstance
 from qtpy.QtCore import QObject, QTimer
 
-from napari_promise.document import Document, DocumentEvents, ObjectRecord, Region
+from napari_promise.document import Document, DocumentEvents, ObjectRecord
 from napari_promise.widgets.actions import NO_TARGET
 from napari_promise.widgets.connections import Connections
 from napari_promise.widgets.desk import Desk
@@ -49,7 +49,9 @@ class ObjectRows(QObject):
         super().__init__(parent)
         self._desk, self._objects, self._prompt = desk, objects, prompt
         self._adapter_places_points = adapter_places_points
-        self._sizes: dict[int, tuple[Region | None, int]] = {}
+        # By id, the record a row was made of, and whether its commit was pending.
+        self._rows: dict[int, tuple[ObjectRecord, bool, ObjectRow]] = {}
+        self._colours: object = None
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self.show_now)
@@ -71,7 +73,7 @@ class ObjectRows(QObject):
 
     def _on_document_changed(self, document: Document) -> None:
         self._document.release()
-        self._sizes.clear()
+        self._rows.clear()
         for signal in _row_signals(document.events):
             self._document.add(signal, self._on_document_event, check_nargs=False)
         self._on_document_event()
@@ -99,9 +101,15 @@ class ObjectRows(QObject):
         work = self._desk.bridge.work
         document = None if work is None else work.document
         rows = []
-        if document is not None:
+        if work is not None and document is not None:
             pending = document.pending
-            rows = [self._row(r, r.id in pending) for r in document.objects]
+            colours = work.result.layer.colormap
+            known = self._rows if colours is self._colours else {}
+            self._colours, self._rows = colours, {}
+            for record in document.objects:
+                row = self._row(record, record.id in pending, known.get(record.id))
+                self._rows[record.id] = record, record.id in pending, row
+                rows.append(row)
         self._objects.show_rows(
             rows,
             None if document is None else document.active_id,
@@ -144,7 +152,15 @@ class ObjectRows(QObject):
                 hint = NO_TARGET
         self._prompt.show_hint(hint)
 
-    def _row(self, record: ObjectRecord, pending: bool) -> ObjectRow:
+    def _row(
+        self,
+        record: ObjectRecord,
+        pending: bool,
+        known: tuple[ObjectRecord, bool, ObjectRow] | None,
+    ) -> ObjectRow:
+        """Return an object's row: the one it had where nothing of it changed."""
+        if known is not None and known[0] is record and known[1] == pending:
+            return known[2]
         prompts = record.prompts
         return ObjectRow(
             record.id,
@@ -159,16 +175,8 @@ class ObjectRows(QObject):
             record.committed,
             record.written is not None,
             pending,
-            self._size(record),
+            0 if record.region is None else record.region.area,
         )
-
-    def _size(self, record: ObjectRecord) -> int:
-        """Count a mask's pixels, once for each mask."""
-        region, size = self._sizes.get(record.id, (None, 0))
-        if record.region is not region:
-            size = 0 if record.region is None else record.region.area
-            self._sizes[record.id] = record.region, size
-        return size
 
 
 def _row_signals(events: DocumentEvents) -> tuple[SignalInstance, ...]:
