@@ -2,7 +2,7 @@
 #
 #   make demo    napari with a sample, the dock, the model and an adapter, ready to click;
 #                without a display the same by itself, under Xvfb, into demo/;
-#                SAMPLE=volume takes a CT volume
+#                SAMPLE=cells takes an image of many objects, SAMPLE=volume a CT volume
 #   make test    every test, the layering included
 #   make test-quick
 #                those without a window that take no more than three seconds

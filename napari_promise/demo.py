@@ -287,6 +287,62 @@ def _drive_liver(driver: Driver) -> None:
     )
 
 
+def _drive_cells(driver: Driver) -> None:
+    """Many nuclei: propose all, reject one, add one, commit what is sure enough."""
+    widget, truth, until = driver.widget, driver.truth, driver.until
+    desk, actions, document = widget.desk, widget.actions, driver.document
+    bridge = widget.bridge
+    assert bridge.work is not None
+    began = time.monotonic()
+    actions.auto()
+    until(lambda: desk.many.is_running or bool(len(document)), "auto-prompting")
+    until(lambda: not desk.many.is_running, "the proposals")
+    if not len(document):
+        raise DemoFailed("auto-prompting found no nucleus")
+    proposed = len(document)
+    _say(
+        f"  {proposed} of {len(np.unique(truth)) - 1} nuclei proposed in "
+        f"{time.monotonic() - began:.1f} s, each a point with a mask"
+    )
+
+    _wait_a_moment()
+    driver.viewer.screenshot(
+        str(driver.out / "proposals.png"), canvas_only=False, flash=False
+    )
+    _say("the least sure one (U), rejected (Delete)")
+    actions.next_uncertain()
+    actions.reject()
+    until(lambda: len(document) == proposed - 1, "the rejection")
+
+    missed = _missed(truth, [r.region.mask for r in document.objects if r.region])
+    if missed is not None:
+        row, column = missed
+        _say(f"a click on a missed one, at row {row}, column {column}")
+        actions.new()
+        bridge.work.points.layer.add((row, column))
+        until(
+            lambda: (
+                len(document) == proposed
+                and all(record.is_answered for record in document.objects)
+            ),
+            "the mask of the click",
+        )
+
+    floor = 0.5
+    _say(f"commit all from score {floor} on")
+    widget.objects_panel.review.slider.setValue(round(100 * floor))
+    actions.accept(floor)
+    committed = [record for record in document.objects if record.committed]
+    labels = bridge.work.result.plane(())
+    right = _right(np.asarray(labels), truth)
+    document.active_id = None
+    driver.viewer.reset_view()
+    driver.finish(
+        f"{len(committed)} nuclei committed; {right} of {len(np.unique(truth)) - 1} "
+        "true ones are outlined with an IoU above .5."
+    )
+
+
 def _export(widget: PromiseWidget, out: Path) -> tuple[Path, Path]:
     from napari_promise.widgets.prompting import exporting
     from napari_promise.widgets.prompting.export_dialog import FORMATS, ExportRequest
@@ -349,6 +405,37 @@ def _correction(mask: NDArray[Any], truth: NDArray[Any]) -> tuple[int, int, bool
     depth = ndimage.distance_transform_edt(np.pad(wrong, 1))[1:-1, 1:-1]
     row, column = np.unravel_index(int(np.argmax(depth)), depth.shape)
     return int(row), int(column), bool(truth[row, column])
+
+
+def _missed(
+    truth: NDArray[Any], masks: list[NDArray[np.bool_]]
+) -> tuple[int, int] | None:
+    """Return the deepest place of a true nucleus that no mask touches, if any."""
+    seen = np.zeros(truth.shape, bool)
+    for mask in masks:
+        seen |= mask
+    touched = np.unique(truth[seen])
+    left = np.isin(truth, touched, invert=True) & (truth > 0)
+    if not left.any():
+        return None
+    depth = ndimage.distance_transform_edt(np.pad(left, 1))[1:-1, 1:-1]
+    row, column = np.unravel_index(int(np.argmax(depth)), depth.shape)
+    return int(row), int(column)
+
+
+def _right(labels: NDArray[Any], truth: NDArray[Any]) -> int:
+    """Count the true nuclei that one label outlines with an IoU above one half."""
+    count = 0
+    for number in np.unique(truth[truth > 0]):
+        nucleus = truth == number
+        found, pixels = np.unique(labels[nucleus], return_counts=True)
+        likeliest = found[np.argmax(pixels)]
+        if likeliest:
+            other = labels == likeliest
+            count += 2 * np.count_nonzero(nucleus & other) > np.count_nonzero(
+                nucleus | other
+            )
+    return int(count)
 
 
 def _dice(mask: NDArray[Any], truth: NDArray[Any]) -> float:
@@ -432,5 +519,12 @@ SAMPLES: dict[str, Sample] = {
         _drive_liver,
         "Click on the liver until its outline is right, then press P: it is found on\n"
         "all planes. Shift+W goes to the weakest; C commits the whole.",
+    ),
+    "cells": Sample(
+        "nuclei_layers",
+        "cells",
+        _drive_cells,
+        "Press A to find all nuclei; click on one to look at it, Delete rejects it, a\n"
+        "click beside them adds one; E draws around several. Commit takes all at once.",
     ),
 }

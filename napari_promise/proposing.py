@@ -19,16 +19,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_promise.document import Plane, Region, Source
+from napari_promise.document import BBox, Plane, Region, Source
 from napari_promise.prompts import Prompts
 from napari_promise.segmentation import EmbeddingLike, Segmentation, SegmenterLike
 
 __all__ = [
+    "BestFirst",
     "ProposedObject",
     "best_first",
+    "closer_tiles",
     "found_closer",
     "iou",
     "label_image",
+    "less_sure_at_edges",
     "points_right",
     "propose",
     "region_iou",
@@ -206,27 +209,64 @@ def found_closer(
         are large enough, or too few to tell.
     """
     found = segmenter.proposals(embedding)
+    tiles = closer_tiles(found, (image.shape[0], image.shape[1]))
+    if not tiles:
+        return found
+    closer: list[Prompts] = []
+    for done, tile in enumerate(tiles, start=1):
+        seen = segmenter.proposals(segmenter.encode(image, region=tile))
+        closer += less_sure_at_edges(seen, tile, image.shape[:2])
+        if progress is not None:
+            progress(done, len(tiles))
+    return tuple(sorted(closer, key=_surest_first))
+
+
+def closer_tiles(found: Sequence[Prompts], shape: tuple[int, int]) -> list[BBox]:
+    """Return the tiles in which objects of the size that was found are seen larger.
+
+    Parameters
+    ----------
+    found : sequence of Prompts
+        What was found in the whole image.
+    shape : (int, int)
+        Its rows and columns.
+
+    Returns
+    -------
+    list of BBox
+        They overlap and cover the image; none where objects are large enough, or too
+        few to tell.
+    """
     boxes = np.concatenate([p.boxes for p in found]) if found else np.zeros((0, 4))
     if not len(boxes):
-        return found
+        return []
     size = float(np.median(np.sqrt((boxes[:, 2:] - boxes[:, :2]).prod(axis=1))))
-    rows, columns = image.shape[:2]
+    rows, columns = shape
     side = max(_LEAST_TILE, round(size / _CLOSE))
     if 1.3 * side >= max(rows, columns):
-        return found
+        return []
     overlap = round(min(2 * size, side / 2))
-    tiles = [
+    return [
         (row, column, min(rows, row + side), min(columns, column + side))
         for row in _starts(rows, side, overlap)
         for column in _starts(columns, side, overlap)
     ]
-    closer: list[Prompts] = []
-    for done, tile in enumerate(tiles, start=1):
-        seen = segmenter.proposals(segmenter.encode(image, region=tile))
-        closer += [_less_sure_at_edges(each, tile, (rows, columns)) for each in seen]
-        if progress is not None:
-            progress(done, len(tiles))
-    return tuple(sorted(closer, key=_surest_first))
+
+
+def less_sure_at_edges(
+    seen: Sequence[Prompts], tile: BBox, shape: tuple[int, ...]
+) -> list[Prompts]:
+    """Halve the scores of objects that their tile cuts: a neighbour shows them whole.
+
+    Parameters
+    ----------
+    seen : sequence of Prompts
+        What was found in the tile, in the pixels of the whole image.
+    tile : BBox
+    shape : (int, int)
+        Rows and columns of the whole image.
+    """
+    return [_less_sure_at_edges(each, tile, (shape[0], shape[1])) for each in seen]
 
 
 def _surest_first(prompts: Prompts) -> float:
@@ -274,20 +314,49 @@ def best_first(regions: Sequence[Region | None]) -> list[int]:
     list of int
         Indices of those kept: at most half of a mask lies in surer ones.
     """
-    kept: list[int] = []
-    taken: NDArray[np.bool_] | None = None
-    for at, region in enumerate(regions):
-        if region is None:
-            continue
-        if taken is None:
-            taken = np.zeros(region.shape, bool)
+    kept = BestFirst()
+    return [at for at, region in enumerate(regions) if kept.keeps(region)]
+
+
+class BestFirst:
+    """Takes masks of one plane one after another, the surest first.
+
+    Parameters
+    ----------
+    regions : iterable of Region or None, optional
+        Of objects that are there already.
+    """
+
+    def __init__(self, regions: Iterable[Region | None] = ()) -> None:
+        self._taken: NDArray[np.bool_] | None = None
+        for region in regions:
+            if region is not None:
+                self._under(region)[region.crop] = True
+
+    def _under(self, region: Region) -> NDArray[np.bool_]:
+        """Return the pixels that are taken in a region's box; a view."""
+        if self._taken is None:
+            self._taken = np.zeros(region.shape, bool)
         r0, c0, r1, c1 = region.bbox
-        crop, under = region.crop, taken[r0:r1, c0:c1]
+        return self._taken[r0:r1, c0:c1]
+
+    def holds(self, row: float, column: float) -> bool:
+        """Whether a position lies in what is taken."""
+        if self._taken is None:
+            return False
+        rows, columns = self._taken.shape
+        at = min(max(round(row), 0), rows - 1), min(max(round(column), 0), columns - 1)
+        return bool(self._taken[at])
+
+    def keeps(self, region: Region | None) -> bool:
+        """Take a mask, unless it is empty or more than half of it is taken already."""
+        if region is None:
+            return False
+        under, crop = self._under(region), region.crop
         if np.count_nonzero(crop & under) > _TAKEN * region.area:
-            continue
+            return False
         under |= crop
-        kept.append(at)
-    return kept
+        return True
 
 
 def label_image(

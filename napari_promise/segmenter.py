@@ -719,17 +719,61 @@ def _corrected(answer: torch.Tensor, prompts: Prompts, emb: Embedding) -> torch.
 def _box_alone(prompts: Prompts) -> Prompts:
     """Leave out the points that a module placed, where there is a box.
 
-    The box alone is the better prompt; what a person clicked is sent with it.
+    The box alone is the better prompt; what a person clicked is sent with it, and says
+    how large the box has to be, which the module only guessed.
     """
     if prompts.scores is None or not len(prompts.boxes):
         return prompts
     kept = np.isnan(prompts.scores) | (prompts.labels == 0)
+    points, labels, boxes = prompts.points[kept], prompts.labels[kept], prompts.boxes
+    if len(boxes) == 1:
+        boxes = _fitted(boxes[0], points, labels)[None]
     return prompts.replace(
-        points=prompts.points[kept],
-        labels=prompts.labels[kept],
+        points=points,
+        labels=labels,
+        boxes=boxes,
         scores=prompts.scores[kept],
         before=None if prompts.before is None else Before(prompts.before.logits),
     )
+
+
+#: An included point lies so many pixels inside of the box that has to hold it.
+_INSIDE = 1.5
+#: An excluded point this near to a side of the box, as a share of its size, moves it.
+_EDGE = 0.3
+
+
+def _fitted(
+    box: NDArray[np.float64], points: NDArray[np.float64], labels: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Enlarge a box to hold what is included, and cut what is excluded near a side.
+
+    Parameters
+    ----------
+    box : (4,) float64
+        (r0, c0, r1, c1).
+    points : (N, 2) float64
+        As (row, column).
+    labels : (N,) int64
+        1 to include, 0 to exclude.
+
+    Returns
+    -------
+    (4,) float64
+    """
+    fitted = box.copy()
+    for point in points[labels == 1]:
+        if (point < box[:2]).any() or (point > box[2:]).any():
+            fitted[:2] = np.minimum(fitted[:2], point - _INSIDE)
+            fitted[2:] = np.maximum(fitted[2:], point + _INSIDE)
+    for row, column in points[labels == 0]:
+        r0, c0, r1, c1 = fitted
+        if r0 < row < r1 and c0 < column < c1:
+            apart = np.array([row - r0, column - c0, r1 - row, c1 - column])
+            side = int(apart.argmin())
+            if apart[side] < _EDGE * (r1 - r0, c1 - c0)[side % 2]:
+                fitted[side] = (row, column)[side % 2]
+    return fitted
 
 
 def _parts(

@@ -14,6 +14,7 @@ import numpy as np
 import skimage.data
 import tifffile
 
+from napari_promise.data import samples
 from napari_promise.data.samples import endoscopy_scene, nodule_stack
 
 FOLDER = Path(__file__).resolve().parents[1] / "sample_data"
@@ -36,6 +37,8 @@ def main() -> None:
     shutil.copyfile(
         Path(skimage.data.__file__).with_name("retina.jpg"), FOLDER / "retina.jpg"
     )
+    for name in ("nuclei.png", "nuclei_labels.png"):
+        shutil.copyfile(Path(samples.__file__).with_name(name), FOLDER / name)
     for file in sorted(FOLDER.iterdir()):
         print(f"{file.relative_to(FOLDER.parent)}  {file.stat().st_size / 1e3:.0f} kB")
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from napari_promise import proposing
+from napari_promise import segmenter as segmenter_module
 from napari_promise.model.adapters import Adapter, AdapterInfo
 from napari_promise.model.instance_prompter import InstanceAPM
 from napari_promise.model.sam import Embedding
@@ -90,6 +91,21 @@ def test_the_box_is_answered_alone_and_a_click_joins_it(
     assert np.array_equal(
         segmenter.segment(emb, clicked).logits, segmenter.segment(emb, sent).logits
     )
+
+
+def test_clicks_say_how_large_the_box_is_that_a_module_guessed() -> None:
+    box = np.array([10.0, 10, 30, 30])
+
+    def fitted(points: list[tuple[int, int]], labels: list[int]) -> list[float]:
+        at = np.array(points, float).reshape(-1, 2)
+        return segmenter_module._fitted(box, at, np.array(labels)).tolist()
+
+    assert fitted([(20, 20)], [1]) == box.tolist()
+    assert fitted([(20, 36)], [1]) == [10, 10, 30, 37.5]
+    assert fitted([(13, 20)], [0]) == [13, 10, 30, 30]
+    assert fitted([(20, 28)], [0]) == [10, 10, 30, 28]
+    assert fitted([(20, 20)], [0]) == box.tolist(), "in the middle it says nothing"
+    assert fitted([(50, 50)], [0]) == box.tolist()
 
 
 def test_prompts_that_were_written_and_read_give_the_same_masks(

@@ -19,7 +19,9 @@ def demo(
     ] = None,
     sample: Annotated[
         str,
-        typer.Option(help="endoscopy: one polyp; volume: a liver in CT planes."),
+        typer.Option(
+            help="endoscopy: one polyp; cells: many nuclei; volume: a liver in CT."
+        ),
     ] = "endoscopy",
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Where --auto leaves its files.")

@@ -1,14 +1,16 @@
-"""Sample images with their truth: a generated endoscopy-like scene, a generated stack.
+"""Sample images with their truth: an endoscopy-like scene, a stack, and nuclei.
 
-Both are pure functions of a seed, so nothing has to be downloaded and nobody's patient
-is shown. The scene is ray-marched: a bent tube with folds, a polyp on its wall, one
-light beside the camera; its mask is the set of pixels whose ray ends on the polyp.
+Scene and stack are pure functions of a seed, so nothing has to be downloaded and
+nobody's patient is shown; the nuclei are a photograph in the public domain. The scene
+is ray-marched: a bent tube with folds, a polyp on its wall, one light beside the
+camera; its mask is the set of pixels whose ray ends on the polyp.
 ``*_layers`` hand them to napari as layer data; this module does not know napari itself,
 nor any model.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -294,6 +296,44 @@ def stack_layers() -> list[LayerData]:
         (
             labels,
             {"name": "nodules, true labels", "visible": False, "opacity": 0.5} | kwargs,
+            "labels",
+        ),
+    ]
+
+
+def nuclei_image() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return 92 nuclei under a fluorescence microscope, and their true labels.
+
+    From the test part of dsb2018 (BBBC038v1, Broad Bioimage Benchmark Collection, CC0):
+    no bundled adapter was trained on it.
+
+    Returns
+    -------
+    image, labels : (520, 696) uint8
+        In the labels 0 is background, and each nucleus has another number.
+    """
+    from PIL import Image
+
+    folder = Path(__file__).parent
+    image, labels = (
+        np.asarray(Image.open(folder / name))
+        for name in ("nuclei.png", "nuclei_labels.png")
+    )
+    return image, labels
+
+
+def nuclei_layers() -> list[LayerData]:
+    """Layers of the nuclei: the picture, and its true labels, hidden."""
+    image, labels = nuclei_image()
+    return [
+        (
+            image,
+            {"name": "nuclei", "colormap": "gray", "contrast_limits": (8, 110)},
+            "image",
+        ),
+        (
+            labels,
+            {"name": "nuclei, true labels", "visible": False, "opacity": 0.5},
             "labels",
         ),
     ]

@@ -16,6 +16,7 @@ from napari_promise.document.history import (
     Snapshot,
     Step,
 )
+from napari_promise.document.joining import merge, parts_of, split
 from napari_promise.document.logits import MaskLogits, SmallLogits
 from napari_promise.document.patches import LabelPatch
 from napari_promise.document.records import (
@@ -57,7 +58,10 @@ __all__ = [
     "is_absent",
     "is_propagated",
     "longest_diameter",
+    "merge",
     "outermost",
+    "parts_of",
+    "split",
     "union_bbox",
     "volume_ml",
 ]

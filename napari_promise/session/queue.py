@@ -212,7 +212,12 @@ class TaskQueue:
             self._requests.drag_preview = None
 
     def ask_proposal(
-        self, image: ImageInWork, plane: Plane, record: ObjectRecord | None
+        self,
+        image: ImageInWork,
+        plane: Plane,
+        record: ObjectRecord | None,
+        *,
+        hand_over: bool = False,
     ) -> None:
         """Ask for auto-prompts and their masks.
 
@@ -222,6 +227,8 @@ class TaskQueue:
         plane : Plane
         record : ObjectRecord or None
             The object that gets them, which lies on the plane; None for a fresh one.
+        hand_over : bool
+            See `Request`.
         """
         with self._wake:
             request = Request(
@@ -233,6 +240,7 @@ class TaskQueue:
                 self._settings.ips,
                 self._settings.local,
                 propose=True,
+                hand_over=hand_over,
             )
             self._requests.propose(request)
             self._need_model()

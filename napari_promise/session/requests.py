@@ -37,6 +37,8 @@ class Request:
         Even where the prompts have a mask.
     propose : bool
         Whether auto-prompts are asked for.
+    hand_over : bool
+        Whether somebody else proposes where the adapter finds many objects.
     drag_preview : int
         The drag that it belongs to; 0 for none.
     asked : float
@@ -52,6 +54,7 @@ class Request:
     local: bool
     again: bool = False
     propose: bool = False
+    hand_over: bool = False
     drag_preview: int = 0
     asked: float = field(default_factory=time.monotonic)
 

@@ -74,6 +74,9 @@ class Session:
         An object will get no mask for its prompts as they stand: why, in one line.
     proposal_ended : Signal(Document)
         The auto-prompts that were asked for are in the document, or will not come.
+    many_wanted : Signal(Document, tuple)
+        Auto-prompts were asked for on a plane, and the adapter finds many objects:
+        whoever listens proposes them. Where nobody does they come all at once.
     drag_previewed : Signal(DragAnswer)
         What a mask would be; see `drag_preview`.
     encoded : Signal(tuple)
@@ -99,6 +102,7 @@ class Session:
     segmented = Signal(SegmentResult)
     unanswered = Signal(Document, int, str)
     proposal_ended = Signal(Document)
+    many_wanted = Signal(Document, tuple)
     drag_previewed = Signal(DragAnswer)
     encoded = Signal(tuple)
     status_changed = Signal(Status)
@@ -165,6 +169,7 @@ class Session:
                 drag_previewed=self._on_drag_previewed,
                 proposed=self._on_proposed,
                 outdated=self._on_outdated,
+                handed_over=self._on_handed_over,
                 unanswered=self._on_unanswered,
             ),
         )
@@ -197,6 +202,11 @@ class Session:
         """Whether the model was trained for clicks; so before one is loaded."""
         kinds = getattr(self._model.segmenter, "prompt_kinds", ("points",))
         return "points" in kinds
+
+    @property
+    def finds_many(self) -> bool:
+        """Whether the adapter in use proposes many objects an image."""
+        return bool(getattr(self._model.segmenter, "finds_many", False))
 
     @property
     def adapter_info(self) -> AdapterInfo | None:
@@ -361,7 +371,9 @@ class Session:
             record = active
         plane = plane if record is None else record.plane
         self._proposing[id(image.document)] = image.document
-        self._queue.ask_proposal(image, plane, record)
+        self._queue.ask_proposal(
+            image, plane, record, hand_over=len(self.many_wanted) > 0
+        )
 
     def commit(
         self, object_id: int, labels: Any, *, keep_painted: bool = True
@@ -590,6 +602,12 @@ class Session:
         if found:
             self._write_proposal(request, found)
         self._end_proposal(request.image.document)
+
+    def _on_handed_over(self, request: Request) -> None:
+        document = request.image.document
+        if self.is_proposing(document):  # else cancelled
+            self.many_wanted.emit(document, request.plane)
+            self._end_proposal(document)
 
     def _write_proposal(
         self, request: Request, found: tuple[ProposedObject, ...]

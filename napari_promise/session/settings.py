@@ -31,6 +31,8 @@ class Settings:
     local : bool
         Whether added points change the mask only where they point; off, and without
         an adapter, the answer is stock SAM's.
+    closer : bool
+        Whether small objects of many are looked for in enlarged tiles, too.
     live : bool
         Whether an edit of prompts is answered at once.
     overlap : {"keep", "overwrite"}
@@ -48,6 +50,7 @@ class Settings:
     adapter: str = ""
     ips: bool = True
     local: bool = True
+    closer: bool = False
     live: bool = True
     overlap: Overlap = "keep"
     disk_cache: bool = True

@@ -61,6 +61,8 @@ class Reports:
         Given a request and the objects that were found; perhaps none.
     outdated : callable
         Given a request whose object was found to be another by now.
+    handed_over : callable
+        Given a request for auto-prompts of many objects, which somebody else answers.
     unanswered : callable
         Given requests that will not be answered, and why: one line.
     """
@@ -77,6 +79,7 @@ class Reports:
     drag_previewed: Callable[[Request, Segmentation], None]
     proposed: Callable[[Request, tuple[ProposedObject, ...]], None]
     outdated: Callable[[Request], None]
+    handed_over: Callable[[Request], None]
     unanswered: Callable[[list[Request], str], None]
 
 
@@ -304,6 +307,9 @@ class Worker:
         segmenter, reports = self._model.segmenter, self._reports
         assert segmenter is not None
         embedding = self._embeddings.get(request.image, request.tile)
+        if request.hand_over and getattr(segmenter, "finds_many", False):
+            self._deliver(lambda: reports.handed_over(request))
+            return
         if request.propose:
             found = answers.propose(segmenter, embedding, request)
             self._deliver(lambda: reports.proposed(request, found))

@@ -17,7 +17,7 @@ from psygnal import Signal
 
 from napari_promise.data.export import load_prompts
 from napari_promise.data.place import Place
-from napari_promise.document import Document, ObjectRecord, Plane
+from napari_promise.document import Document, ObjectRecord, Plane, merge, split
 from napari_promise.session import Order, SegmentResult, Session
 from napari_promise.widgets.connections import Connections
 from napari_promise.widgets.layers import edits
@@ -278,7 +278,13 @@ class Actions:
     # -- objects ------------------------------------------------------------------
 
     def commit(self) -> None:
-        """Write the active object into the labels; after its mask, if one is due."""
+        """Write the active object into the labels; after its mask, if one is due.
+
+        Where several objects are chosen, all of them.
+        """
+        if len(self._bridge.chosen) > 1:
+            self.accept_many(self._bridge.chosen)
+            return
         if self._bridge.work is not None:
             # At once, also where the commit has to wait: the next click may not.
             self._begin_clicking()
@@ -407,7 +413,12 @@ class Actions:
 
     @_in_order
     def _new(self, plane: Plane) -> None:
-        self._document.new_object(plane)
+        document, named = self._document, None
+        if self._bridge.picks and document.active is None:
+            # of many, the next is hardly of another class than the last
+            others = document.on_plane(plane)
+            named = others[-1].class_name if others else None
+        document.new_object(plane, class_name=named)
 
     def reopen(self, object_id: int) -> None:
         """Work on an object again, with its prompts, on its plane."""
@@ -466,6 +477,69 @@ class Actions:
         work.document.commit_many(
             taken, work.result.labels, overlap=self._session.settings.overlap
         )
+
+    @_after_commits
+    def accept_many(self, object_ids: Sequence[int]) -> None:
+        """Commit these objects, as far as they have a mask; one step."""
+        work = self._bridge.work
+        assert work is not None
+        there = [work.document.get(i) for i in object_ids if i in work.document]
+        taken = [r.id for r in there if r.region is not None and r.is_answered]
+        if not taken:
+            raise ValueError("None of these objects has a mask yet.")
+        work.document.commit_many(
+            taken, work.result.labels, overlap=self._session.settings.overlap
+        )
+        self._bridge.set_chosen(())
+
+    def merge_chosen(self) -> None:
+        """Make one object of those that are chosen; one step."""
+        self._merge(self._bridge.chosen)
+
+    @_after_commits
+    def _merge(self, object_ids: Sequence[int]) -> None:
+        work = self._bridge.work
+        assert work is not None
+        merge(work.document, object_ids, work.result.labels)
+        self._bridge.set_chosen(())
+
+    def split(self) -> None:
+        """Divide the active object, between its points or at its waist; one step."""
+        active = None if self._bridge.work is None else self._document.active_id
+        self._split(active)
+
+    @_after_commits
+    def _split(self, object_id: int | None) -> None:
+        work = self._bridge.work
+        assert work is not None
+        if object_id is None or object_id not in work.document:
+            raise ValueError("No object is active: click on the one to be split.")
+        split(work.document, object_id, work.result.labels)
+
+    def reject(self) -> None:
+        """Delete what is selected: points or boxes, else objects; one step.
+
+        An object goes with the last of its points that says where it is, where there
+        are many; elsewhere the active one goes only while it was never committed.
+        """
+        bridge = self._bridge
+        if bridge.work is None:
+            return
+        lost, some = bridge.selected_prompts()
+        active = self._document.active
+        if some and not (bridge.picks and lost):
+            bridge.delete_selected()
+        elif some:
+            self.delete_many(lost)
+        elif len(bridge.chosen) > 1:
+            self.delete_many(bridge.chosen)
+            bridge.set_chosen(())
+        elif active is not None and (bridge.picks or self._document.is_draft(active)):
+            self.delete(active.id)
+
+    def choose_within(self, *, box: bool = False) -> None:
+        """Draw around objects to choose them, or a box; asked again, place points."""
+        self._bridge.choose_within(box=box)
 
     @_in_order
     def next_uncertain(self) -> None:

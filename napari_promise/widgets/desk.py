@@ -31,6 +31,7 @@ from napari_promise.widgets.connections import Connections
 from napari_promise.widgets.dispatch import GuiDispatcher
 from napari_promise.widgets.keys import KeyBindings
 from napari_promise.widgets.layers.bridge import LayerBridge
+from napari_promise.widgets.many.controller import ManyObjects
 from napari_promise.widgets.training.controller import Training
 from napari_promise.widgets.volumes.controller import Propagation
 from napari_promise.widgets.volumes.solid import Solid
@@ -62,6 +63,7 @@ class Desk:
     training : Training
     propagation : Propagation
     solid : Solid
+    many : ManyObjects
     adapters : list of AdapterEntry or None
         The installed adapters; None while they are being read.
     adapters_read : Signal
@@ -87,12 +89,13 @@ class Desk:
         self.propagation = Propagation(self.session, self.bridge, show_warning)
         self.actions.is_finding = self.propagation.is_finding
         self.solid = Solid(viewer.dims, self.bridge, self.propagation)
+        self.many = ManyObjects(self.session, self.bridge, show_warning)
         self.adapters: list[catalogue.AdapterEntry] | None = None
         self._docks: dict[QWidget, bool] = {}
         self._closed = False
         self._keys = KeyBindings(
             {
-                "auto": self.actions.auto,
+                "auto": self.auto,
                 "polarity": self.actions.flip,
                 "box": partial(self.actions.toggle_tool, "box"),
                 "scribble": partial(self.actions.toggle_tool, "scribble"),
@@ -102,6 +105,12 @@ class Desk:
                 "commit": self.actions.commit,
                 "new": self.actions.new,
                 "uncertain": self.actions.next_uncertain,
+                "choose": self.actions.choose_within,
+                "choose box": partial(self.actions.choose_within, box=True),
+                "merge": self.actions.merge_chosen,
+                "split": self.actions.split,
+                "reject": self.actions.reject,
+                "reject, too": self.actions.reject,
                 "propagate": self.propagation.toggle,
                 "weakest plane": self.propagation.go_to_weakest,
                 "confirm plane": self.propagation.confirm,
@@ -188,6 +197,7 @@ class Desk:
         self._keys.release_all()
         self.solid.close()
         self.propagation.close()
+        self.many.close()
         self.bridge.close()
         self._dispatch.close()
         self._connections.release()
@@ -214,6 +224,13 @@ class Desk:
         add(bridge.drag_ended, session.end_drag_previews)
         add(self.propagation.finished, self.actions.go_on)
         add(self.training.adapters_changed, self._on_adapters_changed)
+
+    def auto(self) -> None:
+        """Auto-prompt; asked again while many objects are proposed, stop that."""
+        if self.many.is_running:
+            self.many.cancel()
+        else:
+            self.actions.auto()
 
     # -- images and planes --------------------------------------------------------
 

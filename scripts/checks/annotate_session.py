@@ -126,7 +126,7 @@ class Person:
         self.viewer = napari.Viewer(title=f"ProMISe: {arm}")
         window = self.viewer.window._qt_window
         window.resize(*demo.WINDOW)
-        adapter = demo.ADAPTER if arm == "adapter" else ""
+        adapter = demo.SAMPLES["endoscopy"].adapter if arm == "adapter" else ""
         self.session = Session(
             dispatch=GuiDispatcher(),
             settings=Settings(model=demo.MODEL, adapter=adapter),

@@ -272,7 +272,11 @@ def make_desk(
     desks: list[Annotator] = []
 
     def make(
-        *, show: bool = False, adapter: str = "discs", **settings: Any
+        *,
+        show: bool = False,
+        adapter: str = "discs",
+        loader: Any = None,
+        **settings: Any,
     ) -> Annotator:
         viewer = make_napari_viewer(show=show)
         model = DiscSegmenter()
@@ -281,7 +285,7 @@ def make_desk(
             dispatch=dispatch,
             settings=Settings(adapter=adapter, **settings),
             cache=EmbeddingCache(None),
-            loader=lambda name, **_options: model,
+            loader=loader or (lambda name, **_options: model),
         )
         widget = PromiseWidget(viewer, session)
         viewer.window.add_dock_widget(widget, name="ProMISe", area="right")

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -41,11 +42,17 @@ from napari_promise.widgets.layers.geometry import (
     point_dims_at,
 )
 from napari_promise.widgets.layers.guard import Guard
+from napari_promise.widgets.layers.lasso import Lasso
+from napari_promise.widgets.layers.picking import meant_by, within
 from napari_promise.widgets.layers.placing import Placing
 from napari_promise.widgets.layers.showing import Display, DragPreview
 from napari_promise.widgets.layers.sources import LayerSource
 from napari_promise.widgets.layers.strokes import Stroke
-from napari_promise.widgets.layers.table import PointTable, changed_objects
+from napari_promise.widgets.layers.table import (
+    PointTable,
+    changed_objects,
+    changed_part,
+)
 from napari_promise.widgets.layers.work import Work
 from napari_promise.widgets.layers.works import Works
 
@@ -86,6 +93,13 @@ class LayerBridge:
         What the next point says.
     floor : float
         The score from which objects would be accepted; their outlines tell.
+    picks : bool
+        Whether a click on an object looks at it, as where there are many; else every
+        click is the active object's. See `picking`.
+    chosen : tuple of int
+        Objects that were chosen together, for one act.
+    lasso : Lasso
+        Chooses objects by an outline.
     images_changed : Signal
         Images came, went or were renamed.
     work_changed : Signal
@@ -103,6 +117,7 @@ class LayerBridge:
     include_changed : Signal(bool)
     tool_changed : Signal(str)
         What a click and drag makes from now on: "point", or one of `TOOLS`.
+    chosen_changed : Signal(tuple)
     noticed : Signal(str)
         Something the user should be told.
     layers_changed : Signal
@@ -120,6 +135,7 @@ class LayerBridge:
     drag_ended = Signal()
     include_changed = Signal(bool)
     tool_changed = Signal(str)
+    chosen_changed = Signal(tuple)
     noticed = Signal(str)
     layers_changed = Signal()
 
@@ -129,6 +145,9 @@ class LayerBridge:
         self.work: Work | None = None
         self.plane: Plane = ()
         self.floor = 0.0
+        self.picks = False
+        self.chosen: tuple[int, ...] = ()
+        self.lasso = Lasso(viewer)
         self.include = True
         self._works = Works(self._handlers)
         self._placing = Placing(viewer.layers)
@@ -153,11 +172,15 @@ class LayerBridge:
         for layer in self.images():
             self._watch_name(layer)
         self._works.adopt(viewer.layers)
+        self.lasso.drawn.connect(self._on_lasso)
+        self.lasso.ended.connect(self.use_points)
 
     def close(self) -> None:
         """Let go of the viewer; the layers stay in it."""
         with contextlib.suppress(RuntimeError):  # gone with Qt, at the program's end
             self._contrast.stop()
+        self.lasso.ended.disconnect(self.use_points)
+        self.lasso.end()
         self._image_connections.release()
         self._connections.release()
         self._works.clear()
@@ -274,6 +297,8 @@ class LayerBridge:
         work, self.work = self.work, None
         if work is None:
             return
+        self.lasso.end()
+        self.set_chosen(())
         self._image_connections.release()
         self._contrast.stop()
         self._take_out(work.prompt_layers)
@@ -311,7 +336,7 @@ class LayerBridge:
             (events.object_changed, self._on_document),
             (events.object_removed, self._on_document),
             (events.objects_changed, self._on_document),
-            (events.active_changed, self._on_document),
+            (events.active_changed, self._on_active),
             (events.labels_patched, self._on_labels_patched),
         ]
 
@@ -364,6 +389,75 @@ class LayerBridge:
         if floor != self.floor:
             self.floor = floor
             self._show()
+
+    def set_chosen(self, object_ids: Iterable[int]) -> None:
+        """Choose objects together; white outlines tell which, from two on."""
+        chosen = tuple(object_ids)
+        if chosen != self.chosen:
+            self.chosen = chosen
+            self._show()
+            self.chosen_changed.emit(chosen)
+
+    def choose_within(self, *, box: bool = False) -> None:
+        """Have an outline drawn next, which chooses the objects inside it."""
+        if self.work is None or not self.flat():
+            self.noticed.emit("Switch to the 2D view to draw around objects.")
+        elif self.lasso.is_open:
+            self.lasso.end()
+        else:
+            self.lasso.begin(self.work.image, box=box)
+
+    def _on_lasso(self, outline: np.ndarray) -> None:
+        if self.work is not None:
+            found = within(self.work.document, self.plane, outline)
+            if not found:
+                self.noticed.emit("There is no object inside that outline.")
+            self.set_chosen(found)
+
+    def view_centre(self) -> tuple[float, float] | None:
+        """Return the (row, column) of the image in the middle of the canvas."""
+        if self.work is None or not self.flat():
+            return None
+        shown = list(self._viewer.dims.displayed)
+        world = np.array(self._viewer.dims.point, dtype=float)
+        world[shown] = camera_of(self._viewer).center[-len(shown) :]
+        row, column = self.work.image.world_to_data(world)[-2:]
+        return float(row), float(column)
+
+    def selected_prompts(self) -> tuple[tuple[int, ...], bool]:
+        """Say what is selected in the layers of prompts.
+
+        Returns
+        -------
+        objects : tuple of int
+            Those that would have no point to include left, were the selected points
+            deleted.
+        some : bool
+            Whether points or boxes are selected at all.
+        """
+        work = self.work
+        if work is None:
+            return (), False
+        rows = work.points.agreed
+        chosen = np.zeros(len(rows), bool)
+        chosen[[i for i in work.points.layer.selected_data if i < len(rows)]] = True
+        including = rows.include & ~chosen
+        gone = set(rows.objects[chosen].tolist()) - set(
+            rows.objects[including].tolist()
+        )
+        boxes = self._viewer.layers.selection.active is work.boxes.layer and bool(
+            work.boxes.layer.selected_data
+        )
+        return tuple(sorted(gone)), bool(chosen.any()) or boxes
+
+    def delete_selected(self) -> None:
+        """Delete the selected points; or boxes, where one works on those."""
+        work = self.work
+        if work is None:
+            return
+        active = self._viewer.layers.selection.active
+        layer = work.boxes.layer if active is work.boxes.layer else work.points.layer
+        layer.remove_selected()
 
     def flip_selected(self) -> int:
         """Flip the selected points; returns how many there were."""
@@ -575,12 +669,47 @@ class LayerBridge:
             )
             return
         with self._taking_edit, document.step(edits.edit_name(before, after)):
+            if self.picks:
+                after = self._picked(work, before, after)
             changed = edits.take_points(
                 document, before, after, self.plane, settled=display.made(before)
             )
             display.drop()
         self.drag_ended.emit()
         self._after_edit(changed)
+
+    def _picked(self, work: Work, before: PointTable, after: PointTable) -> PointTable:
+        """Return the rows without a click that only looks at an object.
+
+        One that begins an object gets it; see `picking`.
+        """
+        _, new = changed_part(before, after)
+        if len(after) != len(before) + 1 or new.stop - new.start != 1:
+            return after
+        row = after.take(new)
+        if not row.include[0] or tuple(row.planes()[0].tolist()) != self.plane:
+            return after
+        document, (y, x) = work.document, row.data[0, -2:].tolist()
+        labels = work.result.plane(self.plane)
+        pick = meant_by(document, labels, self.plane, (y, x))
+        if pick.object_id is not None:
+            document.active_id = pick.object_id
+            self.set_chosen(())
+            kept = np.ones(len(after), bool)
+            kept[new] = False
+            return after.take(kept)
+        if pick.begins:
+            # of the class that was named last, as any new object
+            classes = [r.class_name for r in document.on_plane(self.plane)[-1:]]
+            named = document.active.class_name if document.active else None
+            document.active_id = None
+            begun = document.new_object(
+                self.plane, class_name=named or (classes or [""])[0]
+            )
+            objects = after.objects.copy()
+            objects[new] = begun.id
+            return replace(after, objects=objects)
+        return after
 
     def _take_points_late(
         self, work: Work, before: PointTable, after: PointTable, plane: Plane
@@ -613,8 +742,14 @@ class LayerBridge:
     ) -> None:
         if work is not self.work or self._display is None:
             return
+        moved = changed_objects(before, now)
+        if self.picks and len(moved) == 1 and moved[0] in work.document:
+            # dragging a point of another object looks at that object
+            if work.document.get(moved[0]).plane == self.plane:
+                with self._taking_edit:
+                    work.document.active_id = moved[0]
         active = work.document.active
-        if active is None or active.id not in changed_objects(before, now):
+        if active is None or active.id not in moved:
             self._display.drag_preview = None
             self._show(in_place=True)
             self.drag_ended.emit()
@@ -723,6 +858,11 @@ class LayerBridge:
         if work is self.work and not self._taking_edit:
             self._show()
 
+    def _on_active(self, work: Work, object_id: int | None) -> None:
+        if object_id is not None and object_id not in self.chosen:
+            self.set_chosen(())  # one is looked at, instead of several
+        self._on_document(work)
+
     def _on_labels_patched(self, work: Work, patch: LabelPatch) -> None:
         if work is not self.work:
             pass  # its labels may be gone on purpose; the pixels are kept all the same
@@ -736,7 +876,11 @@ class LayerBridge:
     def _show(self, *, in_place: bool = False) -> bool:
         display = self._display
         return display is None or display.show(
-            self.plane, include=self.include, floor=self.floor, in_place=in_place
+            self.plane,
+            include=self.include,
+            floor=self.floor,
+            chosen=frozenset(self.chosen),
+            in_place=in_place,
         )
 
 

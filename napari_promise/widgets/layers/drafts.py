@@ -13,7 +13,7 @@ from scipy import ndimage
 from napari_promise.document import BBox, Document, ObjectRecord, Plane, Region
 
 #: What a pixel of an outline says, see `painted`.
-TAKEN, LEFT = 2, 3
+TAKEN, LEFT, CHOSEN = 2, 3, 4
 
 
 class Outline(NamedTuple):
@@ -22,12 +22,13 @@ class Outline(NamedTuple):
     Attributes
     ----------
     region : Region
-    taken : bool
-        Whether the score reaches the floor from which objects are accepted.
+    says : int
+        `TAKEN` where the score reaches the floor from which objects are accepted, else
+        `LEFT`; `CHOSEN` of one that was chosen with others.
     """
 
     region: Region
-    taken: bool
+    says: int
 
 
 def drafts(
@@ -92,13 +93,31 @@ def _certainty(record: ObjectRecord) -> float:
     return -1.0 if record.score is None else record.score
 
 
-def outlines(document: Document, plane: Plane, floor: float) -> tuple[Outline, ...]:
-    """Return the outlines of a plane's drafts, without the active object's."""
-    return tuple(
-        Outline(region, is_taken(record, floor))
+def outlines(
+    document: Document,
+    plane: Plane,
+    floor: float,
+    chosen: frozenset[int] = frozenset(),
+) -> tuple[Outline, ...]:
+    """Return the outlines of a plane's drafts and of what was chosen.
+
+    That of the active object is left out, unless it was chosen with others.
+    """
+    active, several = document.active_id, len(chosen) > 1
+    found = [
+        Outline(region, TAKEN if is_taken(record, floor) else LEFT)
         for record, region in drafts(document, plane)
-        if record.id != document.active_id
-    )
+        if record.id != active and not (several and record.id in chosen)
+    ]
+    if several:
+        records = (document.get(i) for i in sorted(chosen) if i in document)
+        found += [
+            Outline(region, CHOSEN)
+            for record in records
+            if record.plane == plane
+            and (region := record.region or record.written) is not None
+        ]
+    return tuple(found)
 
 
 def painted(shown: Iterable[Outline], bbox: BBox) -> NDArray[np.uint8]:
@@ -112,18 +131,19 @@ def painted(shown: Iterable[Outline], bbox: BBox) -> NDArray[np.uint8]:
     Returns
     -------
     (r1 - r0, c1 - c0) uint8
-        `TAKEN` or `LEFT` on outlines, else 0. One that is taken lies above one that
-        is not.
+        `TAKEN`, `LEFT` or `CHOSEN` on outlines, else 0. What is taken lies above what
+        is not, and what is chosen above both.
     """
     top, left, bottom, right = bbox
     values = np.zeros((bottom - top, right - left), np.uint8)
-    for outline in sorted(shown, key=lambda one: one.taken):
+    order = (LEFT, TAKEN, CHOSEN)
+    for outline in sorted(shown, key=lambda one: order.index(one.says)):
         r0, c0, r1, c1 = outline.region.bbox
         a0, b0, a1, b1 = max(r0, top), max(c0, left), min(r1, bottom), min(c1, right)
         if a0 < a1 and b0 < b1:
             edge = _edge(outline.region)[a0 - r0 : a1 - r0, b0 - c0 : b1 - c0]
             window = values[a0 - top : a1 - top, b0 - left : b1 - left]
-            window[edge] = TAKEN if outline.taken else LEFT
+            window[edge] = outline.says
     return values
 
 

@@ -101,7 +101,22 @@ def with_points(record: ObjectRecord, rows: PointTable) -> tuple[Prompts, list[S
         scores=None if np.isnan(scores).all() else scores,
         before=None,
     )
+    if _left_its_box(record, prompts):
+        prompts = prompts.replace(boxes=())
     return prompts, [SOURCES[code] for code in rows.sources.tolist()]
+
+
+def _left_its_box(record: ObjectRecord, prompts: Prompts) -> bool:
+    """Whether the one point that a module placed in its box was taken out of it.
+
+    The box, which nobody but the module drew, is of another object then.
+    """
+    boxes = record.prompts.boxes
+    if len(boxes) != 1 or record.sources != ("auto",) or len(prompts.points) != 1:
+        return False
+    r0, c0, r1, c1 = boxes[0]
+    row, column = prompts.points[0]
+    return not (r0 <= row <= r1 and c0 <= column <= c1)
 
 
 def take_points(
@@ -548,10 +563,12 @@ def assign(
 
 def draft_on(document: Document, plane: Plane) -> int | None:
     """Return the last object of a plane that was never written to the labels."""
-    drafts = [
-        record.id for record in document.on_plane(plane) if document.is_draft(record)
-    ]
-    return drafts[-1] if drafts else None
+    pending = document.pending  # once: it goes through the history
+    for record in reversed(document.on_plane(plane)):
+        if not record.committed and record.written is None:
+            if record.id not in pending:
+                return record.id
+    return None
 
 
 def object_at(document: Document, plane: Plane) -> int | None:

@@ -173,6 +173,8 @@ class PointPrompts:
             are shown alike.
         """
         self._foreground = foreground
+        if table is self.agreed and self._in_drag():
+            return  # napari has moved them on; they are restyled once they settle
         with self._writing:
             if table is self.agreed and self._agreed_as_read:
                 self._restyle(table)

@@ -12,7 +12,13 @@ from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
 
 from napari_promise.document import BBox, Plane, Region, union_bbox
-from napari_promise.widgets.layers.drafts import LEFT, TAKEN, Outline, painted
+from napari_promise.widgets.layers.drafts import (
+    CHOSEN,
+    LEFT,
+    TAKEN,
+    Outline,
+    painted,
+)
 from napari_promise.widgets.layers.geometry import (
     image_shape,
     is_large,
@@ -26,8 +32,8 @@ if TYPE_CHECKING:
 
 #: Okabe and Ito's sky blue, which neither polarity wears.
 _COLOUR = "#56b4e9"
-#: Yellow and grey: what would be accepted, and what would not.
-_TAKEN_COLOUR, _LEFT_COLOUR = "#f0e442", "#b0b0b0"
+#: Yellow and grey: what would be accepted, and what would not; white: what was chosen.
+_TAKEN_COLOUR, _LEFT_COLOUR, _CHOSEN_COLOUR = "#f0e442", "#b0b0b0", "#ffffff"
 _OPACITY = 0.5
 #: Of a mask in a large plane no more rows or columns are shown; it is thinned for that.
 _MOST = 4096
@@ -71,6 +77,7 @@ class MaskPreview:
                     1: _COLOUR,
                     TAKEN: _TAKEN_COLOUR,
                     LEFT: _LEFT_COLOUR,
+                    CHOSEN: _CHOSEN_COLOUR,
                 }
             ),
             **placement(image, self.plane),

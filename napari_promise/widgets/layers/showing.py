@@ -107,6 +107,7 @@ def what_to_show(
     include: bool = True,
     drag_preview: DragPreview | None = None,
     floor: float = 0.0,
+    chosen: frozenset[int] = frozenset(),
     held: Shown | None = None,
 ) -> Shown:
     """Say what has to be seen of a document.
@@ -122,6 +123,8 @@ def what_to_show(
         Shown in place of the mask of the active object, as long as it `holds`.
     floor : float
         The score from which objects would be accepted.
+    chosen : frozenset of int
+        Objects that were chosen together.
     held : Shown, optional
         What the layers hold now: rows that are there keep their places.
 
@@ -135,7 +138,8 @@ def what_to_show(
     records = open_records(document, plane)
     ndim = len(plane) + 2
     if held is None:
-        points, boxes = edits.rows_of(records, ndim), edits.boxes_of(records)
+        points, boxes = edits.rows_of(records, ndim), ()
+        boxes = edits.boxes_of(_framed(records, active))
     else:
         points, boxes = held.points, held.boxes
         changed = _differing(held.made_of, records) | (held.edited or set())
@@ -143,7 +147,9 @@ def what_to_show(
             fresh = edits.rows_of([r for r in records if r.id in changed], ndim)
             points = exchanged(held.points, changed, fresh)
             points = held.points if points.same(held.points) else points
-            boxes = edits.boxes_of(records)
+        same_active = held.foreground == (UNASSIGNED if active is None else active.id)
+        if changed or held.edited is not None or not same_active:
+            boxes = edits.boxes_of(_framed(records, active))
             boxes = held.boxes if boxes == held.boxes else boxes
     preview = None if active is None else active.region
     if active is not None and drag_preview is not None and drag_preview.holds(active):
@@ -154,7 +160,7 @@ def what_to_show(
         boxes,
         preview_plane,
         preview,
-        outlines(document, preview_plane, floor),
+        outlines(document, preview_plane, floor, chosen),
         UNASSIGNED if active is None else active.id,
         UNASSIGNED if active is None else active.label,
         edits.object_at(document, plane) or UNASSIGNED,
@@ -165,17 +171,31 @@ def what_to_show(
 
 def open_records(document: Document, plane: Plane) -> tuple[ObjectRecord, ...]:
     """Return the objects whose prompts belong on the canvas, ordered by id."""
-    active = document.active
+    active, pending = document.active, document.pending
     others = [
         record
         for record in document.on_plane(plane)
-        if record is not active and document.is_draft(record)
+        if record is not active
+        and not record.committed
+        and record.written is None
+        and record.id not in pending
     ]
     if sum(len(r.sources) + len(r.prompts.boxes) for r in others) > MOST_PROMPTS:
         others = []
     if active is not None:
         others.append(active)
     return tuple(sorted(others, key=lambda record: record.id))
+
+
+def _framed(
+    records: tuple[ObjectRecord, ...], active: ObjectRecord | None
+) -> list[ObjectRecord]:
+    """Return the objects whose boxes are shown.
+
+    The box that a module told beside its point is seen while the object is in work:
+    hundreds of them would hide the image.
+    """
+    return [r for r in records if r is active or r.sources != ("auto",)]
 
 
 def moves_rows(old: Shown, new: Shown) -> bool:
@@ -236,6 +256,7 @@ class Display:
         *,
         include: bool,
         floor: float = 0.0,
+        chosen: frozenset[int] = frozenset(),
         in_place: bool = False,
     ) -> bool:
         """Bring the layers up to date.
@@ -248,6 +269,8 @@ class Display:
             What the next point says.
         floor : float
             The score from which objects would be accepted.
+        chosen : frozenset of int
+            Objects that were chosen together.
         in_place : bool
             Leave rows as they are where some have to be added, taken out or moved.
 
@@ -266,6 +289,7 @@ class Display:
             include=include,
             drag_preview=preview,
             floor=floor,
+            chosen=chosen,
             held=old,
         )
         left = in_place and old is not None and moves_rows(old, new)

@@ -19,6 +19,7 @@ from napari_promise.session import Session
 from napari_promise.widgets.connections import Connections
 from napari_promise.widgets.desk import Closing, Desk
 from napari_promise.widgets.dispatch import GuiDispatcher
+from napari_promise.widgets.many.panel import ManyPanel
 from napari_promise.widgets.prompting.channels import ChannelStrip
 from napari_promise.widgets.prompting.files import Files
 from napari_promise.widgets.prompting.model_panel import ModelPanel
@@ -68,6 +69,7 @@ class PromiseWidget(QWidget):
         self.channel_strip = ChannelStrip(desk)
         self.prompt_panel = PromptPanel()
         self.volume_panel = VolumePanel(desk.propagation)
+        self.many_panel = ManyPanel(desk.many)
         self.objects_panel = ObjectsPanel()
         desk.propagation.chosen = self.objects_panel.chosen_ids
         self.export_button = QPushButton("Export…")
@@ -122,6 +124,7 @@ class PromiseWidget(QWidget):
         self.channel_strip.close_down()
         self.volume_panel.close_down()
         self.desk.propagation.chosen = tuple
+        self.many_panel.close_down()
         self.models.close()
         self.rows.close()
         self._dispatch.close()
@@ -143,6 +146,7 @@ class PromiseWidget(QWidget):
         column.addWidget(self.channel_strip)
         column.addWidget(_line())
         column.addWidget(self.prompt_panel)
+        column.addWidget(self.many_panel)
         column.addWidget(self.volume_panel)
         column.addWidget(_line())
         column.addWidget(self.objects_panel, 1)
@@ -163,7 +167,7 @@ class PromiseWidget(QWidget):
 
     def _connect_panels(self) -> None:
         prompt, objects, actions = self.prompt_panel, self.objects_panel, self.actions
-        prompt.auto_requested.connect(actions.auto)
+        prompt.auto_requested.connect(self.desk.auto)
         prompt.include_chosen.connect(actions.choose_include)
         prompt.flip_requested.connect(actions.flip)
         prompt.tool_requested.connect(actions.toggle_tool)
@@ -174,7 +178,13 @@ class PromiseWidget(QWidget):
         prompt.redo_requested.connect(actions.redo)
         prompt.commit_requested.connect(actions.commit)
         prompt.new_requested.connect(actions.new)
+        self.many_panel.choose.clicked.connect(lambda _on: actions.choose_within())
+        self.many_panel.merge.clicked.connect(lambda _on: actions.merge_chosen())
+        self.many_panel.split.clicked.connect(lambda _on: actions.split())
         objects.row_chosen.connect(actions.reopen)
+        objects.chosen_changed.connect(self.bridge.set_chosen)
+        objects.many_committed.connect(actions.accept_many)
+        objects.many_merged.connect(actions.merge_chosen)
         objects.class_edited.connect(actions.set_class)
         objects.delete_requested.connect(actions.delete)
         objects.rewrite_requested.connect(actions.rewrite)
@@ -190,6 +200,7 @@ class PromiseWidget(QWidget):
         add, desk = self._connections.add, self.desk
         add(desk.bridge.include_changed, self.prompt_panel.show_include)
         add(desk.bridge.tool_changed, self.prompt_panel.show_tool)
+        add(desk.bridge.chosen_changed, self.objects_panel.choose_several)
         add(desk.training.progress, self._on_training_progress)
         # What can be done depends on the adapter, too.
         add(desk.adapters_read, self.rows.show_available)

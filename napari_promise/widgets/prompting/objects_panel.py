@@ -89,6 +89,12 @@ class ObjectsPanel(QWidget):
         Delete all of these.
     many_classed : Signal(tuple, str)
         Give all of these a class.
+    many_committed : Signal(tuple)
+        Commit all of these.
+    many_merged : Signal
+        Make one object of those that are selected.
+    chosen_changed : Signal(tuple)
+        The user selected these rows.
     """
 
     row_chosen = Signal(int)
@@ -97,6 +103,9 @@ class ObjectsPanel(QWidget):
     rewrite_requested = Signal(int)
     many_deleted = Signal(tuple)
     many_classed = Signal(tuple, str)
+    many_committed = Signal(tuple)
+    many_merged = Signal()
+    chosen_changed = Signal(tuple)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -228,6 +237,17 @@ class ObjectsPanel(QWidget):
         rows = self._selection.selectedRows()
         return tuple(self._shown.row(index).object_id for index in rows)
 
+    def choose_several(self, object_ids: Sequence[int]) -> None:
+        """Select these rows, which were chosen elsewhere."""
+        if set(object_ids) == set(self.chosen_ids()):
+            return
+        self._showing = True
+        if len(object_ids) > 1:
+            self._choose_several(object_ids)
+        else:
+            self._choose(object_ids[0] if object_ids else self._active)
+        self._showing = False
+
     def _choose_several(self, object_ids: Sequence[int]) -> None:
         """Select again what was selected, after rows came, went or moved."""
         wanted, shown = set(object_ids), self._shown
@@ -298,6 +318,7 @@ class ObjectsPanel(QWidget):
         object_id = self.chosen()
         if object_id is not None:
             self.row_chosen.emit(object_id)
+        self.chosen_changed.emit(self.chosen_ids())
 
     def _delete_chosen(self) -> None:
         ids = self.chosen_ids()
@@ -325,6 +346,11 @@ class ObjectsPanel(QWidget):
         rewrite = menu.addAction("Commit over what was painted by hand")
         assert rewrite is not None
         rewrite.setEnabled(not several)
+        commit = menu.addAction(f"Commit {len(self.chosen_ids())} objects")
+        merge = menu.addAction(f"Merge {len(self.chosen_ids())} objects into one")
+        for act in (commit, merge):
+            assert act is not None
+            act.setVisible(several)
         delete = menu.addAction(
             f"Delete {len(self.chosen_ids())} objects"
             if several
@@ -337,6 +363,10 @@ class ObjectsPanel(QWidget):
             return
         if chosen is delete:
             self._delete_chosen()
+        elif chosen is commit:
+            self.many_committed.emit(self.chosen_ids())
+        elif chosen is merge:
+            self.many_merged.emit()
         elif chosen is rewrite:
             self.rewrite_requested.emit(row.object_id)
         elif chosen is rename:

@@ -60,6 +60,9 @@ class ObjectRows(QObject):
         self._adapter_places_points = adapter_places_points
         self._sizes: dict[int, tuple[Region | None, int]] = {}
         self._extents: dict[int, tuple[Any, Any, Extent | None]] = {}
+        # By label: the records a row was made of, and whether their commit was pending.
+        self._rows: dict[int, tuple[tuple[ObjectRecord, ...], bool, ObjectRow]] = {}
+        self._looks: object = None
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self.show_now)
@@ -83,6 +86,7 @@ class ObjectRows(QObject):
         self._document.release()
         self._sizes.clear()
         self._extents.clear()
+        self._rows.clear()
         for signal in _row_signals(document.events):
             self._document.add(signal, self._on_document_event, check_nargs=False)
         self._on_document_event()
@@ -110,12 +114,20 @@ class ObjectRows(QObject):
         work = self._desk.bridge.work
         document = None if work is None else work.document
         rows = []
-        if document is not None:
+        if work is not None and document is not None:
             pending = document.pending
-            rows = [
-                self._row(whole, pending)
-                for whole in grouped(document, self._desk.bridge.plane)
-            ]
+            looks = work.result.layer.colormap, tuple(work.image.scale)
+            known = self._rows if looks == self._looks else {}
+            self._looks, self._rows = looks, {}
+            for whole in grouped(document, self._desk.bridge.plane):
+                waits = any(record.id in pending for record in whole)
+                before = known.get(whole[0].label)
+                if before and before[1] == waits and _same(before[0], whole):
+                    row = before[2]
+                else:
+                    row = self._row(whole, pending)
+                self._rows[whole[0].label] = whole, waits, row
+                rows.append(row)
         self._objects.show_rows(
             rows,
             None if document is None else document.active_id,

@@ -69,6 +69,13 @@ class SettingsDialog(QDialog):
                     tooltip="What a commit does with pixels of another object.",
                 ),
                 CheckBox(
+                    name="closer",
+                    label="look closer for small objects",
+                    tooltip="With an adapter of many objects: also look at enlarged "
+                    "parts of the image, those in the middle of the view first. Each "
+                    "takes about a second.",
+                ),
+                CheckBox(
                     name="disk_cache",
                     label="keep embeddings on disk",
                     tooltip="Images opened before are ready instantly, even after a "
@@ -119,7 +126,7 @@ class SettingsDialog(QDialog):
         Parameters
         ----------
         values : mapping
-            ``device, overlap, disk_cache, cache_quota_mb``.
+            ``device, overlap, closer, disk_cache, cache_quota_mb``.
         """
         for setting in self.form:
             with setting.changed.blocked():

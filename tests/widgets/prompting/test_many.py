@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,9 @@ import pytest
 from qtpy.QtCore import Qt
 
 from napari_promise.data.export import save_prompts
+from napari_promise.jobs import proposing_many
 from napari_promise.prompts import Prompts
-from napari_promise.widgets.layers.drafts import LEFT, TAKEN
+from napari_promise.widgets.layers.drafts import CHOSEN, LEFT, TAKEN
 from napari_promise.widgets.layers.geometry import camera_of
 
 ROWS, COLUMNS, APART = 10, 20, 28
@@ -22,6 +24,7 @@ SHAPE = (APART * ROWS + 30, APART * COLUMNS)
 def propose_discs(desk: Any) -> None:
     """Have the model of discs find one at each place, with a score that differs."""
     model, kind = desk.model, type(desk.model)
+    model.finds_many = True
     model.proposals = lambda _emb: tuple(
         Prompts(points=[place], labels=[1], scores=[0.5]) for place in PLACES
     )
@@ -40,9 +43,17 @@ def many(make_desk: Any) -> Any:
     desk.open(np.random.default_rng(0).integers(0, 255, SHAPE, np.uint8))
     desk.until(lambda: desk.widget.session.status.state == "ready")
     desk.press("A")
-    desk.until(lambda: len(desk.document) == len(PLACES))
+    desk.until(lambda: desk.widget.desk.many.is_running)
+    desk.until(lambda: not desk.widget.desk.many.is_running)
+    assert len(desk.document) == len(PLACES)
     desk.settle()
     return desk
+
+
+def click_on(desk: Any, object_id: int) -> None:
+    """Click on the mask of an object, beside its point."""
+    r0, c0, r1, c1 = desk.document.get(object_id).bbox
+    desk.click((r0 + r1) / 2 + 4, (c0 + c1) / 2 + 3)
 
 
 def select_rows(desk: Any, *ids: int) -> None:
@@ -154,6 +165,180 @@ def test_u_says_when_nothing_waits(many) -> None:
     many.widget.actions._tell = told.append
     many.press("U")
     assert told == ["No object waits to be accepted."]
+
+
+def test_a_click_on_a_mask_looks_at_its_object_and_adds_no_point(many) -> None:
+    click_on(many, 40)
+    assert many.document.active_id == 40
+    click_on(many, 7)
+    assert many.document.active_id == 7
+    assert len(many.points.data) == len(PLACES)
+    assert many.document.undo_name == "auto-prompt"
+    # of a committed object, too
+    many.press("C")
+    click_on(many, 8)
+    click_on(many, 7)
+    assert many.document.active_id == 7
+
+
+def test_a_click_beside_all_objects_begins_one_and_one_near_it_corrects_it(
+    many,
+) -> None:
+    many.click(SHAPE[0] - 14, 30)
+    begun = many.document.active_id
+    assert len(many.document) == len(PLACES) + 1
+    r0, c0, r1, c1 = many.document.get(begun).bbox
+    many.click((r0 + r1) / 2, c1 + 2)
+    assert many.document.active_id == begun
+    assert len(many.document.get(begun).prompts.points) == 2
+    many.click(SHAPE[0] - 14, 300)
+    assert len(many.document) == len(PLACES) + 2
+    for _ in range(3):
+        many.press("Ctrl+Z")
+    assert len(many.document) == len(PLACES)
+
+
+def test_delete_rejects_the_object_in_work_in_one_step(many) -> None:
+    click_on(many, 40)
+    many.press("Delete")
+    assert 40 not in many.document
+    assert many.document.active_id is None
+    many.press("Delete")  # nothing is in work, so nothing goes
+    assert len(many.document) == len(PLACES) - 1
+    many.press("Ctrl+Z")
+    assert 40 in many.document
+
+
+def test_deleting_the_only_point_rejects_its_object(many) -> None:
+    (row,) = np.flatnonzero(many.points.features["object"] == 40)
+    many.points.selected_data = {int(row)}
+    many.press("Backspace")
+    assert 40 not in many.document
+    assert len(many.document) == len(PLACES) - 1
+
+
+def test_dragging_a_point_of_another_object_computes_that_object_live(many) -> None:
+    (row,) = np.flatnonzero(many.points.features["object"] == 40)
+    start = many.points.data[row].copy()
+    before = many.document.get(40).region
+    for _ in many.dragging(int(row), start + 3, start + 6):
+        many.until(lambda: many.preview.any())
+        assert many.document.active_id == 40
+    many.settle()
+    moved = many.document.get(40)
+    assert moved.region is not before
+    np.testing.assert_array_equal(moved.prompts.points[0], start + 6)
+    assert many.document.undo_name == "move points"
+    many.press("Ctrl+Z")
+    assert many.document.get(40).region is before
+
+
+def lasso(many: Any, corners: list[tuple[float, float]]) -> None:
+    """Draw around objects, as napari's lasso leaves it."""
+    many.press("E")
+    drawn = many.bridge.lasso.layer
+    assert many.viewer.layers.selection.active is drawn
+    drawn.add_polygons(np.array(corners, dtype=float))
+    many.until(lambda: not many.bridge.lasso.is_open)
+    assert drawn not in many.viewer.layers
+    many.qtbot.wait(1)
+
+
+def test_a_lasso_chooses_objects_to_delete_commit_and_name_at_once(many) -> None:
+    inside = [1, 2, 21, 22]
+    corners = [(0, 0), (0, 50), (50, 50), (50, 0)]
+    lasso(many, corners)
+    assert many.bridge.chosen == tuple(inside)
+    assert many.widget.objects_panel.chosen_ids() == tuple(inside)
+    assert (outline_values(many) == CHOSEN).any()
+    many.press("Delete")
+    assert len(many.document) == len(PLACES) - 4
+    many.press("Ctrl+Z")
+    assert len(many.document) == len(PLACES)
+
+    lasso(many, corners)
+    shown = many.widget.objects_panel.table.model()
+    shown.setData(shown.index(0, 1), "gland")
+    many.qtbot.wait(1)
+    assert [r.id for r in many.document.objects if r.class_name] == inside
+    many.press("C")
+    assert [r.id for r in many.document.objects if r.committed] == inside
+    assert many.bridge.chosen == ()
+    many.press("Ctrl+Z")
+    assert not many.labels.data.any()
+
+
+def test_committed_objects_are_merged_and_split_again_each_in_one_step(many) -> None:
+    corners = [(0, 0), (0, 50), (25, 50), (25, 0)]
+    lasso(many, corners)
+    many.press("C")
+    separate = many.labels.data.copy()
+    lasso(many, corners)
+    many.press("J")
+    assert len(many.document) == len(PLACES) - 1
+    np.testing.assert_array_equal(many.labels.data > 0, separate > 0)
+    assert len(np.unique(many.labels.data)) == 2
+    assert many.document.active.committed
+    many.press("X")
+    assert len(many.document) == len(PLACES)
+    np.testing.assert_array_equal(many.labels.data > 0, separate > 0)
+    assert len(np.unique(many.labels.data)) == 3
+    for _ in range(2):
+        many.press("Ctrl+Z")
+    np.testing.assert_array_equal(many.labels.data, separate)
+    for _ in range(2):
+        many.press("Ctrl+Shift+Z")
+    assert len(np.unique(many.labels.data)) == 3
+
+
+def test_auto_prompt_once_more_proposes_only_where_nothing_is(many) -> None:
+    told = []
+    many.widget.desk.many._tell = told.append
+    click_on(many, 40)
+    many.press("Delete")
+    many.press("A")
+    many.until(lambda: len(many.document) == len(PLACES))
+    many.until(lambda: not many.widget.desk.many.is_running)
+    assert not told
+    many.press("A")
+    many.until(lambda: bool(told))
+    assert "nothing new" in told[0]
+    assert len(many.document) == len(PLACES)
+
+
+def test_proposing_goes_on_beside_the_window_and_can_be_stopped(
+    make_desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(proposing_many, "_EVERY", 0.0)  # each lot is told of
+    desk = make_desk()
+    propose_discs(desk)
+    kind, lots, may_go_on = type(desk.model), [], threading.Event()
+
+    def segment_many(emb: Any, prompts: Any, **options: Any) -> Any:
+        lots.append(len(prompts))
+        if len(lots) > 2:
+            assert may_go_on.wait(60)
+        return kind.segment_many(desk.model, emb, prompts, **options)
+
+    desk.model.segment_many = segment_many
+    desk.open(np.random.default_rng(0).integers(0, 255, SHAPE, np.uint8))
+    desk.until(lambda: desk.widget.session.status.state == "ready")
+    many, panel = desk.widget.desk.many, desk.widget.many_panel
+    desk.press("A")
+    desk.until(lambda: len(lots) > 2)
+    desk.until(lambda: len(desk.document) > 0)
+    assert many.is_running
+    assert len(desk.document) < len(PLACES)
+    assert panel.progress.bar.maximum() > panel.progress.bar.value()
+    here = len(desk.document)
+    panel.progress.cancel.click()
+    may_go_on.set()
+    desk.qtbot.wait(50)
+    assert not many.is_running
+    assert len(desk.document) == here
+    assert desk.document.undo_name == "auto-prompt"
+    desk.press("Ctrl+Z")
+    assert len(desk.document) == 0
 
 
 def test_a_whole_image_is_corrected_accepted_undone_redone_and_replayed(

@@ -1,0 +1,1 @@
+"""Many objects of one image: proposing them in the background."""
