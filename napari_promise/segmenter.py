@@ -33,7 +33,7 @@ from napari_promise.model.instance_prompter import (
     maps_of,
 )
 from napari_promise.model.local_correction import corrected_locally
-from napari_promise.model.resampling import mask_to_logits, upsample
+from napari_promise.model.resampling import logits_of_tile, mask_to_logits, upsample
 from napari_promise.model.sam import (
     Embedding,
     encode_image,
@@ -270,7 +270,8 @@ class Segmenter:
             Made by this model.
         prompts : Prompts
             Not empty. Points that its logits answer already are not sent to the
-            model, see `Prompts.to_send`.
+            model, see `Prompts.to_send`. Logits of another tile of the plane are
+            brought to this one, see `logits_of_tile`.
         ips : bool
             Off, the adapter's pattern shifting is left out: stock SAM decodes.
         multimask : bool, optional
@@ -294,7 +295,8 @@ class Segmenter:
         ------
         ValueError
             If there are no prompts, none says where the object is, a point lies outside
-            of the image or a box holds nothing of it, or the embedding or mask prompt
+            of the image or a box holds nothing of it, a point to include or a box lies
+            outside of the part that was encoded, or the embedding or mask prompt
             belongs to another model or image.
         """
         own, asked = _own(emb), [self._checked(emb, prompts)]
@@ -345,7 +347,7 @@ class Segmenter:
         if prompts.is_empty:
             raise ValueError("there is nothing to segment: add a point or a box.")
         own = _own(emb)
-        prompts = prompts.within(own.plane_shape)
+        prompts = _seen(prompts.within(own.plane_shape), own)
         if not prompts.has_target:
             raise ValueError(
                 "every point is to be excluded, so nothing says where the object is: "
@@ -444,6 +446,7 @@ class Segmenter:
                     low,
                     first.index + 1 if len(first.logits) > 1 else 0,
                     tuple(_region(each, emb) for each in drawn) if alternatives else (),
+                    emb.tile,
                 )
             )
         return tuple(answers)
@@ -651,13 +654,14 @@ class Segmenter:
             low,
             token,
             tuple(_region(_union(parts), emb) for parts in zip(*stock, strict=True)),
+            emb.tile,
         )
 
     def _mask_logits(self, emb: Embedding, prompts: Prompts) -> torch.Tensor | None:
         """Return the mask prompt, (1, 1, 4h, 4w), from logits or else from a mask."""
         height, width = self.sam.prompt_encoder.mask_input_size
-        if prompts.logits is not None:
-            given = torch.from_numpy(np.array(prompts.logits)).to(emb.image.device)
+        if prompts.before is not None:
+            given = _logits_before(prompts.before, emb)
             if given.shape[1:] == (height, width):
                 return given[None]
             # Another model's grid over the same padded frame.
@@ -681,6 +685,38 @@ def _own(emb: EmbeddingLike) -> Embedding:
     return emb
 
 
+def _seen(prompts: Prompts, emb: Embedding) -> Prompts:
+    """Leave out what lies outside of the part that was encoded, or raise.
+
+    A point to exclude has been heeded where the mask cannot reach it. Anything else
+    would be lost.
+    """
+    if not emb.is_crop:
+        return prompts
+    low, high = np.array(emb.bbox[:2]) - 0.5, np.array(emb.bbox[2:])
+    inside = ((prompts.points >= low) & (prompts.points <= high)).all(axis=1)
+    met = (prompts.boxes[:, :2] < high) & (prompts.boxes[:, 2:] > low)
+    lost = (prompts.labels[~inside] == 1).any() or not met.all()
+    if lost:
+        raise ValueError(
+            f"a prompt lies outside of the part {emb.bbox} that was encoded: encode a "
+            "part of the image that holds all prompts."
+        )
+    if inside.all():
+        return prompts
+    before, kept = prompts.before, {}
+    if before is not None:
+        flags = {"answered": before.answered, "added": before.added}
+        taken = {name: None if f is None else f[inside] for name, f in flags.items()}
+        kept["before"] = dataclasses.replace(before, **taken)
+    return prompts.replace(
+        points=prompts.points[inside],
+        labels=prompts.labels[inside],
+        scores=None if prompts.scores is None else prompts.scores[inside],
+        **kept,
+    )
+
+
 def _union(parts: Sequence[torch.Tensor]) -> torch.Tensor:
     """Return the logits of all masks together."""
     whole = parts[0]
@@ -695,11 +731,18 @@ def _region(logits: torch.Tensor, emb: Embedding) -> Region | None:
     return None if bbox is None else Region.from_crop(crop, bbox[:2], emb.plane_shape)
 
 
+def _logits_before(before: Before, emb: Embedding) -> torch.Tensor:
+    """Return the logits that prompts are given on top of, (1, h, w), as `emb` sees."""
+    given = torch.from_numpy(np.array(before.logits)).to(emb.image.device)
+    return logits_of_tile(given, before.tile, emb)
+
+
 def _corrected(answer: torch.Tensor, prompts: Prompts, emb: Embedding) -> torch.Tensor:
     """Let the added points change the mask before only where they point."""
-    before, added = prompts.logits, prompts.added
-    assert before is not None
+    added = prompts.added
+    assert prompts.before is not None
     assert added is not None
+    before = _logits_before(prompts.before, emb).cpu().numpy()
     if before.shape[1:] != answer.shape:
         return answer  # of another model: there is no telling what it would keep
     used = np.array(emb.input_size) / max(emb.input_size) * len(answer)

@@ -49,7 +49,8 @@ class ObjectRecord:
         prompts as they stand where this is `revision`. None where no mask has come
         yet, or a file of 0.1 did not say which.
     coarse : (1, h, w) float32 or None
-        The auto-prompting module's map, the mask prompt to restart from.
+        The auto-prompting module's map of the whole plane, the mask prompt to restart
+        from.
     revision : int
         Changes with every edit of the prompts; never used twice.
     committed : bool
@@ -63,6 +64,12 @@ class ObjectRecord:
     label : int
         What is written into the Labels layer; left out, the id. Records that share a
         label are one object through planes: at most one of a plane.
+    tile : BBox or None
+        The part of the plane that the model saw when it drew the mask, which `logits`
+        cover; None for the whole plane.
+    pinned : bool
+        Whether the mask has to be drawn from `tile`, as when saved prompts are
+        replayed. Edited prompts are free again.
     """
 
     id: int
@@ -81,6 +88,8 @@ class ObjectRecord:
     written: Region | None = None
     yielded: Region | None = None
     label: int = 0  # the background's, so no object's
+    tile: BBox | None = None
+    pinned: bool = False
 
     def __post_init__(self) -> None:
         if self.label == 0:
