@@ -99,6 +99,10 @@ class SegmenterLike(Protocol):
         """The hash of the model's file."""
 
     @property
+    def sees(self) -> int:
+        """Pixels of the longest side that the model sees of whatever it is shown."""
+
+    @property
     def device(self) -> object:
         """Where it computes; `str` of it is its name."""
 

@@ -180,6 +180,11 @@ class Segmenter:
         return tuple(getattr(self.sam, "prompt_kinds", ("points", "boxes", "masks")))
 
     @property
+    def sees(self) -> int:
+        """Pixels of the longest side that the model sees of whatever it is shown."""
+        return int(self.sam.image_encoder.img_size)
+
+    @property
     def device(self) -> torch.device:
         """Where the model computes."""
         return torch.device(self.sam.device)

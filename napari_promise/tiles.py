@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -26,6 +27,8 @@ from napari_promise.prompts import Prompts
 
 __all__ = [
     "AROUND",
+    "Verdict",
+    "after_answer",
     "at_once",
     "better_tile",
     "is_cut",
@@ -42,6 +45,8 @@ HALO = 1 / 8
 MOST = 0.6
 #: The smallest tile, in pixels: there is no more to see in fewer.
 LEAST = 64
+#: So many tiles are tried at most after the first answer.
+ROUNDS = 4
 #: A tile so many times smaller than another one is worth to be encoded instead of it.
 FINER = 2.0
 
@@ -168,6 +173,77 @@ def better_tile(
         larger = tile_for(prompts, None, shape, known=_grown(tile, shape), around=1)
         return larger if is_finer(tile, larger, shape) else None
     return tile
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is to be done with an answer.
+
+    Attributes
+    ----------
+    show : bool
+        Whether it is better than what is shown.
+    again : bool
+        Whether another tile promises more.
+    tile : BBox or None
+        That tile, where `again`.
+    """
+
+    show: bool
+    again: bool = False
+    tile: BBox | None = None
+
+
+def after_answer(
+    prompts: Prompts,
+    view: BBox | None,
+    shape: tuple[int, int],
+    *,
+    found: BBox | None,
+    tile: BBox | None,
+    shown: BBox | None = None,
+    rounds: int = 0,
+    around: float = AROUND,
+) -> Verdict:
+    """Judge an answer: whether it is shown, and whether to look again elsewhere.
+
+    Parameters
+    ----------
+    prompts, view, shape, around
+        See `tile_for`.
+    found : BBox or None
+        Bounding box of the answer; None where it is empty.
+    tile : BBox or None
+        What it was drawn from.
+    shown : BBox or None
+        The tile of the answer that is shown, after the first round.
+    rounds : int
+        How many answers there were before; the first one is always shown.
+
+    Returns
+    -------
+    Verdict
+    """
+    first = rounds == 0
+    if found is None:
+        if not first:
+            return Verdict(show=False)
+        view_tile = tile_for(prompts, view, shape)
+        return Verdict(True, is_finer(view_tile, tile, shape), view_tile)
+    # Nothing is lost: what a closer look cuts off was whole from farther away.
+    loses = not first and is_cut(found, tile, shape) and is_finer(tile, shown, shape)
+    wanted = better_tile(
+        prompts,
+        view if first else None,
+        shape,
+        found=found,
+        tile=tile,
+        around=around,
+    )
+    again = wanted != tile and rounds < ROUNDS
+    if loses:
+        again = again and is_finer(wanted, shown, shape)
+    return Verdict(not loses, again, wanted if again else None)
 
 
 def at_once(

@@ -37,7 +37,7 @@ def is_current(request: Request) -> bool:
         return False
     record = document.get(object_id)
     return record.revision == request.revision and (
-        request.again or not record.is_answered
+        request.again or request.rounds > 0 or not record.is_answered
     )
 
 
@@ -88,6 +88,8 @@ def write_mask(request: Request, result: Segmentation) -> SegmentResult | None:
         score=result.score,
         logits=result.logits,
         revision=request.revision,
+        tile=request.tile.bbox,
+        sharper=request.rounds > 0,
     )
     if not taken:
         return None

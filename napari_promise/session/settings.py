@@ -33,6 +33,8 @@ class Settings:
         an adapter, the answer is stock SAM's.
     live : bool
         Whether an edit of prompts is answered at once.
+    closer : bool
+        Whether small objects are looked at again in a part of the image, enlarged.
     overlap : {"keep", "overwrite"}
         What a commit does with pixels of earlier objects.
     disk_cache : bool
@@ -49,6 +51,7 @@ class Settings:
     ips: bool = True
     local: bool = True
     live: bool = True
+    closer: bool = True
     overlap: Overlap = "keep"
     disk_cache: bool = True
     cache_quota_mb: int = 4096

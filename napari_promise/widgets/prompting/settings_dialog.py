@@ -69,6 +69,12 @@ class SettingsDialog(QDialog):
                     tooltip="What a commit does with pixels of another object.",
                 ),
                 CheckBox(
+                    name="closer",
+                    label="look closer at small objects",
+                    tooltip="A small object is shown to the model again, enlarged: its "
+                    "first mask is replaced by a sharper one.",
+                ),
+                CheckBox(
                     name="disk_cache",
                     label="keep embeddings on disk",
                     tooltip="Images opened before are ready instantly, even after a "
@@ -119,7 +125,7 @@ class SettingsDialog(QDialog):
         Parameters
         ----------
         values : mapping
-            ``device, overlap, disk_cache, cache_quota_mb``.
+            ``device, overlap, closer, disk_cache, cache_quota_mb``.
         """
         for setting in self.form:
             with setting.changed.blocked():
