@@ -179,9 +179,10 @@ _LEAST_TILE = 64  # pixels
 
 def found_closer(
     segmenter: SegmenterLike,
-    image: NDArray[Any],
+    image: Any,
     embedding: EmbeddingLike,
     progress: Callable[[int, int], None] | None = None,
+    embed: Callable[[tuple[int, int, int, int]], EmbeddingLike] | None = None,
 ) -> tuple[Prompts, ...]:
     """Look for many objects in enlarged tiles, where those of the whole are small.
 
@@ -193,11 +194,13 @@ def found_closer(
     segmenter : SegmenterLike
         With an adapter that finds many objects.
     image : (H, W, 3) uint8
-        The whole image.
+        The whole image; with `embed` only its shape is looked at.
     embedding : EmbeddingLike
         Of it.
     progress : callable, optional
         Told (tiles done, tiles in all).
+    embed : callable, optional
+        Returns the embedding of a tile, of an image that need not be in memory.
 
     Returns
     -------
@@ -222,7 +225,10 @@ def found_closer(
     ]
     closer: list[Prompts] = []
     for done, tile in enumerate(tiles, start=1):
-        seen = segmenter.proposals(segmenter.encode(image, region=tile))
+        closer_by = (
+            segmenter.encode(image, region=tile) if embed is None else embed(tile)
+        )
+        seen = segmenter.proposals(closer_by)
         closer += [_less_sure_at_edges(each, tile, (rows, columns)) for each in seen]
         if progress is not None:
             progress(done, len(tiles))

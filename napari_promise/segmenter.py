@@ -529,7 +529,9 @@ class Segmenter:
             labels=found.labels,
             scores=None if np.isnan(found.scores).all() else found.scores,
             before=(
-                None if found.logits is None else Before(found.logits[0].cpu().numpy())
+                None
+                if found.logits is None
+                else Before(found.logits[0].cpu().numpy(), tile=own.tile)
             ),
         )
 

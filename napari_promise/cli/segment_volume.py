@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from napari_promise.cli.segment_files import SegmentJob
-from napari_promise.cli.segment_image import embed
 from napari_promise.cli.segment_request import SegmentRequest, are_other_pixels
+from napari_promise.cli.segment_tiles import embed
 
 if TYPE_CHECKING:
     import numpy as np

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -283,18 +282,10 @@ class Embeddings:
 
 
 def _read(source: ImageSource, tile: Tile) -> tuple[NDArray[np.uint8], str]:
-    """Return a tile as SAM sees it, (h, w, 3), and the digest that names it.
-
-    The digest of a part, and of a coarser level, says where it lies: its embedding does
-    as well.
-    """
+    """Return a tile as SAM sees it, (h, w, 3), and the digest that names it."""
     from napari_promise.data import planes
 
     plane, bbox = seen(source, tile)
     rgb = planes.to_rgb8(plane, source.contrast_limits, source.rgb, bbox)
-    digest, shape = planes.digest(rgb), source.shape[-2:]
-    if tile.bbox is None and rgb.shape[:2] == shape:
-        return rgb, digest
-    where = np.array((*(tile.bbox or (0, 0, *shape)), *shape), np.int64).tobytes()
-    place = hashlib.blake2b(where, digest_size=4).hexdigest()
-    return rgb, f"{digest}-{place}"
+    rows, columns = source.shape[-2:]
+    return rgb, planes.digest_of_part(rgb, tile.bbox, (rows, columns))
