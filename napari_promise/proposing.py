@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_promise.document import Plane, Region, Source
+from napari_promise.document import BBox, Plane, Region, Source
 from napari_promise.prompts import Prompts
 from napari_promise.segmentation import EmbeddingLike, Segmentation, SegmenterLike
+from napari_promise.tiles import is_cut
 
 __all__ = [
     "ProposedObject",
@@ -29,6 +30,7 @@ __all__ = [
     "found_closer",
     "iou",
     "label_image",
+    "not_known",
     "points_right",
     "propose",
     "region_iou",
@@ -62,6 +64,8 @@ class ProposedObject:
         One a point; None: all are automatic.
     signals : mapping of str to float
         What speaks for the mask, see `signals_of`; empty where nobody asked.
+    tile : BBox or None
+        The part of the plane that the model saw, which the logits cover; None for all.
     """
 
     prompts: Prompts
@@ -73,6 +77,7 @@ class ProposedObject:
     class_name: str = ""
     sources: tuple[Source, ...] | None = None
     signals: Mapping[str, float] = field(default_factory=dict)
+    tile: BBox | None = None
 
     @property
     def found(self) -> Prompts:
@@ -162,6 +167,7 @@ def propose(
             class_name,
             sources,
             signals_of(prompts, answer) if signals else {},
+            getattr(answer, "tile", None),
         )
         for each, (prompts, sources), answer in zip(found, joined, answers, strict=True)
     )
@@ -294,6 +300,53 @@ def best_first(regions: Sequence[Region | None]) -> list[int]:
         under |= crop
         kept.append(at)
     return kept
+
+
+def not_known(
+    found: Sequence[ProposedObject],
+    known: Sequence[Region],
+    tile: BBox | None,
+    shape: tuple[int, int],
+) -> tuple[ProposedObject, ...]:
+    """Leave out what is known already, and what the edge of a tile cuts.
+
+    Parameters
+    ----------
+    found : sequence of ProposedObject
+        Of one tile.
+    known : sequence of Region
+        Of the objects of the plane.
+    tile : BBox or None
+        Where they were looked for; None for the whole plane.
+    shape : (int, int)
+        Rows and columns of the plane.
+
+    Returns
+    -------
+    tuple of ProposedObject
+        In their order: no more than half of each lies in one that is known.
+    """
+    boxes = np.array([region.bbox for region in known]).reshape(-1, 4)
+    kept = []
+    for one in found:
+        region = one.region
+        if region is None or is_cut(region.bbox, tile, shape):
+            continue
+        r0, c0, r1, c1 = region.bbox
+        near = (
+            (boxes[:, 0] < r1)
+            & (boxes[:, 2] > r0)
+            & (boxes[:, 1] < c1)
+            & (boxes[:, 3] > c0)
+        )
+        crop, area = region.crop, region.area
+        if any(
+            np.count_nonzero(crop & known[at].window(region.bbox)) > _TAKEN * area
+            for at in np.flatnonzero(near)
+        ):
+            continue
+        kept.append(one)
+    return tuple(kept)
 
 
 def label_image(

@@ -711,16 +711,19 @@ def _seen(prompts: Prompts, emb: Embedding) -> Prompts:
         )
     if inside.all():
         return prompts
-    before, kept = prompts.before, {}
+    before = prompts.before
     if before is not None:
-        flags = {"answered": before.answered, "added": before.added}
-        taken = {name: None if f is None else f[inside] for name, f in flags.items()}
-        kept["before"] = dataclasses.replace(before, **taken)
+        answered, added = before.answered, before.added
+        before = dataclasses.replace(
+            before,
+            answered=None if answered is None else answered[inside],
+            added=None if added is None else added[inside],
+        )
     return prompts.replace(
         points=prompts.points[inside],
         labels=prompts.labels[inside],
         scores=None if prompts.scores is None else prompts.scores[inside],
-        **kept,
+        before=before,
     )
 
 

@@ -358,13 +358,7 @@ def _box_of(prompts: Prompts) -> BBox | None:
         (math.floor(r0), math.floor(c0), math.ceil(r1) + 1, math.ceil(c1) + 1)
         for r0, c0, r1, c1 in prompts.boxes.tolist()
     ]
-    if prompts.mask is not None and prompts.mask.any():
-        rows = np.flatnonzero(prompts.mask.any(axis=1))
-        columns = np.flatnonzero(prompts.mask.any(axis=0))
-        found.append(
-            (int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
-        )
-    return union_bbox(*found)
+    return union_bbox(*found, prompts.mask_bbox)
 
 
 def _points_of(prompts: Prompts) -> BBox | None:

@@ -195,7 +195,7 @@ def _tent(source: NDArray[np.float64], width: float, size: int) -> NDArray[np.fl
     """
     apart = np.abs(np.arange(size)[None, :] - source[:, None])
     weights = np.maximum(0, 1 - apart / width)
-    return np.asarray(weights / weights.sum(axis=1, keepdims=True))
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float64)
 
 
 @dataclass(frozen=True)

@@ -246,6 +246,9 @@ class TaskQueue:
     ) -> None:
         """Ask for auto-prompts and their masks.
 
+        Of an adapter that finds many objects for what is on the screen, at its scale;
+        the others were trained on whole images.
+
         Parameters
         ----------
         image : ImageInWork
@@ -254,9 +257,12 @@ class TaskQueue:
             The object that gets them, which lies on the plane; None for a fresh one.
         """
         with self._wake:
+            many = getattr(self._model.segmenter, "finds_many", False)
+            shown = image is self._image and plane == self._tile.plane
+            tile = self._view_tile() if many and shown else Tile(plane)
             request = Request(
                 image,
-                Tile(plane),
+                tile,
                 None if record is None else record.id,
                 0 if record is None else record.revision,
                 Prompts(),
@@ -426,7 +432,9 @@ class TaskQueue:
                 if self._model.segmenter is None:
                     gone = self._requests.clear()
             elif isinstance(task, AnswerTask):
-                if not task.request.drag_preview:
+                if task.request.rounds:
+                    self._requests.settle(task.request)  # what is shown stays
+                elif not task.request.drag_preview:
                     gone = [task.request]
             elif isinstance(task, EncodeTask) and not stopped:
                 if task.ahead:

@@ -321,6 +321,8 @@ class Worker:
                 nothing = (
                     "Auto-prompt found nothing on this plane: add a point yourself, or "
                     "choose another adapter."
+                    if request.tile.bbox is None
+                    else "Auto-prompt found nothing new in the part on the screen."
                 )
                 self._deliver(lambda: reports.notified(nothing))
             return

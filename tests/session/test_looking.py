@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from napari_promise.document import Region, Tile
+from napari_promise.prompts import Prompts
 from napari_promise.session import ArraySource
 from tests.session.bench import Embedded, Gate, StandIn
 
@@ -280,3 +281,53 @@ def test_tiles_of_other_planes_answer_nothing(bench) -> None:
     assert embeddings.tiles_of(image, ()) == [None]
     assert embeddings.tiles_of(image, (3,)) == []
     assert embeddings.has(image, Tile())
+
+
+class Finder(Looker):
+    """Finds every disc of which a part lies in its tile."""
+
+    finds_many = True
+
+    def proposals(self, emb):
+        r0, c0, r1, c1 = emb.tile or (0, 0, *SLIDE)
+        return tuple(
+            Prompts(points=[(row, column)], scores=[0.9])
+            for row, column, radius in DISCS
+            if r0 < row + radius and row - radius < r1
+            if c0 < column + radius and column - radius < c1
+        )
+
+
+def test_many_objects_are_looked_for_in_what_is_on_the_screen(make) -> None:
+    bench = make(models={"promise-tiny": Finder()})
+    image = np.broadcast_to(np.zeros((), np.uint8), SLIDE)
+    bench.session.set_image(ArraySource(image))
+    bench.until(lambda: () in bench.planes)
+    bench.session.show_view((400, 400, 600, 700))
+    bench.session.propose()
+    bench.until(lambda: not bench.session.is_proposing(bench.document))
+    assert [r.prompts.points[0].tolist() for r in bench.document.objects] == [
+        [500, 500],
+        [530, 560],
+    ]
+    assert {side(r.tile) for r in bench.document.objects} == {512}
+    # Panned a little: what is known is not proposed again.
+    bench.session.show_view((480, 480, 680, 780))
+    bench.session.propose()
+    bench.until(lambda: not bench.session.is_proposing(bench.document))
+    bench.until(lambda: any("nothing new" in note for note in bench.notes))
+    assert len(bench.document) == 2
+
+
+def test_what_the_edge_of_the_screen_cuts_is_left_for_the_next_part(make) -> None:
+    bench = make(models={"promise-tiny": Finder()})
+    image = np.broadcast_to(np.zeros((), np.uint8), SLIDE)
+    bench.session.set_image(ArraySource(image))
+    bench.until(lambda: () in bench.planes)
+    bench.session.show_view((2850, 400, 3000, 600))
+    bench.session.propose()
+    bench.until(lambda: not bench.session.is_proposing(bench.document))
+    assert len(bench.document) == 0
+    bench.session.show_view((2800, 400, 3200, 800))
+    bench.session.propose()
+    bench.until(lambda: len(bench.document) == 1)

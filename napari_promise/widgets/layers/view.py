@@ -34,8 +34,11 @@ def view_of(image: Image) -> BBox | None:
     Returns
     -------
     BBox or None
-        In pixels of the full resolution; None where nothing of it is seen.
+        In pixels of the full resolution; None where nothing of it is seen, or it was
+        not drawn yet.
     """
+    if not np.ptp(np.asarray(image.corner_pixels), axis=0)[-2:].all():
+        return None
     rows, columns = image_shape(image)[-2:]
     factor = np.ones(2)
     if image.multiscale:
