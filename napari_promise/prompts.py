@@ -12,6 +12,7 @@ import dataclasses
 import math
 import zlib
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -234,6 +235,17 @@ class Prompts:
         """Whether anything says where the object is, not only where it is not."""
         shown = self.mask is not None or self.before is not None
         return bool(shown or len(self.boxes) or (self.labels == 1).any())
+
+    @cached_property
+    def mask_bbox(self) -> tuple[int, int, int, int] | None:
+        """The bounding box of `mask`, half open; None where there is nothing of it."""
+        if self.mask is None:
+            return None
+        rows = np.flatnonzero(self.mask.any(axis=1))
+        columns = np.flatnonzero(self.mask.any(axis=0))
+        if not len(rows):
+            return None
+        return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
 
     def within(self, shape: tuple[int, int]) -> Prompts:
         """Return the prompts with their boxes cut at the edges of a plane.

@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from napari_promise.document import BBox, Plane, Region, Source
 from napari_promise.prompts import Prompts
 from napari_promise.segmentation import EmbeddingLike, Segmentation, SegmenterLike
+from napari_promise.tiles import is_cut
 
 __all__ = [
     "BestFirst",
@@ -32,6 +33,7 @@ __all__ = [
     "iou",
     "label_image",
     "less_sure_at_edges",
+    "not_known",
     "points_right",
     "propose",
     "region_iou",
@@ -65,6 +67,8 @@ class ProposedObject:
         One a point; None: all are automatic.
     signals : mapping of str to float
         What speaks for the mask, see `signals_of`; empty where nobody asked.
+    tile : BBox or None
+        The part of the plane that the model saw, which the logits cover; None for all.
     """
 
     prompts: Prompts
@@ -76,6 +80,7 @@ class ProposedObject:
     class_name: str = ""
     sources: tuple[Source, ...] | None = None
     signals: Mapping[str, float] = field(default_factory=dict)
+    tile: BBox | None = None
 
     @property
     def found(self) -> Prompts:
@@ -165,6 +170,7 @@ def propose(
             class_name,
             sources,
             signals_of(prompts, answer) if signals else {},
+            getattr(answer, "tile", None),
         )
         for each, (prompts, sources), answer in zip(found, joined, answers, strict=True)
     )
@@ -182,9 +188,10 @@ _LEAST_TILE = 64  # pixels
 
 def found_closer(
     segmenter: SegmenterLike,
-    image: NDArray[Any],
+    image: Any,
     embedding: EmbeddingLike,
     progress: Callable[[int, int], None] | None = None,
+    embed: Callable[[tuple[int, int, int, int]], EmbeddingLike] | None = None,
 ) -> tuple[Prompts, ...]:
     """Look for many objects in enlarged tiles, where those of the whole are small.
 
@@ -196,11 +203,13 @@ def found_closer(
     segmenter : SegmenterLike
         With an adapter that finds many objects.
     image : (H, W, 3) uint8
-        The whole image.
+        The whole image; with `embed` only its shape is looked at.
     embedding : EmbeddingLike
         Of it.
     progress : callable, optional
         Told (tiles done, tiles in all).
+    embed : callable, optional
+        Returns the embedding of a tile, of an image that need not be in memory.
 
     Returns
     -------
@@ -214,7 +223,10 @@ def found_closer(
         return found
     closer: list[Prompts] = []
     for done, tile in enumerate(tiles, start=1):
-        seen = segmenter.proposals(segmenter.encode(image, region=tile))
+        closer_by = (
+            segmenter.encode(image, region=tile) if embed is None else embed(tile)
+        )
+        seen = segmenter.proposals(closer_by)
         closer += less_sure_at_edges(seen, tile, image.shape[:2])
         if progress is not None:
             progress(done, len(tiles))
@@ -357,6 +369,53 @@ class BestFirst:
             return False
         under |= crop
         return True
+
+
+def not_known(
+    found: Sequence[ProposedObject],
+    known: Sequence[Region],
+    tile: BBox | None,
+    shape: tuple[int, int],
+) -> tuple[ProposedObject, ...]:
+    """Leave out what is known already, and what the edge of a tile cuts.
+
+    Parameters
+    ----------
+    found : sequence of ProposedObject
+        Of one tile.
+    known : sequence of Region
+        Of the objects of the plane.
+    tile : BBox or None
+        Where they were looked for; None for the whole plane.
+    shape : (int, int)
+        Rows and columns of the plane.
+
+    Returns
+    -------
+    tuple of ProposedObject
+        In their order: no more than half of each lies in one that is known.
+    """
+    boxes = np.array([region.bbox for region in known]).reshape(-1, 4)
+    kept = []
+    for one in found:
+        region = one.region
+        if region is None or is_cut(region.bbox, tile, shape):
+            continue
+        r0, c0, r1, c1 = region.bbox
+        near = (
+            (boxes[:, 0] < r1)
+            & (boxes[:, 2] > r0)
+            & (boxes[:, 1] < c1)
+            & (boxes[:, 3] > c0)
+        )
+        crop, area = region.crop, region.area
+        if any(
+            np.count_nonzero(crop & known[at].window(region.bbox)) > _TAKEN * area
+            for at in np.flatnonzero(near)
+        ):
+            continue
+        kept.append(one)
+    return tuple(kept)
 
 
 def label_image(

@@ -50,6 +50,9 @@ class Segmentation:
     alternatives : tuple of Region or None
         Where they were asked for, what stock SAM draws from the same prompts: with its
         single mask token, and the best of the other three. None for an empty mask.
+    tile : BBox or None
+        The part of the plane that the model saw, which the logits cover; None for the
+        whole plane. To feed the logits back: ``Before(logits, tile=tile)``.
     """
 
     shape: tuple[int, int]
@@ -58,6 +61,7 @@ class Segmentation:
     logits: NDArray[np.float32] = field(repr=False)
     token: int = 0
     alternatives: tuple[Region | None, ...] = field(default=(), repr=False)
+    tile: BBox | None = None
 
     @property
     def bbox(self) -> BBox | None:
@@ -93,6 +97,10 @@ class SegmenterLike(Protocol):
     @property
     def sha256(self) -> str:
         """The hash of the model's file."""
+
+    @property
+    def sees(self) -> int:
+        """Pixels of the longest side that the model sees of whatever it is shown."""
 
     @property
     def device(self) -> object:

@@ -33,7 +33,7 @@ from napari_promise.model.instance_prompter import (
     maps_of,
 )
 from napari_promise.model.local_correction import corrected_locally
-from napari_promise.model.resampling import mask_to_logits, upsample
+from napari_promise.model.resampling import logits_of_tile, mask_to_logits, upsample
 from napari_promise.model.sam import (
     Embedding,
     encode_image,
@@ -180,6 +180,11 @@ class Segmenter:
         return tuple(getattr(self.sam, "prompt_kinds", ("points", "boxes", "masks")))
 
     @property
+    def sees(self) -> int:
+        """Pixels of the longest side that the model sees of whatever it is shown."""
+        return int(self.sam.image_encoder.img_size)
+
+    @property
     def device(self) -> torch.device:
         """Where the model computes."""
         return torch.device(self.sam.device)
@@ -270,7 +275,8 @@ class Segmenter:
             Made by this model.
         prompts : Prompts
             Not empty. Points that its logits answer already are not sent to the
-            model, see `Prompts.to_send`.
+            model, see `Prompts.to_send`. Logits of another tile of the plane are
+            brought to this one, see `logits_of_tile`.
         ips : bool
             Off, the adapter's pattern shifting is left out: stock SAM decodes.
         multimask : bool, optional
@@ -294,7 +300,8 @@ class Segmenter:
         ------
         ValueError
             If there are no prompts, none says where the object is, a point lies outside
-            of the image or a box holds nothing of it, or the embedding or mask prompt
+            of the image or a box holds nothing of it, a point to include or a box lies
+            outside of the part that was encoded, or the embedding or mask prompt
             belongs to another model or image.
         """
         own, asked = _own(emb), [self._checked(emb, prompts)]
@@ -345,7 +352,7 @@ class Segmenter:
         if prompts.is_empty:
             raise ValueError("there is nothing to segment: add a point or a box.")
         own = _own(emb)
-        prompts = prompts.within(own.plane_shape)
+        prompts = _seen(prompts.within(own.plane_shape), own)
         if not prompts.has_target:
             raise ValueError(
                 "every point is to be excluded, so nothing says where the object is: "
@@ -444,6 +451,7 @@ class Segmenter:
                     low,
                     first.index + 1 if len(first.logits) > 1 else 0,
                     tuple(_region(each, emb) for each in drawn) if alternatives else (),
+                    emb.tile,
                 )
             )
         return tuple(answers)
@@ -521,7 +529,9 @@ class Segmenter:
             labels=found.labels,
             scores=None if np.isnan(found.scores).all() else found.scores,
             before=(
-                None if found.logits is None else Before(found.logits[0].cpu().numpy())
+                None
+                if found.logits is None
+                else Before(found.logits[0].cpu().numpy(), tile=own.tile)
             ),
         )
 
@@ -651,13 +661,14 @@ class Segmenter:
             low,
             token,
             tuple(_region(_union(parts), emb) for parts in zip(*stock, strict=True)),
+            emb.tile,
         )
 
     def _mask_logits(self, emb: Embedding, prompts: Prompts) -> torch.Tensor | None:
         """Return the mask prompt, (1, 1, 4h, 4w), from logits or else from a mask."""
         height, width = self.sam.prompt_encoder.mask_input_size
-        if prompts.logits is not None:
-            given = torch.from_numpy(np.array(prompts.logits)).to(emb.image.device)
+        if prompts.before is not None:
+            given = _logits_before(prompts.before, emb)
             if given.shape[1:] == (height, width):
                 return given[None]
             # Another model's grid over the same padded frame.
@@ -681,6 +692,41 @@ def _own(emb: EmbeddingLike) -> Embedding:
     return emb
 
 
+def _seen(prompts: Prompts, emb: Embedding) -> Prompts:
+    """Leave out what lies outside of the part that was encoded, or raise.
+
+    A point to exclude has been heeded where the mask cannot reach it. Anything else
+    would be lost.
+    """
+    if not emb.is_crop:
+        return prompts
+    low, high = np.array(emb.bbox[:2]) - 0.5, np.array(emb.bbox[2:])
+    inside = ((prompts.points >= low) & (prompts.points <= high)).all(axis=1)
+    met = (prompts.boxes[:, :2] < high) & (prompts.boxes[:, 2:] > low)
+    lost = (prompts.labels[~inside] == 1).any() or not met.all()
+    if lost:
+        raise ValueError(
+            f"a prompt lies outside of the part {emb.bbox} that was encoded: encode a "
+            "part of the image that holds all prompts."
+        )
+    if inside.all():
+        return prompts
+    before = prompts.before
+    if before is not None:
+        answered, added = before.answered, before.added
+        before = dataclasses.replace(
+            before,
+            answered=None if answered is None else answered[inside],
+            added=None if added is None else added[inside],
+        )
+    return prompts.replace(
+        points=prompts.points[inside],
+        labels=prompts.labels[inside],
+        scores=None if prompts.scores is None else prompts.scores[inside],
+        before=before,
+    )
+
+
 def _union(parts: Sequence[torch.Tensor]) -> torch.Tensor:
     """Return the logits of all masks together."""
     whole = parts[0]
@@ -695,11 +741,18 @@ def _region(logits: torch.Tensor, emb: Embedding) -> Region | None:
     return None if bbox is None else Region.from_crop(crop, bbox[:2], emb.plane_shape)
 
 
+def _logits_before(before: Before, emb: Embedding) -> torch.Tensor:
+    """Return the logits that prompts are given on top of, (1, h, w), as `emb` sees."""
+    given = torch.from_numpy(np.array(before.logits)).to(emb.image.device)
+    return logits_of_tile(given, before.tile, emb)
+
+
 def _corrected(answer: torch.Tensor, prompts: Prompts, emb: Embedding) -> torch.Tensor:
     """Let the added points change the mask before only where they point."""
-    before, added = prompts.logits, prompts.added
-    assert before is not None
+    added = prompts.added
+    assert prompts.before is not None
     assert added is not None
+    before = _logits_before(prompts.before, emb).cpu().numpy()
     if before.shape[1:] != answer.shape:
         return answer  # of another model: there is no telling what it would keep
     used = np.array(emb.input_size) / max(emb.input_size) * len(answer)

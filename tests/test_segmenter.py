@@ -6,6 +6,7 @@ mask, not the quality of any model.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 
 from napari_promise.model.adapters import Adapter, AdapterInfo
 from napari_promise.model.pattern_shift import PatternEmbedding
-from napari_promise.model.resampling import mask_to_logits
+from napari_promise.model.resampling import logits_of_tile, mask_to_logits
 from napari_promise.model.sam import Embedding, build_sam, freeze
 from napari_promise.prompts import Before, Prompts, round_logits
 from napari_promise.segmentation import NoPrompterError
@@ -444,11 +445,12 @@ def in_plane(mask: np.ndarray) -> np.ndarray:
 
 def moved(prompts: Prompts) -> Prompts:
     """Bring prompts of the part's pixels to the plane's."""
-    row, column = REGION[:2]
+    (row, column), before = REGION[:2], prompts.before
     return prompts.replace(
         points=prompts.points + (row, column),
         boxes=prompts.boxes + (row, column, row, column),
         mask=None if prompts.mask is None else in_plane(prompts.mask),
+        before=None if before is None else dataclasses.replace(before, tile=REGION),
     )
 
 
@@ -521,3 +523,53 @@ def test_the_contrast_of_a_part_is_that_of_the_whole_image(segmenter) -> None:
 def test_a_region_that_leaves_the_image_is_refused(segmenter) -> None:
     with pytest.raises(ValueError, match="does not lie in the image of 64 rows"):
         segmenter.encode(np.zeros((64, 64), np.uint8), region=(0, 0, 65, 10))
+
+
+def test_a_result_says_which_part_its_logits_cover(segmenter, part) -> None:
+    inside, alone = part
+    prompts = Prompts(points=[(50, 60)])
+    assert segmenter.segment(inside, moved(prompts)).tile == REGION
+    assert segmenter.segment(alone, prompts).tile is None
+
+
+def test_logits_of_another_tile_are_the_mask_prompt_seen_through_this_one(
+    segmenter, part
+) -> None:
+    inside, _ = part
+    plane = np.random.default_rng(0).integers(0, 255, (200, 300, 3)).astype(np.uint8)
+    whole = segmenter.encode(plane)
+    click = Prompts(points=[(100, 150)])
+    logits = segmenter.segment(whole, click).logits
+    asked = click.replace(before=Before(logits))
+    seen = logits_of_tile(torch.from_numpy(np.array(logits)), None, inside)
+    same = click.replace(before=Before(seen.numpy(), tile=REGION))
+    np.testing.assert_array_equal(
+        segmenter.segment(inside, asked).logits, segmenter.segment(inside, same).logits
+    )
+    unmoved = click.replace(before=Before(logits, tile=REGION))
+    assert not np.array_equal(
+        segmenter.segment(inside, asked).logits,
+        segmenter.segment(inside, unmoved).logits,
+    )
+
+
+def test_a_point_to_exclude_outside_of_the_part_needs_no_model(segmenter, part) -> None:
+    inside, _ = part
+    near = Prompts(points=[(100, 150)])
+    both = Prompts(points=[(100, 150), (10, 10)], labels=[1, 0])
+    np.testing.assert_array_equal(
+        segmenter.segment(inside, both, multimask=True).logits,
+        segmenter.segment(inside, near, multimask=True).logits,
+    )
+
+
+@pytest.mark.parametrize(
+    "prompts",
+    [Prompts(points=[(100, 150), (10, 10)]), Prompts(boxes=[(0, 0, 20, 20)])],
+    ids=["point", "box"],
+)
+def test_what_to_include_outside_of_the_part_is_refused(
+    segmenter, part, prompts
+) -> None:
+    with pytest.raises(ValueError, match="outside of the part"):
+        segmenter.segment(part[0], prompts)

@@ -24,7 +24,11 @@ from napari_promise.cli.loading import load_segmenter
 from napari_promise.cli.output import progress_bar, say
 from napari_promise.cli.segment_files import find_jobs
 from napari_promise.cli.segment_image import segment_image
-from napari_promise.cli.segment_request import differences, read_request
+from napari_promise.cli.segment_request import (
+    differences,
+    read_request,
+    read_tiles,
+)
 from napari_promise.cli.segment_volume import read_volume_request, segment_volume
 
 if TYPE_CHECKING:
@@ -62,8 +66,8 @@ def segment(
         str | None,
         typer.Option(
             "--format",
-            help="png, tif, npy, nii, nii.gz, or dcm of DICOM images. By default png, "
-            "tif for stacks and nii.gz for NIfTI.",
+            help="png, tif, npy, nii, nii.gz, zarr, or dcm of DICOM images. By default "
+            "png, tif for stacks, nii.gz for NIfTI and zarr for what is beyond memory.",
         ),
     ] = None,
     contrast_limits: Annotated[
@@ -94,6 +98,22 @@ def segment(
         str | None,
         typer.Option(help='With --propagate, "first,last" plane to go to.'),
     ] = None,
+    region: Annotated[
+        str | None,
+        typer.Option(
+            help='"r0,c0,r1,c1": show this part of each image to the model, at its '
+            "full resolution.",
+            metavar="REGION",
+        ),
+    ] = None,
+    tiles: Annotated[
+        str,
+        typer.Option(
+            help='"auto": look at each object from as close as its size asks, as the '
+            'window does; with an adapter of many objects, as --closer. "whole": at '
+            "the whole image alone."
+        ),
+    ] = "whole",
     device: DeviceOption = "auto",
     cache: Annotated[
         bool,
@@ -107,12 +127,16 @@ def segment(
     adapter proposes the prompts. A single object is written to PNG as a mask (0 and
     255), several as object ids with a table of colours for the eye; all other formats
     hold object ids. What is done is skipped; a broken file does not stop the rest.
+
+    Images beyond memory (OME-Zarr, pyramidal TIFF) are read and written by tile; their
+    labels become OME-Zarr. Replayed prompts see the tiles that they were made on.
     """
     from rich.markup import escape
 
     with checked_arguments():
         request = read_request(points, box, prompts, contrast_limits, adapter)
         request = replace(request, ips=ips, local=local, closer=closer)
+        request = read_tiles(request, region, tiles)
         volume = read_volume_request(request, propagate, z_range)
         jobs = find_jobs(images, output, format_)
     waiting = [job for job in jobs if force or not job.labels.exists()]

@@ -7,7 +7,9 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-_PLANE_FORMATS = ("png", "tif", "npy", "nii", "nii.gz", "dcm")
+_PLANE_FORMATS = ("png", "tif", "npy", "nii", "nii.gz", "dcm", "zarr")
+#: Of images with larger planes the labels are written by tile.
+_LARGE = 2**26
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,16 @@ def find_jobs(
         raise ValueError(
             f"--format {format_} is unknown: use one of {', '.join(_PLANE_FORMATS)}."
         )
-    found = find_images(images)
+    found = [path for path in images if _is_pyramid(path)]
+    rest = [path for path in images if path not in found]
+    if rest or not found:
+        found += find_images(rest)
     for image in found:
-        if not exists(image):
+        if not (_is_pyramid(image) or exists(image)):
             raise ValueError(f"{image} does not exist: check the name.")
-    if output.name.lower().endswith(tuple(LABEL_SUFFIXES)) and not output.is_dir():
+    is_zarr = output.name.lower().endswith(".zarr")
+    is_file = output.name.lower().endswith(tuple(LABEL_SUFFIXES))
+    if is_zarr or (is_file and not output.is_dir()):
         if len(found) > 1:
             raise ValueError(
                 f"--output {output} is one file for {len(found)} images: give a folder."
@@ -66,6 +73,13 @@ def find_jobs(
     return list(jobs.values())
 
 
+def _is_pyramid(path: Path) -> bool:
+    """Whether it is an OME-Zarr folder: an image, though no file."""
+    from napari_promise.data.formats.ome_zarr import is_ome_zarr
+
+    return path.is_dir() and is_ome_zarr(path)
+
+
 def _format_for(image: Path) -> str:
     """Choose a format by what the file holds, reading no more than its header."""
     from napari_promise.data.formats import nifti
@@ -73,7 +87,12 @@ def _format_for(image: Path) -> str:
 
     if image.name.lower().endswith(nifti.SUFFIXES):
         return "nii.gz"
+    if _is_pyramid(image):
+        return "zarr"
     planes = 1
     with contextlib.suppress(OSError, ValueError):  # said when the file is read
-        planes = math.prod(shape_of(image)[:-2])
+        shape = shape_of(image)
+        planes = math.prod(shape[:-2])
+        if math.prod(shape[-2:]) > _LARGE:
+            return "zarr"
     return "png" if planes == 1 else "tif"

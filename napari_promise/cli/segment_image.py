@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,15 +11,17 @@ from napari_promise.cli.segment_request import (
     are_other_pixels,
     objects_on,
 )
+from napari_promise.cli.segment_tiles import (
+    ImageInTiles,
+    LabelsInTiles,
+    PlaneInTiles,
+    is_zarr,
+)
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
     from napari_promise.data.embeddings import EmbeddingCache
     from napari_promise.data.export import SavedObject
-    from napari_promise.document import Plane, Region
-    from napari_promise.model.sam import Embedding
+    from napari_promise.document import BBox, Plane, Region
     from napari_promise.segmenter import Segmenter
 
 
@@ -32,38 +33,48 @@ def segment_image(
     force: bool,
 ) -> str:
     """Segment one image and write its files; return what is worth telling."""
-    import numpy as np
+    from napari_promise.closer import segment_closer
+    from napari_promise.data import export
 
-    from napari_promise.data import export, planes
-    from napari_promise.data.images import read_image
-
-    opened = read_image(job.image)
-    shape = opened.shape
-    labels = np.zeros(shape, np.int64)
+    opened = ImageInTiles.open(job.image)
+    source, shape = opened.source, opened.source.shape
+    labels = LabelsInTiles(shape, on_disk=is_zarr(job.labels))
     done: list[SavedObject] = []
     digests: dict[str, str] = {}
     for index in opened.planes:
         wanted = objects_on(index, request, len(shape) > 2)
         if request.objects and not wanted:
             continue
-        rgb8 = opened.rgb8(index, request.contrast_limits)
-        digests[",".join(map(str, index))] = planes.digest(rgb8)
-        embedding = embed(segmenter, rgb8, embeddings, job.image.name)
+        limits = request.contrast_limits
+        plane = PlaneInTiles(opened, index, limits, segmenter, embeddings)
+        region = _inside(request.region, plane.shape)
         if not request.objects:
-            found, regions = _proposed(segmenter, embedding, index, request, rgb8)
+            found, regions = _proposed(segmenter, plane, index, request)
             done += found
-            for record, region in zip(found, regions, strict=True):
-                _write(labels[index], region, record.id)
+            for record, mask in zip(found, regions, strict=True):
+                labels.write(index, mask, record.id)
         for record in wanted:
-            prompts = record.prompts.within((shape[-2], shape[-1]))
+            prompts = record.prompts.within(plane.shape)
             if request.replayed is not None and not prompts.has_target:
                 done.append(record)  # an adapter that found nothing, replayed
                 continue
-            result = segmenter.segment(
-                embedding, prompts, ips=request.ips, local=request.local
-            )
-            _write(labels[index], result.region, record.label)
-            done.append(replace(record, score=result.score))
+            if request.tiles == "auto" and request.replayed is None:
+                result = segment_closer(
+                    segmenter,
+                    plane,
+                    prompts,
+                    plane.shape,
+                    ips=request.ips,
+                    local=request.local,
+                )
+            else:
+                seen = record.tile if request.replayed is not None else region
+                result = segmenter.segment(
+                    plane(seen), prompts, ips=request.ips, local=request.local
+                )
+            labels.write(index, result.region, record.label)
+            done.append(replace(record, score=result.score, tile=result.tile))
+        digests[",".join(map(str, index))] = plane.digest
     missing = {r.plane for r in request.objects} - {r.plane for r in done} - {()}
     if missing:
         raise ValueError(
@@ -85,30 +96,36 @@ def segment_image(
         job.prompts, done, image=image, metadata=record_of_making, overwrite=True
     )
     # The label file comes last: where it is, the image is done.
-    values, placement = opened.place.labels_as_in_file(labels)
-    export.save_labels(
+    labels.save(
         job.labels,
-        values,
-        **placement,
+        source,
         metadata=record_of_making,
         image=image,
-        as_mask=True,
+        classes={r.label: r.class_name for r in done if r.class_name},
         overwrite=force,
     )
-    said = list(opened.notes)
+    said = list(source.notes)
     if are_other_pixels(request, digests):
         said.append("these are not the pixels that the prompts were made on.")
-    elif not labels.any():
+    elif not labels.any:
         said.append("nothing was found, the labels are empty.")
     return " ".join(said)
 
 
+def _inside(region: BBox | None, shape: tuple[int, int]) -> BBox | None:
+    """Return the part of a plane that is to be seen; None for all of it."""
+    if region is None or region == (0, 0, *shape):
+        return None
+    if region[2] > shape[0] or region[3] > shape[1]:
+        raise ValueError(
+            f"--region {','.join(map(str, region))} leaves the image of {shape[0]} "
+            f"rows and {shape[1]} columns."
+        )
+    return region
+
+
 def _proposed(
-    segmenter: Segmenter,
-    embedding: Embedding,
-    index: Plane,
-    request: SegmentRequest,
-    rgb8: npt.NDArray[np.uint8],
+    segmenter: Segmenter, plane: PlaneInTiles, index: Plane, request: SegmentRequest
 ) -> tuple[list[SavedObject], list[Region | None]]:
     """Return what the adapter proposes for a plane, and the masks."""
     from napari_promise.data.export import SavedObject
@@ -116,9 +133,11 @@ def _proposed(
 
     info = segmenter.adapter_info
     named = "" if info is None else info.class_name
+    tile = _inside(request.region, plane.shape)
+    embedding = plane(tile)
     closer = None
-    if request.closer and segmenter.finds_many:
-        closer = found_closer(segmenter, rgb8, embedding)
+    if request.closer and segmenter.finds_many and tile is None:
+        closer = found_closer(segmenter, plane, embedding, embed=plane)
     found = propose(
         segmenter,
         embedding,
@@ -135,7 +154,8 @@ def _proposed(
             named,
             one.sources or (),
             score=one.score,
-            coarse=one.coarse,
+            coarse=one.coarse if tile is None else None,
+            tile=tile,
         )
         for number, one in enumerate(found, start=1)
     ]
@@ -144,36 +164,13 @@ def _proposed(
     # What the prompter says is kept, so that its file, replayed, finds nothing either.
     nothing = segmenter.propose(embedding)
     sources = ("auto",) * len(nothing.points)
-    record = SavedObject(1, nothing, index, named, sources, coarse=nothing.logits)
+    record = SavedObject(
+        1,
+        nothing,
+        index,
+        named,
+        sources,
+        coarse=nothing.logits if tile is None else None,
+        tile=tile,
+    )
     return [record], [None]
-
-
-def _write(labels: npt.NDArray[Any], region: Region | None, number: int) -> None:
-    """Write an object into a plane's labels, where there is none yet."""
-    if region is None:
-        return
-    r0, c0, r1, c1 = region.bbox
-    target = labels[r0:r1, c0:c1]
-    target[region.crop & (target == 0)] = number
-
-
-def embed(
-    segmenter: Segmenter,
-    rgb8: npt.NDArray[np.uint8],
-    embeddings: EmbeddingCache | None,
-    name: str,
-) -> Embedding:
-    """Return the embedding, encoding only what no session has encoded before."""
-    from napari_promise.data.embeddings import key_of
-    from napari_promise.data.planes import digest
-
-    if embeddings is None:
-        return segmenter.encode(rgb8)
-    key = key_of(digest(rgb8), segmenter)
-    arrays = embeddings.get(key)
-    if arrays is not None:
-        with contextlib.suppress(ValueError):  # not whole: encoded anew
-            return segmenter.restore(arrays)
-    embedding = segmenter.encode(rgb8)
-    embeddings.put(key, embedding.to_arrays(), {"image": name})
-    return embedding

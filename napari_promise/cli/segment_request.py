@@ -25,6 +25,8 @@ class SegmentRequest:
     ips: bool = True
     local: bool = True
     closer: bool = False  # whether small objects are looked for in enlarged tiles
+    region: tuple[int, int, int, int] | None = None  # what the model sees
+    tiles: str = "whole"  # "auto": as close as each object asks
 
 
 def read_request(
@@ -74,6 +76,29 @@ def read_request(
             "--adapter that proposes points."
         )
     return SegmentRequest(objects, limits, replayed)
+
+
+def read_tiles(
+    request: SegmentRequest, region: str | None, tiles: str
+) -> SegmentRequest:
+    """Read which part of each image the model is to see."""
+    if tiles not in ("whole", "auto"):
+        raise ValueError(f'--tiles {tiles}: write "auto" or "whole".')
+    if tiles == "auto":
+        if region is not None:
+            raise ValueError("--region and --tiles auto: leave one out.")
+        return replace(request, tiles=tiles, closer=True)
+    if region is None:
+        return request
+    found = _numbers("--region", region, (4,), "r0,c0,r1,c1")
+    if len(found) != 1 or any(n != int(n) or n < 0 for n in found[0]):
+        raise ValueError(f"--region {region}: write four pixels, r0,c0,r1,c1.")
+    r0, c0, r1, c1 = (int(n) for n in found[0])
+    if r0 >= r1 or c0 >= c1:
+        raise ValueError(
+            f"--region {region} has no area: the first corner comes first."
+        )
+    return replace(request, region=(r0, c0, r1, c1))
 
 
 def _numbers(

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from napari_promise.cli.segment_files import SegmentJob
-from napari_promise.cli.segment_image import embed
 from napari_promise.cli.segment_request import SegmentRequest, are_other_pixels
+from napari_promise.cli.segment_tiles import embed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from napari_promise.data.embeddings import EmbeddingCache
     from napari_promise.data.export import SavedObject
     from napari_promise.data.images import OpenedImage
+    from napari_promise.document import BBox
     from napari_promise.model.sam import Embedding
     from napari_promise.propagation import PlaneResult
     from napari_promise.segmenter import Segmenter
@@ -172,13 +173,13 @@ def _propagated(
             continue
         plane = record.plane[-1]
         result = stack.segmenter.segment(
-            stack.embed(plane),
+            stack.embed(plane, record.tile),
             prompts,
             ips=request.prompted.ips,
             local=request.prompted.local,
         )
         propagator.set_plane(plane, record.label, result.region)
-        done.append(replace(record, score=result.score))
+        done.append(replace(record, score=result.score, tile=result.tile))
     for _ in propagator.run(request.z_range):
         pass
     return done, [r for label in propagator.labels for r in propagator.results(label)]
@@ -228,7 +229,8 @@ class _Planes:
     def pixels(self, plane: int) -> npt.NDArray[Any]:
         return self.rgb8(plane).mean(axis=-1) / 255
 
-    def embed(self, plane: int) -> Embedding:
-        return embed(
-            self.segmenter, self.rgb8(plane), self.embeddings, self.job.image.name
-        )
+    def embed(self, plane: int, tile: BBox | None = None) -> Embedding:
+        seen, name = self.rgb8(plane), self.job.image.name
+        if tile is not None:
+            seen = seen[tile[0] : tile[2], tile[1] : tile[3]]
+        return embed(self.segmenter, seen, self.embeddings, name, tile, self.shape)

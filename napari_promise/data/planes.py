@@ -16,7 +16,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from napari_promise.document import BBox
 
-__all__ = ["digest", "robust_limits", "to_rgb8"]
+__all__ = ["digest", "digest_of_part", "robust_limits", "to_rgb8"]
 
 #: Percentiles of the finite values that become black and white where no limits are set.
 PERCENTILES = (0.1, 99.9)
@@ -116,6 +116,32 @@ def digest(rgb8: npt.NDArray[np.uint8]) -> str:
     state = hashlib.blake2b(f"{array.dtype.str}{array.shape}".encode(), digest_size=16)
     state.update(array.reshape(-1).view(np.uint8).data)
     return state.hexdigest()
+
+
+def digest_of_part(
+    rgb8: npt.NDArray[np.uint8], bbox: BBox | None, shape: tuple[int, int]
+) -> str:
+    """Name the pixels of a part of a plane, or of a coarser level of it.
+
+    Parameters
+    ----------
+    rgb8 : (h, w, 3) uint8
+    bbox : BBox or None
+        Where they lie in the plane; None for all of it.
+    shape : (int, int)
+        Rows and columns of the plane at full resolution.
+
+    Returns
+    -------
+    str
+        `digest` of a whole plane at full resolution; else longer, for it says where
+        they lie: their embedding does as well.
+    """
+    found = digest(rgb8)
+    if bbox is None and rgb8.shape[:2] == tuple(shape):
+        return found
+    where = np.array((*(bbox or (0, 0, *shape)), *shape), np.int64).tobytes()
+    return f"{found}-{hashlib.blake2b(where, digest_size=4).hexdigest()}"
 
 
 def robust_limits(values: Any) -> tuple[float, float] | None:

@@ -49,6 +49,9 @@ class SavedObject:
     label : int
         What is written into the labels; left out, the id. Objects that share a label
         are one through planes.
+    tile : (int, int, int, int) or None
+        The part of the plane, (row 0, column 0, row 1, column 1), that the model saw
+        when it drew the mask; None for the whole plane.
     """
 
     id: int
@@ -60,6 +63,7 @@ class SavedObject:
     committed: bool = False
     coarse: npt.NDArray[np.float32] | None = None
     label: int = 0  # the background's, so no object's
+    tile: tuple[int, int, int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.label == 0:
@@ -175,6 +179,7 @@ def _fits_version_1(record: Any) -> bool:
     return (
         record.label == record.id
         and (before is None or before.tile is None)
+        and getattr(record, "tile", None) is None
         and _SOURCES_1.issuperset(record.sources)
     )
 
@@ -192,6 +197,9 @@ def _object_to_json(record: Any) -> dict[str, Any]:
     }
     if record.label != record.id:
         data["label"] = int(record.label)
+    tile = getattr(record, "tile", None)
+    if tile is not None:
+        data["tile"] = [int(edge) for edge in tile]
     coarse = getattr(record, "coarse", None)
     if coarse is not None:
         data["coarse"] = Prompts(before=Before(coarse)).to_json()["logits"]
@@ -213,4 +221,14 @@ def _object_from_json(data: dict[str, Any]) -> SavedObject:
             None if coarse is None else Prompts.from_json({"logits": coarse}).logits
         ),
         label=int(data.get("label", 0)),
+        tile=_tile_from_json(data.get("tile")),
     )
+
+
+def _tile_from_json(edges: Any) -> tuple[int, int, int, int] | None:
+    if edges is None:
+        return None
+    r0, c0, r1, c1 = (int(edge) for edge in edges)
+    if not (0 <= r0 < r1 and 0 <= c0 < c1):
+        raise ValueError(f"the tile {edges} has no area")
+    return r0, c0, r1, c1

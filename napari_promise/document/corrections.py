@@ -89,7 +89,9 @@ def feedback(
         prompts.labels,
         record.region.covers(prompts.points),
     )
-    fed_back = Before(record.logits.array, answered, ~_among(before, prompts))
+    fed_back = Before(
+        record.logits.array, answered, ~_among(before, prompts), record.tile
+    )
     return prompts.replace(before=fed_back)
 
 

@@ -45,7 +45,7 @@ from napari_promise.document.numbering import numbered
 from napari_promise.document.patches import LabelPatch
 from napari_promise.document.pending import settle_late
 from napari_promise.document.records import ObjectRecord, Source
-from napari_promise.document.regions import Plane, Region
+from napari_promise.document.regions import BBox, Plane, Region
 from napari_promise.document.through_planes import (
     FoundPlane,
     absent,
@@ -498,6 +498,7 @@ class Document:
             coarse=record.coarse if coarse is None else coarse,
             revision=next(self._revisions),
             committed=False,
+            pinned=False,
         )
         if prompts.is_empty:
             changed = dataclasses.replace(
@@ -507,6 +508,7 @@ class Document:
                 logits=None,
                 answered=None,
                 answered_revision=None,
+                tile=None,
             )
         with self.step(name):
             self._put({object_id: changed})
@@ -571,11 +573,14 @@ class Document:
         score: float,
         logits: NDArray[np.float32] | None,
         revision: int,
+        tile: BBox | None = None,
+        sharper: bool = False,
     ) -> bool:
         """Store the mask that answers an object's prompts.
 
         The mask joins the step that set the prompts. Where that step has its mask
-        already, as after another adapter was chosen, a new step is made.
+        already, as after another adapter was chosen, a new step is made; not for a
+        sharper one, which takes the place of the first.
 
         Parameters
         ----------
@@ -588,16 +593,22 @@ class Document:
             The mask's low-resolution logits, to be fed back.
         revision : int
             The record's revision when the mask was asked for.
+        tile : BBox or None
+            The part of the plane that the model saw; None for the whole plane.
+        sharper : bool
+            Whether it is the mask of the same prompts again, seen from closer by.
 
         Returns
         -------
         bool
             False if the object is gone or its prompts have changed since: the
-            mask is stale and was dropped.
+            mask is stale and was dropped. So is a sharper one of what was committed.
         """
         with self._lock:
             record = self._records.get(object_id)
             if record is None or record.revision != revision:
+                return False
+            if sharper and self._is_settled(record):
                 return False
             answer: dict[str, Any] = {
                 "region": region,
@@ -606,9 +617,10 @@ class Document:
                 "answered": record.prompts,
                 "answered_revision": revision,
                 "committed": False,
+                "tile": tile,
             }
             self._keep_whole(answer["logits"])
-            if record.is_answered:
+            if record.is_answered and not sharper:
                 again = next(self._revisions)
                 answer |= {"revision": again, "answered_revision": again}
                 with self.step("segment again"):
@@ -1114,6 +1126,15 @@ class Document:
         self.events.history_changed.emit()
 
     # -- inside -------------------------------------------------------------------
+
+    def _is_settled(self, record: ObjectRecord) -> bool:
+        """Whether the mask of a record as it stands was committed, or is to be."""
+        steps = self._history.of_revision(record.id, record.revision)
+        return (
+            record.committed
+            or record.id in self.pending
+            or any(known.committed for known in steps)
+        )
 
     def _with_mask(self, object_id: int) -> ObjectRecord:
         record = self.get(object_id)

@@ -331,6 +331,14 @@ class History:
                 before, after = step.records[object_id]
                 step.records[object_id] = (changed(before), changed(after))
 
+    def of_revision(self, object_id: int, revision: int) -> list[ObjectRecord]:
+        """Return the records of an object that the steps hold of one revision."""
+        pairs = (
+            step.records.get(object_id, (None, None))
+            for step in (*self._undo, *self._redo)
+        )
+        return [r for pair in pairs for r in pair if r and r.revision == revision]
+
     # -- as a whole ---------------------------------------------------------------
 
     def copies(self) -> tuple[tuple[Step, ...], tuple[Step, ...]]:

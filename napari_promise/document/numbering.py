@@ -79,6 +79,8 @@ def numbered(
             coarse=saved.coarse,
             revision=revision,
             label=label,
+            tile=getattr(saved, "tile", None),
+            pinned=True,
         )
         if masks and isinstance(saved, ObjectRecord) and saved.region is not None:
             is_answered = saved.is_answered

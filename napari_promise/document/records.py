@@ -49,7 +49,8 @@ class ObjectRecord:
         prompts as they stand where this is `revision`. None where no mask has come
         yet, or a file of 0.1 did not say which.
     coarse : (1, h, w) float32 or None
-        The auto-prompting module's map, the mask prompt to restart from.
+        The auto-prompting module's map of the whole plane, the mask prompt to restart
+        from.
     revision : int
         Changes with every edit of the prompts; never used twice.
     committed : bool
@@ -66,6 +67,12 @@ class ObjectRecord:
     ends : (str, str)
         Why the object does not go on to the plane below and to the plane above, in
         words; empty where it does, or nobody looked.
+    tile : BBox or None
+        The part of the plane that the model saw when it drew the mask, which `logits`
+        cover; None for the whole plane.
+    pinned : bool
+        Whether the mask has to be drawn from `tile`, as when saved prompts are
+        replayed. Edited prompts are free again.
     """
 
     id: int
@@ -85,6 +92,8 @@ class ObjectRecord:
     yielded: Region | None = None
     label: int = 0  # the background's, so no object's
     ends: tuple[str, str] = ("", "")
+    tile: BBox | None = None
+    pinned: bool = False
 
     def __post_init__(self) -> None:
         if self.label == 0:

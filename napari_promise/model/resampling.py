@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from napari_promise.document import BBox
     from napari_promise.model.sam import Embedding
 
-__all__ = ["mask_to_logits", "upsample"]
+__all__ = ["logits_of_tile", "mask_to_logits", "upsample"]
 
 #: How sure a mask prompt is of its pixels; the logit of it is about 6.9.
 _MASK_CONFIDENCE = 1 - 1e-3
@@ -121,6 +122,80 @@ def mask_to_logits(
     covered = F.pad(covered, (0, size[1] - columns, 0, size[0] - rows))
     logits = torch.logit(covered.clamp(1 - _MASK_CONFIDENCE, _MASK_CONFIDENCE))
     return logits.half().float()
+
+
+def logits_of_tile(
+    logits: torch.Tensor, tile: BBox | None, emb: Embedding
+) -> torch.Tensor:
+    """Bring the logits that one tile of a plane gave to the frame of another.
+
+    Parameters
+    ----------
+    logits : torch.Tensor
+        (1, h, w) low-resolution logits in the padded frame of a tile.
+    tile : (int, int, int, int) or None
+        The part of the plane that they cover; None for the whole plane.
+    emb : Embedding
+        Of the other tile.
+
+    Returns
+    -------
+    torch.Tensor
+        (1, h, w): the same mask seen through the other tile; the logits themselves
+        where that is the same one. Beyond the first tile the values at its edge go on,
+        but for those above zero: what nobody has seen is left open.
+    """
+    window = emb.bbox
+    rows, columns = emb.plane_shape
+    seen = tile or (0, 0, rows, columns)
+    if seen == window:
+        return logits
+    size = logits.shape[-1]
+    found, beyond = logits[0].float(), []
+    for axis in (0, 1):
+        at, step = _cells(window, axis, size), _step(window, size)
+        from_step = _step(seen, size)
+        source = (at - seen[axis]) / from_step - 0.5
+        last = (seen[axis + 2] - seen[axis]) / from_step - 1
+        beyond.append((source < -0.5) | (source > last + 0.5))
+        weights = _tent(source.clip(0, last), max(1.0, step / from_step), size)
+        taken = torch.from_numpy(weights).to(found)
+        found = taken @ found if axis == 0 else found @ taken.T
+    outside = torch.from_numpy(beyond[0][:, None] | beyond[1][None, :])
+    found = torch.where(outside.to(found.device), found.clamp(max=0), found)
+    return found[None].half().float()
+
+
+def _step(bbox: BBox, size: int) -> float:
+    """Pixels of the plane that a cell of a tile's padded frame covers."""
+    return max(bbox[2] - bbox[0], bbox[3] - bbox[1]) / size
+
+
+def _cells(bbox: BBox, axis: int, size: int) -> NDArray[np.float64]:
+    """Middles of the cells of a tile's padded frame, in the plane's pixels."""
+    return bbox[axis] + (np.arange(size) + 0.5) * _step(bbox, size)
+
+
+def _tent(source: NDArray[np.float64], width: float, size: int) -> NDArray[np.float64]:
+    """Weights of bilinear interpolation, widened where many cells become one.
+
+    Parameters
+    ----------
+    source : (n,) float64
+        Where each output cell lies among the input cells.
+    width : float
+        Half width of the tent, in input cells.
+    size : int
+        Number of input cells.
+
+    Returns
+    -------
+    (n, size) float64
+        Each row sums to one.
+    """
+    apart = np.abs(np.arange(size)[None, :] - source[:, None])
+    weights = np.maximum(0, 1 - apart / width)
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float64)
 
 
 @dataclass(frozen=True)

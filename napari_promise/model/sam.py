@@ -500,6 +500,17 @@ class Embedding:
         (row, column), (height, width) = self.origin, self.original_size
         return slice(row, row + height), slice(column, column + width)
 
+    @property
+    def bbox(self) -> tuple[int, int, int, int]:
+        """The part of the plane that was encoded, (r0, c0, r1, c1), half open."""
+        (row, column), (height, width) = self.origin, self.original_size
+        return row, column, row + height, column + width
+
+    @property
+    def tile(self) -> tuple[int, int, int, int] | None:
+        """The same; None for the whole plane."""
+        return self.bbox if self.is_crop else None
+
     def to(
         self, device: str | torch.device, dtype: torch.dtype | None = None
     ) -> Embedding:

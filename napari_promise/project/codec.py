@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_promise.document import (
+    BBox,
     LabelPatch,
     MaskLogits,
     ObjectRecord,
@@ -258,6 +259,8 @@ class _Encoder:
             "yielded": self._region(record.yielded),
             "label": record.label,
             "ends": list(record.ends),
+            "tile": record.tile,
+            "pinned": record.pinned,
         }
 
     def _mask_logits(self, logits: MaskLogits) -> dict[str, Any]:
@@ -400,6 +403,8 @@ class _Decoder:
             yielded=_at(self._regions, row["yielded"]),
             label=int(row.get("label", 0)),
             ends=_ends(row),
+            tile=_bbox(row.get("tile")),
+            pinned=bool(row.get("pinned", False)),
         )
 
     def _mask_logits(self, row: Mapping[str, Any]) -> MaskLogits:
@@ -471,6 +476,13 @@ class _Decoder:
         value = np.asarray(row["value"], np.dtype(row["type"]))
         value.flags.writeable = False
         return value
+
+
+def _bbox(edges: Sequence[Any] | None) -> BBox | None:
+    if edges is None:
+        return None
+    r0, c0, r1, c1 = (int(edge) for edge in edges)
+    return r0, c0, r1, c1
 
 
 def _pending(row: Mapping[str, Any]) -> PendingCommit:

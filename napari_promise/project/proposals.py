@@ -205,6 +205,7 @@ def record_of(number: int, proposed: ProposedObject) -> ObjectRecord:
         answered=proposed.prompts,
         answered_revision=0,
         coarse=proposed.coarse,
+        tile=proposed.tile,
     )
 
 
@@ -235,6 +236,7 @@ def put_into(document: Document, records: Iterable[ObjectRecord]) -> tuple[int, 
                     score=np.nan if proposed.score is None else proposed.score,
                     logits=None if proposed.logits is None else proposed.logits.array,
                     revision=record.revision,
+                    tile=proposed.tile,
                 )
             ids.append(record.id)
     return tuple(ids)

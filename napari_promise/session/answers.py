@@ -37,7 +37,7 @@ def is_current(request: Request) -> bool:
         return False
     record = document.get(object_id)
     return record.revision == request.revision and (
-        request.again or not record.is_answered
+        request.again or request.rounds > 0 or not record.is_answered
     )
 
 
@@ -88,6 +88,8 @@ def write_mask(request: Request, result: Segmentation) -> SegmentResult | None:
         score=result.score,
         logits=result.logits,
         revision=request.revision,
+        tile=request.tile.bbox,
+        sharper=request.rounds > 0,
     )
     if not taken:
         return None
@@ -116,12 +118,21 @@ def propose(
         None at all where nothing was found.
     """
     targets = _targets(request, getattr(segmenter, "finds_many", False))
-    return proposing.propose(
+    found = proposing.propose(
         segmenter,
         embedding,
         request.plane,
         ips=request.ips,
         join=lambda found: _joined(request, next(targets), found),
+    )
+    if request.tile.bbox is None:
+        return found
+    # The part on the screen overlaps with those that were looked at before.
+    rows, columns = request.image.source.shape[-2:]
+    here = request.image.document.on_plane(request.plane)
+    known = [r.region or r.written for r in here if r.id != request.object_id]
+    return proposing.not_known(
+        found, [r for r in known if r is not None], request.tile.bbox, (rows, columns)
     )
 
 
@@ -171,6 +182,7 @@ def write_proposal(request: Request, found: Sequence[ProposedObject]) -> list[in
                     score=proposed.score,
                     logits=proposed.logits,
                     revision=record.revision,
+                    tile=proposed.tile,
                 )
             written.append(object_id)
         if written:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -18,15 +17,17 @@ from napari_promise.data.embeddings import (
     default_folder,
     key_of,
 )
-from napari_promise.document import Tile
+from napari_promise.document import BBox, Plane, Tile
 from napari_promise.segmentation import EmbeddingLike, SegmenterLike
 from napari_promise.session.model_in_use import ModelInUse
 from napari_promise.session.sources import ImageInWork, ImageSource, Place, seen
 
 __all__ = ["Embeddings"]
 
-#: Embeddings kept as tensors; others come back from the cache in milliseconds.
-_TENSORS_KEPT = 8
+#: Embeddings kept as tensors, at least and at most; others come back from the cache in
+#: milliseconds. Between these so many as fit into so much memory.
+_TENSORS_KEPT = (8, 48)
+_TENSORS_BYTES = 256 * MEGABYTE
 
 #: Told (blocks done, blocks in all); (0, 0) when it begins.
 Progress = Callable[[int, int], None]
@@ -64,6 +65,8 @@ class Embeddings:
         self._folder = cache.folder or default_folder()
         self._digests: dict[Place, str] = {}
         self._tensors: OrderedDict[Key, EmbeddingLike] = OrderedDict()
+        # Exchanged as a whole, so that other threads may read it.
+        self._ready: tuple[tuple[Place, Key], ...] = ()
         self._unsaved: OrderedDict[Key, tuple[EmbeddingLike, dict[str, Any]]]
         self._unsaved = OrderedDict()
 
@@ -82,6 +85,14 @@ class Embeddings:
         """Whether `get` would return the embedding of a tile."""
         key = self._key_of(image, tile)
         return key is not None and key in self._tensors
+
+    def tiles_of(self, image: ImageInWork, plane: Plane) -> list[BBox | None]:
+        """Return the tiles of a plane that `get` would return, the latest first."""
+        return [
+            tile.bbox
+            for (token, tile), _ in reversed(self._ready)
+            if token == image.token and tile.plane == plane
+        ]
 
     def get(self, image: ImageInWork, tile: Tile) -> EmbeddingLike:
         """Return the embedding of a tile that `has` one."""
@@ -128,9 +139,12 @@ class Embeddings:
             key = key_of(digest, self._segmenter)
         self._tensors[key] = embedding
         self._tensors.move_to_end(key)
-        while len(self._tensors) > _TENSORS_KEPT:
+        while len(self._tensors) > self._tensors_kept:
             self._tensors.popitem(last=False)
-        self._digests[image.place(tile)] = key[0]
+        place = image.place(tile)
+        self._digests[place] = key[0]
+        others = [(p, k) for p, k in self._ready if p != place and k in self._tensors]
+        self._ready = (*others, (place, key))
         return cached
 
     def embed(
@@ -187,12 +201,14 @@ class Embeddings:
         """Drop the tensors, and what was measured: another model is in use."""
         self.encode_seconds = self.embedding_bytes = None
         self._tensors.clear()
+        self._ready = ()
 
     def clear(self, image: ImageInWork | None, tile: Tile) -> None:
         """Forget all, in memory and on disk, but the tensor of one tile."""
         kept = None if image is None else self._key_of(image, tile)
         for known in [key for key in self._tensors if key != kept]:
             del self._tensors[known]
+        self._ready = tuple((p, k) for p, k in self._ready if k == kept)
         self._unsaved.clear()
         self.cache.clear()
 
@@ -205,6 +221,14 @@ class Embeddings:
         self.cache.disk_bytes = megabytes * MEGABYTE
 
     # -- helpers ------------------------------------------------------------------
+
+    @property
+    def _tensors_kept(self) -> int:
+        least, most = _TENSORS_KEPT
+        if self.embedding_bytes is None:
+            return least
+        # On disk they are half as large.
+        return min(most, max(least, _TENSORS_BYTES // (2 * self.embedding_bytes)))
 
     @property
     def _segmenter(self) -> SegmenterLike:
@@ -258,18 +282,10 @@ class Embeddings:
 
 
 def _read(source: ImageSource, tile: Tile) -> tuple[NDArray[np.uint8], str]:
-    """Return a tile as SAM sees it, (h, w, 3), and the digest that names it.
-
-    The digest of a part, and of a coarser level, says where it lies: its embedding does
-    as well.
-    """
+    """Return a tile as SAM sees it, (h, w, 3), and the digest that names it."""
     from napari_promise.data import planes
 
     plane, bbox = seen(source, tile)
     rgb = planes.to_rgb8(plane, source.contrast_limits, source.rgb, bbox)
-    digest, shape = planes.digest(rgb), source.shape[-2:]
-    if tile.bbox is None and rgb.shape[:2] == shape:
-        return rgb, digest
-    where = np.array((*(tile.bbox or (0, 0, *shape)), *shape), np.int64).tobytes()
-    place = hashlib.blake2b(where, digest_size=4).hexdigest()
-    return rgb, f"{digest}-{place}"
+    rows, columns = source.shape[-2:]
+    return rgb, planes.digest_of_part(rgb, tile.bbox, (rows, columns))

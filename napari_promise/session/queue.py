@@ -10,9 +10,10 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-from napari_promise.document import Document, ObjectRecord, Plane, Tile
+from napari_promise.document import BBox, Document, ObjectRecord, Plane, Region, Tile
 from napari_promise.prompts import Prompts
 from napari_promise.segmentation import SegmenterLike
+from napari_promise.session import looking
 from napari_promise.session.contracts import Job
 from napari_promise.session.embeddings import Embeddings
 from napari_promise.session.model_in_use import ModelInUse
@@ -61,6 +62,7 @@ class TaskQueue:
         self._wake = threading.Condition()
         self._image: ImageInWork | None = None
         self._tile = Tile()
+        self._view: BBox | None = None
         self._direction = 1
         self._requests = Requests()
         self._load_wanted = False
@@ -116,6 +118,8 @@ class TaskQueue:
                 if previous is not None and previous.document is document:
                     self._requests.move(previous, image)
             self._image = image
+            if previous is None or previous.document is not document:
+                self._view = None
             self._tile = Tile(plane)
             self._direction = 1
             self._encode_wanted = image is not None
@@ -131,6 +135,22 @@ class TaskQueue:
             self._tile = Tile(plane)
             self._encode_wanted = self._image is not None
             self._stop_for_others()
+            self._wake.notify()
+
+    def show_view(self, view: BBox | None) -> None:
+        """Have what is on the screen encoded when nobody waits for anything.
+
+        Parameters
+        ----------
+        view : BBox or None
+            The part of the plane on display; None where that is not known.
+        """
+        with self._wake:
+            self._view = view
+            task = self._task
+            if isinstance(task, EncodeTask) and task.ahead and not task.closer:
+                if task.tile.bbox is not None and task.tile != self._view_tile():
+                    task.stop.set()
             self._wake.notify()
 
     # -- wishes: requests ---------------------------------------------------------
@@ -153,15 +173,25 @@ class TaskQueue:
             if not record.prompts.has_target or (record.is_answered and not again):
                 self._requests.withdraw(document, record.id)
                 return
+            looks = self._looks_closer() and not record.pinned and not again
+            view = self._view if record.plane == self._tile.plane else None
+            tile = Tile(record.plane, record.tile if record.pinned or again else None)
+            if looks:
+                encoded = self._embeddings.tiles_of(image, record.plane)
+                tile = looking.tile_of_record(
+                    record, record.prompts, image, view, encoded
+                )
             request = Request(
                 image,
-                Tile(record.plane),
+                tile,
                 record.id,
                 record.revision,
                 record.prompts,
                 self._settings.ips,
                 self._settings.local,
                 again,
+                view=view,
+                may_look=looks,
             )
             if not again and self._requests.has_like(request):
                 return
@@ -190,6 +220,9 @@ class TaskQueue:
             if image is None or image.document is not document:
                 return
             tile = Tile(record.plane)
+            if self._looks_closer():
+                encoded = self._embeddings.tiles_of(image, record.plane)
+                tile = looking.tile_of_record(record, prompts, image, None, encoded)
             if not prompts.has_target or not self._embeddings.has(image, tile):
                 return
             self._requests.drag_preview = Request(
@@ -221,6 +254,9 @@ class TaskQueue:
     ) -> None:
         """Ask for auto-prompts and their masks.
 
+        Of an adapter that finds many objects for what is on the screen, at its scale;
+        the others were trained on whole images.
+
         Parameters
         ----------
         image : ImageInWork
@@ -231,9 +267,12 @@ class TaskQueue:
             See `Request`.
         """
         with self._wake:
+            many = getattr(self._model.segmenter, "finds_many", False)
+            shown = image is self._image and plane == self._tile.plane
+            tile = self._view_tile() if many and shown else Tile(plane)
             request = Request(
                 image,
-                Tile(plane),
+                tile,
                 None if record is None else record.id,
                 0 if record is None else record.revision,
                 Prompts(),
@@ -246,6 +285,29 @@ class TaskQueue:
             self._need_model()
             self._stop_for_others()
             self._wake.notify()
+
+    def look_closer(self, request: Request, region: Region | None) -> bool:
+        """Judge an answer, and ask for a better one where there is one to be had.
+
+        Parameters
+        ----------
+        request : Request
+            What was answered, and still is what is wanted.
+        region : Region or None
+            The answer.
+
+        Returns
+        -------
+        bool
+            Whether the answer is to be shown.
+        """
+        with self._wake:
+            verdict = looking.judge(request, region)
+            if verdict.again and self._looks_closer():
+                self._requests.look_closer(looking.closer_request(request, verdict))
+                self._stop_for_others()
+                self._wake.notify()
+            return verdict.show
 
     def withdraw(self, document: Document, object_id: int) -> None:
         """Forget what waits for an object."""
@@ -398,11 +460,14 @@ class TaskQueue:
                 if self._model.segmenter is None:
                     gone = self._requests.clear()
             elif isinstance(task, AnswerTask):
-                if not task.request.drag_preview:
+                if task.request.rounds:
+                    self._requests.settle(task.request)  # what is shown stays
+                elif not task.request.drag_preview:
                     gone = [task.request]
             elif isinstance(task, EncodeTask) and not stopped:
                 if task.ahead:
                     self._ahead_done.add(task.image.place(task.tile))
+                    self._requests.withdraw_closer(task.image, task.tile)
                 else:
                     gone = self._requests.withdraw_tile(task.image, task.tile)
                     if self._shows(task):
@@ -439,6 +504,13 @@ class TaskQueue:
             passing = self._watched is not None and self._tile != self._rested
             if image is not None and self._encode_wanted and not passing:
                 return EncodeTask(image, self._tile)
+            for request in self._requests.closer():
+                if not self._embeddings.has(request.image, request.tile):
+                    return EncodeTask(
+                        request.image, request.tile, ahead=True, closer=True
+                    )
+                self._requests.take(request)
+                return AnswerTask(request)
         if self._callbacks:
             return Callback(self._callbacks.popleft())
         if self._jobs_ended:
@@ -451,6 +523,10 @@ class TaskQueue:
             self._rested = self._tile
             return JobStep(self._watched)
         if image is not None and self._embeddings.has(image, self._tile):
+            shown = self._view_tile()
+            if not self._embeddings.has(image, shown):
+                if image.place(shown) not in self._ahead_done:
+                    return EncodeTask(image, shown, ahead=True)
             for tile in image.tiles_near(self._tile, self._direction):
                 if image.place(tile) not in self._ahead_done:
                     return EncodeTask(image, tile, ahead=True)
@@ -473,7 +549,7 @@ class TaskQueue:
                 task.stop.set()
         elif isinstance(task, JobStep):
             passing = self._encode_wanted and task.job is not self._watched
-            if self._requests.waiting() or passing:
+            if self._requests.waiting() or passing or self._requests.closer():
                 task.stop.set()
         elif isinstance(task, EncodeTask):
             awaited = {(r.image, r.tile) for r in self._requests.waiting()}
@@ -484,8 +560,26 @@ class TaskQueue:
             if (task.image, task.tile) in awaited:
                 if not task.stop.is_set():
                     task.ahead = False
-            elif awaited or not task.ahead:
+            elif awaited or not task.ahead or self._is_passed_over(task):
                 task.stop.set()
+
+    def _is_passed_over(self, task: EncodeTask) -> bool:
+        """Whether closer looks wait, and for other tiles."""
+        closer = self._requests.closer()
+        return bool(closer) and all(
+            (r.image, r.tile) != (task.image, task.tile) for r in closer
+        )
+
+    def _looks_closer(self) -> bool:
+        """Whether objects are looked at in parts of the plane, and the model can."""
+        sees = getattr(self._model.segmenter, "sees", 0)
+        return self._settings.closer and sees > 0
+
+    def _view_tile(self) -> Tile:
+        """Return the tile of what is on the screen."""
+        if self._image is None or self._view is None or not self._looks_closer():
+            return self._tile
+        return looking.tile_of_view(self._image, self._tile, self._view)
 
     def _shows(self, task: EncodeTask) -> bool:
         """Whether the tile of a task is the one on display."""

@@ -7,7 +7,7 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from napari_promise.document import Document, Plane, Tile
+from napari_promise.document import BBox, Document, Plane, Tile
 from napari_promise.prompts import Prompts
 from napari_promise.session.sources import ImageInWork
 
@@ -41,6 +41,14 @@ class Request:
         Whether somebody else proposes where the adapter finds many objects.
     drag_preview : int
         The drag that it belongs to; 0 for none.
+    view : BBox or None
+        What was on the screen; None where that is not known.
+    may_look : bool
+        Whether the prompts may be asked of another tile after this one, see `looking`.
+    rounds : int
+        How many tiles were asked before; 0 for the answer that comes at once.
+    shown : BBox or None
+        Of which part of the plane the mask is that is shown meanwhile.
     asked : float
         `time.monotonic`.
     """
@@ -56,6 +64,10 @@ class Request:
     propose: bool = False
     hand_over: bool = False
     drag_preview: int = 0
+    view: BBox | None = None
+    may_look: bool = False
+    rounds: int = 0
+    shown: BBox | None = None
     asked: float = field(default_factory=time.monotonic)
 
     @property
@@ -85,6 +97,8 @@ class Requests:
         self._of_objects: OrderedDict[_Key, Request] = OrderedDict()
         self._latest: dict[_Key, Request] = {}
         self._proposals: OrderedDict[int, Request] = OrderedDict()
+        self._closer: OrderedDict[_Key, Request] = OrderedDict()
+        self._latest_closer: dict[_Key, Request] = {}
         self.drag_preview: Request | None = None
         self._under_way: list[Request] = []
 
@@ -96,8 +110,25 @@ class Requests:
     def add(self, request: Request) -> None:
         """Have a request of an object wait; an older one of it is given up."""
         key = _key(request)
+        self._forget_closer(key)
         self._of_objects.pop(key, None)
         self._of_objects[key] = self._latest[key] = request
+
+    def look_closer(self, request: Request) -> None:
+        """Have a request of an answered object wait until nobody waits for an answer.
+
+        Of each object there is one; it goes with whatever is asked of the object anew.
+        """
+        key = _key(request)
+        self._closer[key] = self._latest_closer[key] = request
+
+    def closer(self) -> list[Request]:
+        """Return what waits to be seen from closer by, the latest wish first."""
+        return list(reversed(self._closer.values()))
+
+    def _forget_closer(self, key: _Key) -> None:
+        self._closer.pop(key, None)
+        self._latest_closer.pop(key, None)
 
     def propose(self, request: Request) -> None:
         """Have a wish for auto-prompts wait; an older one of the document goes."""
@@ -121,10 +152,12 @@ class Requests:
     def withdraw(self, document: Document, object_id: int) -> None:
         """Forget what waits for an object."""
         self._of_objects.pop((id(document), object_id), None)
+        self._forget_closer((id(document), object_id))
 
     def withdraw_tile(self, image: ImageInWork, tile: Tile) -> list[Request]:
         """Forget what waits for a tile, as it cannot be answered; returns what did."""
         gone = []
+        self.withdraw_closer(image, tile)
         for key, request in list(self._of_objects.items()):
             if (request.image, request.tile) == (image, tile):
                 gone.append(self._of_objects.pop(key))
@@ -132,6 +165,12 @@ class Requests:
             if (request.image, request.tile) == (image, tile):
                 gone.append(self._proposals.pop(number))
         return gone
+
+    def withdraw_closer(self, image: ImageInWork, tile: Tile) -> None:
+        """Forget the closer looks that wait for a tile."""
+        for key, request in list(self._closer.items()):
+            if (request.image, request.tile) == (image, tile):
+                self._forget_closer(key)
 
     def clear(self) -> list[Request]:
         """Forget all that waits; the answer to what is in progress will not count.
@@ -145,6 +184,8 @@ class Requests:
         gone += [request for request in self._under_way if request.propose]
         self._of_objects.clear()
         self._latest.clear()
+        self._closer.clear()
+        self._latest_closer.clear()
         self._proposals.clear()
         self.drag_preview = None
         return gone
@@ -155,6 +196,9 @@ class Requests:
             if request.image is previous:
                 moved = dataclasses.replace(request, image=image)
                 self._of_objects[key] = self._latest[key] = moved
+        for request in list(self._closer.values()):
+            if request.image is previous:
+                self.look_closer(dataclasses.replace(request, image=image))
         self.drag_preview = None
         for number, request in list(self._proposals.items()):
             if request.image is previous:
@@ -168,6 +212,8 @@ class Requests:
         self._under_way.append(request)
         if request.propose:
             self._proposals.pop(id(request.image.document))
+        elif request.rounds:
+            self._closer.pop(_key(request))
         else:
             self._of_objects.pop(_key(request))
 
@@ -179,9 +225,10 @@ class Requests:
         """Whether an answer counts: not where it was asked anew, or cancelled."""
         self.end(request)
         key = _key(request)
-        if self._latest.get(key) is not request:
+        latest = self._latest_closer if request.rounds else self._latest
+        if latest.get(key) is not request:
             return False
-        del self._latest[key]
+        del latest[key]
         return True
 
 
@@ -199,4 +246,6 @@ def _asks_the_same(request: Request, other: Request | None) -> bool:
         and other.ips == request.ips
         and other.local == request.local
         and not other.propose
+        and not other.drag_preview
+        and not other.rounds
     )

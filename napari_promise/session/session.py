@@ -18,6 +18,7 @@ from psygnal import Signal
 from napari_promise import preferences
 from napari_promise.data.embeddings import MEGABYTE, EmbeddingCache, default_folder
 from napari_promise.document import (
+    BBox,
     Changes,
     Document,
     LabelPatch,
@@ -132,6 +133,9 @@ class Session:
         self._dispatch = dispatch or (lambda call: call())
         self._no_objects = Document()
         self._drag = 1
+        # The object that is being dragged, and sharper masks of it that wait so long.
+        self._dragged: tuple[int, int] | None = None
+        self._held_back: list[tuple[Request, Segmentation]] = []
         # By identity, the documents that auto-prompts were asked for.
         self._proposing: dict[int, Document] = {}
         # Of each thread, for without `dispatch` the worker writes its answers itself.
@@ -303,6 +307,16 @@ class Session:
         """
         self._queue.show_plane(_indices(plane))
 
+    def show_view(self, view: BBox | None) -> None:
+        """Say which part of that plane is on the screen; it is encoded ahead.
+
+        Parameters
+        ----------
+        view : BBox or None
+            None where that is not known.
+        """
+        self._queue.show_view(view)
+
     def segment(self, object_id: int, *, again: bool = False) -> None:
         """Ask for the mask that answers an object's prompts.
 
@@ -339,12 +353,17 @@ class Session:
         document = self.document
         record = document.get(object_id)
         asked = feedback(record, prompts, sources)
+        self._dragged = (id(document), object_id)
         self._queue.ask_drag_preview(document, record, asked, self._drag)
 
     def end_drag_previews(self) -> None:
         """Drop the drag previews under way: nothing is being dragged any more."""
         self._drag += 1
         self._queue.end_drag_previews()
+        self._dragged, held = None, self._held_back
+        self._held_back = []
+        for request, result in held:
+            self._write_mask(request, result)
 
     def propose(self, plane: Plane | None = None, object_id: int | None = None) -> None:
         """Ask the auto-prompting module for prompts, and for their masks.
@@ -567,6 +586,17 @@ class Session:
     def _on_segmented(self, request: Request, result: Segmentation) -> None:
         if not self._queue.settle(request):
             return  # asked anew, or cancelled
+        dragged = (id(request.image.document), request.object_id) == self._dragged
+        if request.rounds and dragged:  # it must not jump under the person's hand
+            self._held_back.append((request, result))
+            return
+        self._write_mask(request, result)
+
+    def _write_mask(self, request: Request, result: Segmentation) -> None:
+        if not answers.is_current(request):
+            return
+        if not self._queue.look_closer(request, result.region):
+            return
         with self._own_edit():
             written = answers.write_mask(request, result)
         if written is not None:

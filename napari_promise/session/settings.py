@@ -31,10 +31,12 @@ class Settings:
     local : bool
         Whether added points change the mask only where they point; off, and without
         an adapter, the answer is stock SAM's.
-    closer : bool
+    enlarged : bool
         Whether small objects of many are looked for in enlarged tiles, too.
     live : bool
         Whether an edit of prompts is answered at once.
+    closer : bool
+        Whether small objects are looked at again in a part of the image, enlarged.
     overlap : {"keep", "overwrite"}
         What a commit does with pixels of earlier objects.
     disk_cache : bool
@@ -50,8 +52,9 @@ class Settings:
     adapter: str = ""
     ips: bool = True
     local: bool = True
-    closer: bool = False
+    enlarged: bool = False
     live: bool = True
+    closer: bool = True
     overlap: Overlap = "keep"
     disk_cache: bool = True
     cache_quota_mb: int = 4096

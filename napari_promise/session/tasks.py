@@ -51,11 +51,15 @@ class AnswerTask(Task):
 
 @dataclass(eq=False)
 class EncodeTask(Task):
-    """Have the embedding of a tile; `ahead` of its time where no answer waits."""
+    """Have the embedding of a tile; `ahead` of its time where no answer waits.
+
+    `closer` where it is for a second look at an object, which nobody has to wait for.
+    """
 
     image: ImageInWork
     tile: Tile
     ahead: bool = False
+    closer: bool = False
 
 
 @dataclass(eq=False)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from napari_promise.document import Plane, Tile
+from napari_promise.document import BBox, Plane, Tile
 from napari_promise.proposing import ProposedObject
 from napari_promise.segmentation import EmbeddingLike, Segmentation, SegmenterLike
 from napari_promise.session import answers
@@ -119,6 +119,8 @@ class Worker:
         self._deliver = deliver
         self._reports = reports
         self._shown_cached = False
+        # What the latest answer was drawn from, where that was a part of the plane.
+        self._seen: BBox | None = None
         self._status = Status()
         self._thread = threading.Thread(
             target=self._work, name="napari-promise worker", daemon=True
@@ -194,6 +196,10 @@ class Worker:
     def _on_task_failed(self, task: Task, error: Exception) -> None:
         stopped = task.stop.is_set()
         again, gone = self._queue.on_failed(task)
+        if isinstance(task, EncodeTask) and task.ahead:
+            if task.closer or stopped:
+                self._set_ready()
+            return  # it will be said when the plane is really wanted
         message = " ".join(str(error).split()) or type(error).__name__
         if not isinstance(error, ValueError | OSError | RuntimeError):
             message = f"{type(error).__name__}: {message}"
@@ -211,8 +217,6 @@ class Worker:
                 ready = self._is_shown_encoded()
                 self.set_status("ready" if ready else "idle", "cancelled")
             return
-        if isinstance(task, EncodeTask) and task.ahead:
-            return  # it will be said when the plane is really wanted
         self.set_status("error", message)
         self._deliver(lambda: self._reports.failed(message))
 
@@ -287,18 +291,27 @@ class Worker:
                     progress=done / total if total else None,
                 )
 
+        if task.closer:
+            self.set_status("ready", f"{self._where()} · looking closer …")
         cached = self._embeddings.provide(
             image, tile, progress=progress, cancel=task.stop.is_set
         )
         if self._queue.on_encoded(task):
-            self._shown_cached = cached
+            self._shown_cached, self._seen = cached, None
             self._set_ready()
             self._deliver(lambda: self._reports.encoded(tile.plane))
 
+    def _where(self) -> str:
+        device = self._model.device
+        return f"ready on {'CPU' if device == 'cpu' else device}"
+
     def _set_ready(self) -> None:
-        cached, device = self._shown_cached, self._model.device
-        where = "CPU" if device == "cpu" else device
-        message = f"ready on {where}" + (" · embedding cached" if cached else "")
+        cached, message = self._shown_cached, self._where()
+        if self._seen is not None:
+            r0, c0, r1, c1 = self._seen
+            message += f" · SAM sees {r1 - r0:,} × {c1 - c0:,} pixels around the object"
+        elif cached:
+            message += " · embedding cached"
         self.set_status("ready", message, cached=cached)
 
     # -- requests and jobs --------------------------------------------------------
@@ -317,6 +330,8 @@ class Worker:
                 nothing = (
                     "Auto-prompt found nothing on this plane: add a point yourself, or "
                     "choose another adapter."
+                    if request.tile.bbox is None
+                    else "Auto-prompt found nothing new in the part on the screen."
                 )
                 self._deliver(lambda: reports.notified(nothing))
             return
@@ -329,7 +344,8 @@ class Worker:
         )
         told = reports.drag_previewed if request.drag_preview else reports.segmented
         self._deliver(lambda: told(request, result))
-        if self._status.state == "error":
+        other, self._seen = self._seen != request.tile.bbox, request.tile.bbox
+        if other or request.rounds or self._status.state == "error":
             self._set_ready()
 
     def _step(self, task: JobStep) -> None:

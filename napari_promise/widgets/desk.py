@@ -219,6 +219,7 @@ class Desk:
         add(bridge.work_changed, self._on_work_changed)
         add(bridge.pixels_changed, self._set_image)
         add(bridge.plane_changed, session.show_plane)
+        add(bridge.view_changed, session.show_view)
         add(bridge.layers_changed, self._bind_keys)
         add(bridge.dragged, self._on_dragged)
         add(bridge.drag_ended, session.end_drag_previews)

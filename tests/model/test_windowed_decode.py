@@ -82,16 +82,23 @@ def test_a_small_object_has_the_same_mask_in_a_small_window(tiny: Any) -> None:
 
 
 def test_the_mask_prompt_is_the_one_around_the_window(tiny: Any) -> None:
-    emb, prompt = encode_image(tiny, disc()[0]), mixed_prompts()[4]
-    far = prompt.mask_logits.clone()
+    emb, click = encode_image(tiny, disc()[0]), torch.tensor([[60.0, 100.0]])
+    mask = torch.from_numpy(np.where(disc()[1], 6.0, -6.0)).float()[None]
+    far, near = mask.clone(), mask.clone()
     far[:, 200:, 200:] = 50  # outside of the window: it changes nothing
-    other = WindowPrompt(prompt.points_xy, prompt.labels, mask_logits=far)
-    first, second = (
-        decode_windowed(tiny, emb, [p], cells=(24,))[0] for p in (prompt, other)
+    near[:, 90:110, 50:60] = 50
+    first, second, third = (
+        decode_windowed(
+            tiny,
+            emb,
+            [WindowPrompt(click, torch.tensor([1]), mask_logits=each)],
+            cells=(24,),
+        )[0]
+        for each in (mask, far, near)
     )
-    if not first.is_whole:
-        torch.testing.assert_close(first.logits, second.logits)
-    assert first.logits.shape == second.logits.shape
+    assert not first.is_whole
+    torch.testing.assert_close(first.logits, second.logits)
+    assert not torch.allclose(first.logits, third.logits)
 
 
 def test_a_large_object_is_decoded_again_in_a_larger_window(tiny: Any) -> None:

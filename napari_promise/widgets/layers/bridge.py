@@ -53,6 +53,7 @@ from napari_promise.widgets.layers.table import (
     changed_objects,
     changed_part,
 )
+from napari_promise.widgets.layers.view import ViewWatch, view_of
 from napari_promise.widgets.layers.work import Work
 from napari_promise.widgets.layers.works import Works
 
@@ -107,6 +108,8 @@ class LayerBridge:
     pixels_changed : Signal
         What SAM sees of the image changed: contrast limits, or the data itself.
     plane_changed : Signal(tuple)
+    view_changed : Signal(object)
+        The part of the plane on the screen, a BBox or None, once it rests.
     edited : Signal(list)
         Ids of the objects whose prompts somebody edited in a layer.
     dragged : Signal(int, Prompts, list)
@@ -130,6 +133,7 @@ class LayerBridge:
     work_changed = Signal()
     pixels_changed = Signal()
     plane_changed = Signal(tuple)
+    view_changed = Signal(object)
     edited = Signal(list)
     dragged = Signal(int, Prompts, list)
     drag_ended = Signal()
@@ -158,6 +162,7 @@ class LayerBridge:
         self._contrast.setSingleShot(True)
         self._contrast.setInterval(CONTRAST_SETTLES_MS)
         self._contrast.timeout.connect(self._on_contrast_settled)
+        self._view = ViewWatch(viewer, self._on_view_rests)
         self._connections = Connections()
         self._image_connections = Connections()
         layers, dims = viewer.layers.events, viewer.dims.events
@@ -181,6 +186,7 @@ class LayerBridge:
             self._contrast.stop()
         self.lasso.ended.disconnect(self.use_points)
         self.lasso.end()
+        self._view.close()
         self._image_connections.release()
         self._connections.release()
         self._works.clear()
@@ -316,6 +322,7 @@ class LayerBridge:
             if emitter is not None:
                 self._image_connections.add(emitter, _ignoring_event(handler))
         work.move_along()
+        self._view.begin()
         self.plane = plane_on_display(image, self._viewer.dims)
         self._show_layers()
         self._show()
@@ -631,6 +638,11 @@ class LayerBridge:
         if work is self.work:
             self._show()
 
+    def _on_view_rests(self) -> None:
+        if self.work is not None and self.has_image():
+            seen = view_of(self.work.image) if self.flat() else None
+            self.view_changed.emit(seen)
+
     def _do(self, document: Document, act: Callable[[], None]) -> None:
         """Do something now, or in its turn where it has to wait."""
         if self._order is None:
@@ -649,6 +661,7 @@ class LayerBridge:
         display = self._display
         if work is not self.work or display is None:
             return  # its layer is not in the viewer; the document is shown on return
+        self._view.tell_now()
         document = work.document
         good = edits.usable(after, work.shape)
         if not good.all():
@@ -780,6 +793,7 @@ class LayerBridge:
     ) -> None:
         if work is not self.work:
             return
+        self._view.tell_now()
         document = work.document
         after = edits.usable_boxes(after, work.shape)
         name = "draw box" if len(after) > len(before) else "edit boxes"

@@ -124,7 +124,7 @@ class ManyObjects:
             ips=settings.ips,
             local=settings.local,
             class_name=named or getattr(info, "class_name", ""),
-            closer=settings.closer,
+            closer=settings.enlarged,
             centre=self._bridge.view_centre(),
         )
         self._job = job

@@ -70,7 +70,13 @@ class SettingsDialog(QDialog):
                 ),
                 CheckBox(
                     name="closer",
-                    label="look closer for small objects",
+                    label="look closer at small objects",
+                    tooltip="A small object is shown to the model again, enlarged: its "
+                    "first mask is replaced by a sharper one.",
+                ),
+                CheckBox(
+                    name="enlarged",
+                    label="find many objects in enlarged parts, too",
                     tooltip="With an adapter of many objects: also look at enlarged "
                     "parts of the image, those in the middle of the view first. Each "
                     "takes about a second.",
@@ -126,7 +132,7 @@ class SettingsDialog(QDialog):
         Parameters
         ----------
         values : mapping
-            ``device, overlap, closer, disk_cache, cache_quota_mb``.
+            ``device, overlap, closer, enlarged, disk_cache, cache_quota_mb``.
         """
         for setting in self.form:
             with setting.changed.blocked():

@@ -1,0 +1,91 @@
+"""Which part of an image is on the screen, told when zooming and panning rest."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from qtpy.QtCore import QTimer
+
+from napari_promise.document import BBox
+from napari_promise.widgets.connections import Connections
+from napari_promise.widgets.layers.geometry import camera_of, image_shape
+
+if TYPE_CHECKING:
+    import napari
+    from napari.layers import Image
+
+__all__ = ["ViewWatch", "view_of"]
+
+#: The view counts once it rests this long: what is passed over is not worth encoding.
+RESTS_MS = 250
+
+
+def view_of(image: Image) -> BBox | None:
+    """Return the part of an image's plane that is on the screen.
+
+    Parameters
+    ----------
+    image : Image
+        A layer that lies flat in the canvas, multiscale or not.
+
+    Returns
+    -------
+    BBox or None
+        In pixels of the full resolution; None where nothing of it is seen, or it was
+        not drawn yet.
+    """
+    if not np.ptp(np.asarray(image.corner_pixels), axis=0)[-2:].all():
+        return None
+    rows, columns = image_shape(image)[-2:]
+    factor = np.ones(2)
+    if image.multiscale:
+        factor = np.asarray(image.downsample_factors)[image.data_level][-2:]
+    low, high = np.asarray(image.corner_pixels, float)[:, -2:] * factor
+    high = high + factor  # the last pixel that is seen
+    r0, c0 = np.clip(np.floor(low), 0, (rows, columns)).astype(int).tolist()
+    r1, c1 = np.clip(np.ceil(high), 0, (rows, columns)).astype(int).tolist()
+    return (r0, c0, r1, c1) if r0 < r1 and c0 < c1 else None
+
+
+class ViewWatch:
+    """Watches the camera of a viewer.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    rests : callable
+        Called when the camera has moved and rests again.
+    """
+
+    def __init__(self, viewer: napari.Viewer, rests: Callable[[], None]) -> None:
+        self._rests = rests
+        self._timer = QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(RESTS_MS)
+        self._timer.timeout.connect(rests)
+        self._connections = Connections()
+        events = camera_of(viewer).events
+        for emitter in (events.zoom, events.center):
+            self._connections.add(emitter, self._on_moved)
+
+    def _on_moved(self, _event: Any = None) -> None:
+        self._timer.start()
+
+    def begin(self) -> None:
+        """Tell soon: another image is shown."""
+        self._timer.start()
+
+    def tell_now(self) -> None:
+        """Do not wait: somebody clicked, where the camera has not rested yet."""
+        if self._timer.isActive():
+            self._timer.stop()
+            self._rests()
+
+    def close(self) -> None:
+        """Stop watching."""
+        self._connections.release()
+        with contextlib.suppress(RuntimeError):  # gone with Qt, at the program's end
+            self._timer.stop()
