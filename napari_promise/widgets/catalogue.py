@@ -66,7 +66,7 @@ def model_choices(current: str) -> list[Choice]:
         if info.extra and not entry.available:
             state = f"needs pip install 'napari-promise[{info.extra}]'"
         elif info.bundled:
-            state = "bundled"
+            state = info.word
         elif info.package:
             state = "installed"
         elif entry.available:
@@ -75,7 +75,12 @@ def model_choices(current: str) -> list[Choice]:
             state = f"download, {size(info.size)}"
         tooltip = "<br>".join(
             html.escape(text)
-            for text in (info.title, f"Licence: {info.licence}", f"From: {info.source}")
+            for text in (
+                info.title,
+                info.about,
+                f"Licence: {info.licence}",
+                f"From: {info.source}",
+            )
         )
         choices.append(Choice(info.name, f"{info.name} ({state})", tooltip))
     if current not in [choice.value for choice in choices]:

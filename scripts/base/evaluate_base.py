@@ -9,8 +9,9 @@ largest error), the same as the window answers them (``local_3`` and so on: each
 changes the mask where it points) and with a tight box; the swap test (one click decoded
 on another picture's embedding: a model that looks at the picture must get much worse);
 the best fixed disc at the click and the ellipse in the box; 95 % intervals from a
-bootstrap over pictures. Of a model that knows boxes only, the box. Choose on ``val``; ``test`` is for
-reporting. ``scripts.base.compare_bases`` sets several reports side by side.
+bootstrap over pictures. Of a model that knows boxes only, the box. Choose on ``val``;
+``test`` is for reporting. ``scripts.base.compare_bases`` sets several reports side by
+side.
 """
 
 from __future__ import annotations
