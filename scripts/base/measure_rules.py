@@ -134,7 +134,7 @@ def measure(
     alike: list[float],
     most: int,
 ) -> Iterator[Found]:
-    """Measure every rule on at most `most` objects of each view; yield what is known."""
+    """Measure each rule on at most `most` objects a view; yield what is known."""
     found = Found()
     for number, (source, emb, masks) in enumerate(views):
         for truth in select(masks, number, most):
