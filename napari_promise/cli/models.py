@@ -30,18 +30,48 @@ def models_list() -> None:
     from napari_promise.model.weights import cache_dir, list_models
 
     print_table(
-        ("model", "size", "here", "licence", "file"),
+        ("model", "size", "here", "about", "licence", "file"),
         [
             (
                 entry.info.name,
                 f"{entry.info.size / 1e6:.0f} MB",
                 "yes" if entry.available else "no",
+                entry.info.about,
                 entry.info.licence,
                 str(entry.path or cache_dir() / entry.info.file),
             )
             for entry in list_models()
         ],
     )
+
+
+@app.command("info")
+def models_info(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="By default all that travel in this package."),
+    ] = None,
+) -> None:
+    """Say what models are, their terms, and what they were trained on."""
+    from napari_promise.model.weights import BUNDLED, MODELS, trained_on
+
+    # The weights that draw outlines between planes are no model that one chooses.
+    shipped = {path.stem for path in BUNDLED.glob("*.safetensors")}
+    with checked_arguments():
+        for name in names or ():
+            if name not in {*MODELS, *shipped}:
+                raise ValueError(
+                    f"{name} is no known model: use one of {', '.join(MODELS)}."
+                )
+    for name in names or sorted(shipped):
+        print(name)
+        info = MODELS.get(name)
+        if info is not None:
+            print(f"  {info.about}")
+            print(f"  terms: {info.licence}")
+            print(f"  from: {info.source}")
+        for terms, data in trained_on(name).items():
+            print(f"  trained on, {terms}: {'; '.join(data)}")
 
 
 @app.command("download")

@@ -263,7 +263,8 @@ def load_adapter(source: str | Path, sam: Sam | None = None) -> Adapter:
     source : str or pathlib.Path
         A bundled adapter's name, a name in `user_dir`, or a folder.
     sam : segment_anything.modeling.Sam, optional
-        The model it shall run on; the adapter goes to its device.
+        The model it shall run on; the adapter goes to its device. Of a bundled name
+        that several models have, that of this one is taken.
 
     Returns
     -------
@@ -275,7 +276,7 @@ def load_adapter(source: str | Path, sam: Sam | None = None) -> Adapter:
     ValueError
         If it is not found, damaged, a pickle, or belongs to another base model.
     """
-    folder = _find(source)
+    folder = _find(source, getattr(sam, "model_id", ""))
     info = read_info(folder)
     if sam is not None:
         check_base(info, sam)
@@ -415,9 +416,22 @@ def check_free(name: str, *, force: bool = False) -> Path:
     return folder
 
 
-def _find(source: str | Path) -> Path:
+def bundled_folder(name: str, base_model: str) -> Path:
+    """Return where the bundled adapter of this name for a model lies (or would lie).
+
+    One name stands for the same objects on every model: those of `promise-tiny` lie in
+    a folder of their name, those of others have the model's behind it.
+    """
+    own = name if base_model == "promise-tiny" else f"{name}.{base_model}"
+    return BUNDLED / own
+
+
+def _find(source: str | Path, base_model: str = "") -> Path:
     path = Path(source).expanduser()
     if isinstance(source, str) and path.name == source:
+        own = bundled_folder(source, base_model)
+        if base_model and (own / RECORD).is_file():
+            return own
         for root in (BUNDLED, user_dir()):
             if (root / source / RECORD).is_file():
                 return root / source

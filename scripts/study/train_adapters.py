@@ -1,6 +1,7 @@
 """Train the bundled adapters on the bundled model, and measure them.
 
     python -m scripts.study.train_adapters polyp skin breast-us nuclei cells medical
+    python -m scripts.study.train_adapters skin breast-us --model promise-medical
 
 One command; run it again whenever the bundled model changes, because an adapter
 belongs to one base. Each trains on the train parts of its sets, stops early on their
@@ -23,6 +24,7 @@ import numpy as np
 from napari_promise.data.images import read_mask
 from napari_promise.model.adapters import (
     BUNDLED,
+    bundled_folder,
     check_base,
     load_adapter,
     read_info,
@@ -262,7 +264,7 @@ def main() -> None:
     sam = load_sam(options.model)
     for name in options.names:
         started = time.monotonic()
-        folder = options.out / name
+        folder = options.out / bundled_folder(name, options.model).name
         if options.take is not None:
             take(name, options.take, sam, folder)
         elif not options.measure_only:

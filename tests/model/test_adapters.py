@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -214,3 +215,19 @@ def test_nothing_is_left_of_a_write_that_fails(
     with pytest.raises(OSError, match="disk full"):
         save_adapter(_adapter(), tmp_path / "toy")
     assert not list((tmp_path / "toy").iterdir())
+
+
+def test_one_bundled_name_stands_for_the_same_on_every_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, micro_sam: Any
+) -> None:
+    monkeypatch.setattr(adapters, "BUNDLED", tmp_path)
+    monkeypatch.setattr(micro_sam, "model_id", "other", raising=False)
+    quick = _adapter("toy")
+    quick.info = replace(quick.info, base_sha256="1" * 64)
+    save_adapter(quick, adapters.bundled_folder("toy", "promise-tiny"))
+    with pytest.raises(ValueError, match="trained on"):
+        load_adapter("toy", micro_sam)
+    save_adapter(_adapter("toy"), adapters.bundled_folder("toy", "other"))
+    assert load_adapter("toy", micro_sam).info.base_sha256 == micro_sam.sha256
+    assert load_adapter("toy").info.base_sha256 == "1" * 64
+    assert [item.info.name for item in list_adapters()].count("toy") == 2

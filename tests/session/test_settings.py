@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 
-from napari_promise.session import Settings
+from napari_promise.session import Session, Settings
 from tests.session.bench import SHAPE
 
 
@@ -17,6 +17,20 @@ def test_settings_are_there_again_in_the_next_session(make, tmp_path) -> None:
     bench.session.close()
     saved = json.loads((tmp_path / "preferences.json").read_text())
     assert Settings.from_preferences(saved) == bench.session.settings
+
+
+def test_a_new_user_starts_with_what_is_offered_first_and_keeps_a_choice(
+    tmp_path, monkeypatch
+) -> None:
+    path = tmp_path / "preferences.json"
+    monkeypatch.setattr("napari_promise.session.session.offered_first", lambda: "best")
+    session = Session(preferences_path=path)
+    assert session.settings.model == "best"
+    session.close()
+    path.write_text(json.dumps({"model": "promise-tiny"}))
+    session = Session(preferences_path=path)
+    assert session.settings.model == "promise-tiny"
+    session.close()
 
 
 def test_preferences_that_do_not_fit_are_left_out() -> None:

@@ -77,8 +77,9 @@ class Models:
 
     def adapter_has(self, part: Literal["apm", "ips"]) -> bool:
         """Whether the adapter in use has a part; one from a folder may."""
-        adapter = self._session.settings.adapter
-        entry = catalogue.entry_of(self._desk.adapters, adapter)
+        settings = self._session.settings
+        adapter, model = settings.adapter, settings.model
+        entry = catalogue.entry_of(self._desk.adapters, adapter, model)
         if entry is None:
             return bool(adapter)
         return entry.has_apm if part == "apm" else entry.has_ips
@@ -161,8 +162,17 @@ class Models:
             )
             value = name or None
         if value is not None:
+            self._bring_model_of(value)
             self._session.settings.adapter = value
         self.show_models()
+
+    def _bring_model_of(self, adapter: str) -> None:
+        """Change to the model that an adapter is for, where that one is at hand."""
+        settings = self._session.settings
+        entry = catalogue.entry_of(self._desk.adapters, adapter, settings.model)
+        if entry is not None and catalogue.brings(entry, settings.model):
+            settings.adapter = ""  # that of the model before
+            settings.model = entry.base_model
 
     def open_settings(self) -> None:
         """Open the window with the settings."""

@@ -66,7 +66,7 @@ class Colour:
     def encode(self, image):
         return Picture(image[..., 0] > 128)
 
-    def segment(self, emb, prompts, *, multimask=None):
+    def segment(self, emb, prompts, *, multimask=None, local=None):
         return Picture(emb.image)
 
 
@@ -114,6 +114,8 @@ def test_a_promise_that_is_not_kept_is_named():
     assert shortcomings({"busi": falling}) == [
         "busi: click_10 0.7 is worse than one 0.8"
     ]
+    locally = good | {"gained_locally": -0.1}
+    assert len(shortcomings({"busi": locally})) == 1
     boxed = good | {"box": 0.5}
     assert shortcomings({"ph2": boxed, "busi": good}) == []
     assert len(shortcomings({"ph2": boxed, "busi": boxed})) == 1
@@ -138,3 +140,31 @@ def test_a_model_that_knows_boxes_only_is_measured_with_boxes_only(tmp_path):
     assert scores["box"] == 1
     assert "click_1" not in scores
     assert scores["objects"] == 2
+
+
+class Local(Colour):
+    """A model whose whole answers are empty, and whose local ones say what came."""
+
+    def __init__(self):
+        self.asked = []
+
+    def segment(self, emb, prompts, *, multimask=None, local=None):
+        if local:
+            self.asked.append(prompts)
+        drawn = Picture(emb.image if local else np.zeros_like(emb.image))
+        drawn.mask = drawn.image & (np.arange(64) < 20 + 5 * len(prompts.points))
+        return drawn
+
+
+def test_local_answers_are_measured_beside_whole_ones(tmp_path: Path):
+    path = tmp_path / "0.png"
+    imsave(path, _disc(64, (30, 30), 9).astype(np.uint8) * 255, check_contrast=False)
+    model = Local()
+    scores = evaluate_base.measure(model, "ph2", [Pair(path, path, "0")], clicks=5)
+    assert scores["click_5"] == 0
+    assert scores["local_3"] < scores["local_5"] == 1
+    assert "local_10" not in scores
+    first, second, third = model.asked[:3]
+    assert first.added is None
+    assert second.added.tolist() == [False, True]
+    assert third.added.tolist() == [False, False, True]

@@ -11,6 +11,7 @@ import pytest
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QAbstractButton, QComboBox, QTableWidget
 
+from napari_promise.widgets import catalogue
 from napari_promise.widgets.catalogue import AdapterEntry
 
 
@@ -192,7 +193,8 @@ def test_what_outlives_the_dock_finds_no_widgets(
 def test_models_and_adapters_are_offered_with_their_terms(desk) -> None:
     panel = desk.widget.model_panel
     texts = [panel.model.itemText(row) for row in range(panel.model.count())]
-    assert texts[0] == "promise-tiny (bundled)"
+    assert {texts[0], texts[1]} >= {"promise-tiny (quick)"}
+    assert any(text.startswith("promise-medical (") for text in texts[:2])
     assert any("download" in text for text in texts)
     tip = panel.model.itemData(1, Qt.ItemDataRole.ToolTipRole)
     assert "Licence" in tip
@@ -218,6 +220,35 @@ def test_what_the_adapter_lacks_is_not_offered(desk) -> None:
         auto, ips = widget.prompt_panel.auto, widget.model_panel.ips
         offered[name] = (auto.isEnabled(), ips.isEnabled())
     assert offered == {"plain": (True, False), "shifting": (False, True)}
+
+
+def test_an_adapter_of_another_model_brings_its_model_where_that_is_here(desk) -> None:
+    widget, panel = desk.widget, desk.widget.model_panel
+    settings = widget.session.settings
+    desk.until(lambda: widget.desk.adapters is not None)
+    entries = [
+        AdapterEntry("small", "promise-tiny", "", True, False, ""),
+        AdapterEntry("large", "vit_h", "", True, False, ""),
+    ]
+    widget.desk._on_adapters_read(entries)
+    settings.model = "mine.pt"
+    panel.adapter.chosen.emit("large")
+    assert (settings.model, settings.adapter) == ("mine.pt", "large")
+    panel.adapter.chosen.emit("small")
+    assert (settings.model, settings.adapter) == ("promise-tiny", "small")
+
+
+def test_an_adapter_that_two_models_have_is_one_choice() -> None:
+    entries = [
+        AdapterEntry("skin", "promise-tiny", "a", True, False, "for tiny"),
+        AdapterEntry("skin", "promise-medical", "b", True, True, "for medical"),
+    ]
+    for model in ("promise-tiny", "promise-medical"):
+        tip = f"for {model.removeprefix('promise-')}"
+        choices = catalogue.adapter_choices(entries, "skin", model)
+        assert [c.tooltip for c in choices if c.value == "skin"] == [tip]
+        assert catalogue.entry_of(entries, "skin", model).tooltip == tip
+    assert catalogue.entry_of(entries, "polyp", "promise-tiny") is None
 
 
 def _close(desk, way: str) -> None:
