@@ -49,6 +49,8 @@ from napari_promise.segmentation import EmbeddingLike, NoPrompterError, Segmenta
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
 
+    from napari_promise.remote.encoder import Server
+
 __all__ = ["Segmenter"]
 
 
@@ -89,6 +91,7 @@ class Segmenter:
         adapter: str | Path | None = None,
         device: str = "auto",
         *,
+        mode: str = "stock",
         progress: Callable[[int, int], None] | None = None,
         cancel: Callable[[], bool] | None = None,
         notify: Callable[[str], None] | None = None,
@@ -103,6 +106,10 @@ class Segmenter:
             A bundled or installed adapter's name, or a folder.
         device : str
             "auto", "cpu", "cuda" or "mps".
+        mode : str
+            How images are encoded: "stock" bit for bit as segment_anything does,
+            "auto" as fast as this computer can, or see `model.fast_encoder`. Models
+            with other encoders than SAM's own ViT stay as they are.
         progress, cancel : callable, optional
             For the download: told (bytes done, bytes in all); asked whether to stop.
         notify : callable, optional
@@ -121,6 +128,10 @@ class Segmenter:
         sam = load_sam(
             model, device=device, progress=progress, cancel=cancel, notify=notify
         )
+        if mode != "stock":
+            from napari_promise.model.fast_encoder import use_mode
+
+            use_mode(sam, mode)
         segmenter = cls(sam, notify=notify)
         segmenter.adapter = adapter
         return segmenter
@@ -181,10 +192,36 @@ class Segmenter:
         PermissionError, ConnectionError
             If the server refuses the certificate, or nothing answers.
         """
-        from napari_promise.model.elsewhere import sam_around
-        from napari_promise.remote.encoder import RemoteEncoder, find_server
+        from napari_promise.remote.encoder import find_server
 
-        server = find_server(address, certificate, plain=plain)
+        return cls.on_server(
+            find_server(address, certificate, plain=plain),
+            model,
+            adapter,
+            device,
+            mode=mode,
+            cancel=cancel,
+            notify=notify,
+            waiting=waiting,
+        )
+
+    @classmethod
+    def on_server(
+        cls,
+        server: Server,
+        model: str = "promise-tiny",
+        adapter: str | Path | None = None,
+        device: str = "auto",
+        *,
+        mode: str = "stock",
+        cancel: Callable[[], bool] | None = None,
+        notify: Callable[[str], None] | None = None,
+        waiting: Callable[[str], None] | None = None,
+    ) -> Segmenter:
+        """Encode on a server that was found already; see `connect`."""
+        from napari_promise.model.elsewhere import sam_around
+        from napari_promise.remote.encoder import RemoteEncoder
+
         remote = RemoteEncoder(server, model, mode=mode, notify=notify, waiting=waiting)
         try:
             sam = sam_around(remote, remote.load(cancel))

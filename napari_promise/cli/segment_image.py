@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -177,3 +178,30 @@ def embed(
     embedding = segmenter.encode(rgb8)
     embeddings.put(key, embedding.to_arrays(), {"image": name})
     return embedding
+
+
+def upcoming(
+    jobs: Iterable[SegmentJob],
+    request: SegmentRequest,
+    segmenter: Segmenter,
+    embeddings: EmbeddingCache | None,
+) -> Iterator[npt.NDArray[np.uint8]]:
+    """Yield the planes that `segment_image` will have to encode, in its order.
+
+    What cannot be read is left out here: it is said when its turn comes.
+    """
+    from napari_promise.data.embeddings import key_of
+    from napari_promise.data.images import read_image
+    from napari_promise.data.planes import digest
+
+    for job in jobs:
+        with contextlib.suppress(OSError, ValueError, RuntimeError):
+            opened = read_image(job.image)
+            for index in opened.planes:
+                is_stack = len(opened.shape) > 2
+                if request.objects and not objects_on(index, request, is_stack):
+                    continue
+                rgb8 = opened.rgb8(index, request.contrast_limits)
+                key = key_of(digest(rgb8), segmenter)
+                if embeddings is None or key not in embeddings:
+                    yield rgb8

@@ -2,10 +2,10 @@
 
 What is done otherwise than in segment_anything:
 
-- attention is one fused kernel, a few rows at a time, with the relative positions as its
-  bias; the table of all scores is never written;
-- only tokens of the image are projected: the rows that pad the windows at the edges are
-  known beforehand (a bias), so that they are filled in;
+- attention is one fused kernel, a few rows at a time, with the relative positions as
+  its bias; the table of all scores is never written;
+- only tokens of the image are projected: what pads the windows at the edges is known
+  beforehand (a bias) and filled in;
 - tokens lie channels last throughout, patches are cut without a convolution;
 - matrix products may be in bfloat16 or float16, sums between them stay float32.
 
@@ -82,11 +82,14 @@ class _FastAttention(nn.Module):
         """(n, side * side, 3C) -> (n, side * side, C), each n by itself."""
         count, tokens, width = qkv.shape
         channels = width // 3 // self.heads
-        q, k, v = qkv.view(count, tokens, 3, self.heads, channels).permute(
-            2, 0, 3, 1, 4
+        # the only copy: kernels are several times as slow on tokens that lie apart
+        q, k, v = (
+            qkv.view(count, tokens, 3, self.heads, channels)
+            .permute(2, 0, 3, 1, 4)
+            .contiguous()
         )
         out = qkv.new_empty(count, tokens, self.heads, channels)
-        grid = q.reshape(count, self.heads, self.side, self.side, channels)
+        grid = q.view(count, self.heads, self.side, self.side, channels)
         # rows of queries that are computed together
         step = max(1, min(self.side, _SCORES // (self.side * tokens)))
         together = max(1, _SCORES // (self.heads * tokens * tokens))
@@ -112,7 +115,7 @@ class _FastAttention(nn.Module):
         return out.view(count, tokens, width // 3)
 
     def _bias(self, asked: torch.Tensor, rows: slice) -> torch.Tensor:
-        """Relative positions of (n, m, r, side, C) queries: (n, m, r * side, tokens)."""
+        """(n, m, r, side, C) queries -> (n, m, r * side, tokens) relative positions."""
         n, m, count, side, _ = asked.shape
         by_row = torch.einsum("nmrcd,rkd->nmrck", asked, self.rows[rows])
         by_column = torch.einsum("nmrcd,ckd->nmrck", asked, self.columns)
@@ -205,7 +208,7 @@ class FastViT(nn.Module):
         self.neck = encoder.neck
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Encode normalised, padded images, (B, 3, s, s) -> (B, 256, s / 16, s / 16)."""
+        """Encode normalised, padded images, (B, 3, s, s) -> (B, 256, s/16, s/16)."""
         batch, _, height, width = x.shape
         side = self.patch
         cut = x.view(batch, 3, height // side, side, width // side, side)
@@ -357,7 +360,9 @@ def _processor(device: torch.device) -> str:
     name = platform.processor() or platform.machine()
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
-        found = [x.split(":", 1)[1].strip() for x in lines if x.startswith("model name")]
+        found = [
+            x.split(":", 1)[1].strip() for x in lines if x.startswith("model name")
+        ]
         name = found[0] if found else name
     capability = torch.backends.cpu.get_cpu_capability()
     return f"{name}, {capability}, {os.cpu_count()} cores"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -384,6 +384,10 @@ class _StepContext:
             source, tile, cancel=self._stopped
         )
         return found, digest
+
+    def feed(self, views: Iterator[tuple[ImageSource, Tile]]) -> None:
+        """See `JobContext`."""
+        self._embeddings.feed(views)
 
     def must_give_way(self) -> bool:
         """See `JobContext`."""

@@ -144,9 +144,7 @@ def test_the_certificate_of_a_stranger_with_our_authority_is_needed(
 
 def test_a_model_that_is_not_there_is_said_by_its_name(server: Any) -> None:
     with pytest.raises(ValueError, match="no model 'unheard-of'"):
-        Segmenter.connect(
-            server.address, "unheard-of", certificate=server.certificate
-        )
+        Segmenter.connect(server.address, "unheard-of", certificate=server.certificate)
 
 
 def test_only_functions_of_the_package_are_sent(server: Any) -> None:
