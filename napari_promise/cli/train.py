@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import os
+import sys
 from collections.abc import Generator
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -105,6 +108,10 @@ def train(
     workers: WorkersOption = None,
     scheduler: SchedulerOption = None,
     certificate: CertificateOption = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(min=1, help="Train in so many processes: one for each GPU."),
+    ] = None,
     force: ForceOption = False,
 ) -> None:
     """Train an adapter on images with masks; SAM itself stays frozen.
@@ -158,10 +165,18 @@ def train(
         )
     say_masks(found)
     elsewhere = Elsewhere(context, workers, scheduler, certificate)
-    sam = None
+    sam = team = None
+    if processes is not None:
+        if elsewhere:
+            raise typer.Exit(
+                fail("--processes cannot be combined with --workers: encode first.", 2)
+            )
+        with checked_arguments():
+            team = _team(processes, device)
+        config = dataclasses.replace(config, device=str(team.device))
     if elsewhere:
         sam = load_segmenter(model, None, device, True, elsewhere).sam
-    _train(config, output, sam)
+    _train(config, output, sam, team)
 
 
 def _pairs(
@@ -229,14 +244,27 @@ _NAMES = {
 }
 
 
-def _train(config: Any, output: Path, sam: Any = None) -> None:
+def _team(processes: int, device: str) -> Any:
+    """Start the other processes; what they would say too is said once."""
+    from napari_promise.training.team import form_team
+
+    team = form_team(processes, device)
+    if not team.is_first:
+        nowhere = open(os.devnull, "w")
+        sys.stdout = sys.stderr = nowhere
+    return team
+
+
+def _train(config: Any, output: Path, sam: Any, team: Any) -> None:
     from napari_promise.files import duration
     from napari_promise.training.trainer import train as run
 
     scores: dict[str, float] = {}
     tasks: dict[str, Any] = {}
     # Closed at once when interrupted, because that is when it writes what it has.
-    steps = contextlib.closing(cast("Generator[Any, None, None]", run(config, sam)))
+    steps = contextlib.closing(
+        cast("Generator[Any, None, None]", run(config, sam, team=team))
+    )
     try:
         with progress_bar() as progress, steps as running:
             for step in running:

@@ -32,6 +32,8 @@ def _quiet() -> dict[str, Any]:
         "distributed.worker.http.routes": [],
         "distributed.scheduler.allowed-failures": _FAILURES,
         "distributed.worker.profile.enabled": False,
+        # a worker that died is loading libraries again, which may take its time
+        "distributed.deploy.lost-worker-timeout": "1 hour",
         "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 65536,
         "logging.distributed": "error",
     }
