@@ -1,4 +1,4 @@
-"""SAM's image encoder (ViT-B, L and H) computed faster, from the same parameters.
+"""SAM's image encoder (ViT-B, L, H, and promise-tiny's) faster, from its parameters.
 
 What is done otherwise than in segment_anything:
 
@@ -69,10 +69,13 @@ class _FastAttention(nn.Module):
         self.qkv_bias = _as(attention.qkv.bias, kind)
         self.proj_weight = _as(attention.proj.weight, kind)
         self.proj_bias = _as(attention.proj.bias, kind)
-        # (side, side, C): of each row of queries and row of keys; of columns likewise
-        self.rows = _as(get_rel_pos(side, side, attention.rel_pos_h), kind)
-        self.columns = _as(get_rel_pos(side, side, attention.rel_pos_w), kind)
         self.side = side
+        self.rows: nn.Parameter | None = None
+        self.columns: nn.Parameter | None = None
+        if attention.use_rel_pos:
+            # (side, side, C): of each row of queries and of keys; of columns likewise
+            self.rows = _as(get_rel_pos(side, side, attention.rel_pos_h), kind)
+            self.columns = _as(get_rel_pos(side, side, attention.rel_pos_w), kind)
 
     def project(self, x: torch.Tensor) -> torch.Tensor:
         """(..., C) -> (..., 3C): queries, keys and values."""
@@ -114,8 +117,10 @@ class _FastAttention(nn.Module):
                     out[some, at, h] = found.transpose(1, 2)
         return out.view(count, tokens, width // 3)
 
-    def _bias(self, asked: torch.Tensor, rows: slice) -> torch.Tensor:
+    def _bias(self, asked: torch.Tensor, rows: slice) -> torch.Tensor | None:
         """(n, m, r, side, C) queries -> (n, m, r * side, tokens) relative positions."""
+        if self.rows is None or self.columns is None:
+            return None
         n, m, count, side, _ = asked.shape
         by_row = torch.einsum("nmrcd,rkd->nmrck", asked, self.rows[rows])
         by_column = torch.einsum("nmrcd,ckd->nmrck", asked, self.columns)
@@ -185,15 +190,13 @@ class FastViT(nn.Module):
     Raises
     ------
     ValueError
-        If the mode is unknown, or the encoder has no relative positions.
+        If the mode is unknown.
     """
 
     def __init__(self, encoder: ImageEncoderViT, mode: str) -> None:
         super().__init__()
         if mode not in MODES:
             raise ValueError(f"unknown mode {mode!r}: use {', '.join(MODES)} or stock")
-        if not all(block.attn.use_rel_pos for block in encoder.blocks):
-            raise ValueError("this encoder has no relative positions: use mode stock")
         self.img_size: int = encoder.img_size
         self.mode, kind = mode, MODES[mode]
         projection = encoder.patch_embed.proj
@@ -201,10 +204,7 @@ class FastViT(nn.Module):
         self.patch_weight = _as(projection.weight.flatten(1), kind)
         self.patch_bias = _as(projection.bias, kind)
         self.position = encoder.pos_embed
-        grid = encoder.img_size // self.patch
-        self.blocks = nn.ModuleList(
-            [_FastBlock(block, grid, kind) for block in encoder.blocks]
-        )
+        self.blocks = _fast_blocks(encoder, kind)
         self.neck = encoder.neck
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -223,6 +223,11 @@ class FastViT(nn.Module):
         return cast("torch.Tensor", self.neck(tokens.permute(0, 3, 1, 2)))
 
 
+def _fast_blocks(encoder: ImageEncoderViT, kind: torch.dtype) -> nn.ModuleList:
+    grid = encoder.img_size // int(encoder.patch_embed.proj.kernel_size[0])
+    return nn.ModuleList([_FastBlock(block, grid, kind) for block in encoder.blocks])
+
+
 def _as(tensor: torch.Tensor, kind: torch.dtype) -> nn.Parameter:
     """Return a tensor in another type, frozen; itself where it has the type."""
     return nn.Parameter(tensor.detach().to(kind), requires_grad=False)
@@ -237,7 +242,8 @@ def use_mode(sam: Sam, mode: str = "auto") -> str:
     Parameters
     ----------
     sam : segment_anything.modeling.Sam
-        Frozen. Encoders that are no `ImageEncoderViT` are left as they are.
+        Frozen, and not in a mode yet. Encoders that are no `ImageEncoderViT`, and hold
+        none as ``vit``, are left as they are.
     mode : str
         A key of `MODES`, "auto" for the fastest here, or "stock".
 
@@ -251,35 +257,39 @@ def use_mode(sam: Sam, mode: str = "auto") -> str:
     ValueError
         See `FastViT`.
     """
-    encoder = sam.image_encoder
+    encoder, inner = sam.image_encoder, getattr(sam.image_encoder, "vit", None)
     if mode not in ("auto", "stock", *MODES):
         raise ValueError(
             f"unknown mode {mode!r}: use {', '.join(MODES)}, auto or stock"
         )
-    if isinstance(encoder, ImageEncoderViT) and mode != "stock":
+    vit = inner if isinstance(inner, ImageEncoderViT) else encoder
+    sam.encoder_mode = "stock"
+    if isinstance(vit, ImageEncoderViT) and mode != "stock":
         if mode == "auto":
-            mode = choose_mode(sam)
+            mode = choose_mode(vit)
         if mode != "stock":
-            sam.image_encoder = FastViT(encoder, mode)
-    sam.encoder_mode = getattr(sam.image_encoder, "mode", "stock")
+            if vit is encoder:
+                sam.image_encoder = FastViT(vit, mode)
+            else:
+                vit.blocks = _fast_blocks(vit, MODES[mode])
+            sam.encoder_mode = mode
     return str(sam.encoder_mode)
 
 
-def choose_mode(sam: Sam, file: Path | None = None) -> str:
-    """Return the fastest mode for a model here: measured once, then remembered.
+def choose_mode(encoder: ImageEncoderViT, file: Path | None = None) -> str:
+    """Return the fastest mode for an encoder here: measured once, then remembered.
 
     Parameters
     ----------
-    sam : segment_anything.modeling.Sam
-        With an `ImageEncoderViT`.
+    encoder : ImageEncoderViT
     file : pathlib.Path, optional
         Where it is remembered; by default `speeds_file`.
     """
     file = speeds_file() if file is None else file
-    width = sam.image_encoder.patch_embed.proj.out_channels
+    width = encoder.patch_embed.proj.out_channels
     here = "/".join(
         [
-            _processor(sam.device),
+            _processor(encoder.patch_embed.proj.weight.device),
             f"torch {torch.__version__}",
             f"{torch.get_num_threads()} threads",
             f"ViT of {width}",
@@ -291,7 +301,7 @@ def choose_mode(sam: Sam, file: Path | None = None) -> str:
         known = found if isinstance(found, dict) else {}
     seconds = known.get(here)
     if not isinstance(seconds, dict) or not seconds:
-        seconds = measured(sam)
+        seconds = measured(encoder)
         with contextlib.suppress(OSError):  # it is measured again next time
             file.parent.mkdir(parents=True, exist_ok=True)
             text = json.dumps(known | {here: seconds}, indent=1)
@@ -305,15 +315,15 @@ def speeds_file() -> Path:
     return user_folder("cache") / "encoder-speeds.json"
 
 
-def measured(sam: Sam) -> dict[str, float]:
-    """Time one block with windows in each mode that the hardware computes itself.
+def measured(encoder: ImageEncoderViT) -> dict[str, float]:
+    """Time one block, where there are windows one of those, in each native mode.
 
     Returns
     -------
     dict of str to float
         Mode, or "stock" -> seconds.
     """
-    encoder, device = sam.image_encoder, sam.device
+    device = encoder.patch_embed.proj.weight.device
     block = next((b for b in encoder.blocks if b.window_size), encoder.blocks[0])
     grid = encoder.img_size // int(encoder.patch_embed.proj.kernel_size[0])
     width = encoder.patch_embed.proj.out_channels

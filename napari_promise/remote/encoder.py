@@ -221,7 +221,7 @@ class RemoteEncoder:
         """
         key = _digest(rgb)
         self._drop_before(key)
-        packed = self._gathered(key, working.encode, self._arguments(rgb), cancel)
+        packed = self._gathered(key, *self._task(rgb), cancel)
         self._fill()
         return working.unpack(packed)
 
@@ -253,12 +253,19 @@ class RemoteEncoder:
             if key in self._sent:
                 continue
             try:
-                self._send(key, working.encode, self._arguments(rgb), priority=0)
+                self._send(key, *self._task(rgb), priority=0)
             except (OSError, RuntimeError):
                 return  # who asks for it waits for the connection
 
-    def _arguments(self, rgb: NDArray[np.uint8]) -> tuple[Any, ...]:
-        return (self.model, self.mode, *working.pack({"rgb": rgb})["rgb"])
+    def _task(
+        self, rgb: NDArray[np.uint8]
+    ) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        """Return what a worker is to call for an image, and with what."""
+        return working.encode, (
+            self.model,
+            self.mode,
+            *working.pack({"rgb": rgb})["rgb"],
+        )
 
     def _drop_before(self, key: str) -> None:
         """Forget what was sent before an image and never asked for."""

@@ -47,6 +47,7 @@ def serving(
     *,
     workers: int = 1,
     threads: int = 0,
+    slots: int = 1,
     device: str = "auto",
 ) -> Iterator[Any]:
     """Run a scheduler and workers as long as the context lasts.
@@ -63,6 +64,8 @@ def serving(
         Processes, each with a model of its own.
     threads : int
         Of torch in each worker; 0 leaves the choice to torch.
+    slots : int
+        Images that each worker takes at the same time.
     device : str
         Where they compute.
 
@@ -102,7 +105,7 @@ def serving(
                 "host": "127.0.0.1",
                 "protocol": f"{scheme}://",
                 "security": security,
-                "nthreads": 1,
+                "nthreads": slots,
                 "dashboard": False,
                 "dashboard_address": inside,
                 "env": environment,
