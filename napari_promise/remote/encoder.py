@@ -46,6 +46,8 @@ _TICK = 0.02
 _ATTEMPTS = 2
 #: Images that were given up, whose results are kept all the same.
 _LEFT_BEHIND = 8
+#: Of dask: what somebody waits for goes before what will be asked for later.
+_NOW, _AHEAD = 10, 0
 
 
 class RemoteError(RuntimeError):
@@ -72,7 +74,7 @@ class _Sent:
     """An image on its way."""
 
     future: Future
-    arguments: tuple[Any, ...]
+    ahead: bool
     attempts: int = 1
 
 
@@ -158,10 +160,9 @@ class RemoteEncoder:
     def workers(self) -> int:
         """Images that can be encoded at the same time, as of now."""
         try:
-            known = self._connected().scheduler_info(n_workers=-1)["workers"]
+            return sum(int(n) for n in self._connected().nthreads().values())
         except (OSError, RuntimeError, ValueError):
             return 0
-        return sum(int(worker["nthreads"]) for worker in known.values())
 
     def load(self, cancel: Callable[[], bool] | None = None) -> dict[str, NDArray[Any]]:
         """Have a worker load the model; note what it says, return what decodes.
@@ -236,6 +237,8 @@ class RemoteEncoder:
         ahead : int
             How many are on their way at most; 0 chooses twice the workers.
         """
+        for key in [key for key, sent in self._sent.items() if sent.ahead]:
+            del self._sent[key]
         self._upcoming, self._depth = iter(images), ahead
         self._fill()
 
@@ -244,7 +247,7 @@ class RemoteEncoder:
         if self._upcoming is None:
             return
         depth = self._depth or max(2, 2 * self.workers)
-        while len(self._sent) < depth:
+        while sum(sent.ahead for sent in self._sent.values()) < depth:
             rgb = next(self._upcoming, None)
             if rgb is None:
                 self._upcoming = None
@@ -253,7 +256,7 @@ class RemoteEncoder:
             if key in self._sent:
                 continue
             try:
-                self._send(key, *self._task(rgb), priority=0)
+                self._send(key, *self._task(rgb), priority=_AHEAD)
             except (OSError, RuntimeError):
                 return  # who asks for it waits for the connection
 
@@ -268,13 +271,17 @@ class RemoteEncoder:
         )
 
     def _drop_before(self, key: str) -> None:
-        """Forget what was sent before an image and never asked for."""
-        if self._upcoming is None:
-            while len(self._sent) > _LEFT_BEHIND:
-                self._sent.popitem(last=False)
-        elif key in self._sent:
-            while next(iter(self._sent)) != key:
-                self._sent.popitem(last=False)
+        """Forget what was sent ahead of an image and was never asked for."""
+        sent = self._sent.get(key)
+        if sent is not None and sent.ahead:
+            for earlier in list(self._sent):
+                if earlier == key:
+                    break
+                if self._sent[earlier].ahead:
+                    del self._sent[earlier]
+        behind = [k for k, other in self._sent.items() if not other.ahead and k != key]
+        for left in behind[:-_LEFT_BEHIND]:
+            del self._sent[left]
 
     # -- asking -------------------------------------------------------------------
 
@@ -301,7 +308,7 @@ class RemoteEncoder:
             try:
                 sent = self._sent.get(key)
                 if sent is None:
-                    sent = self._send(key, function, arguments, priority=10)
+                    sent = self._send(key, function, arguments, priority=_NOW)
                 self._wait(sent.future, cancel)
                 if sent.future.status == "error":
                     error = sent.future.exception()
@@ -315,7 +322,7 @@ class RemoteEncoder:
                             "memory may be too small."
                         )
                     sent.attempts += 1
-                    sent.future = self._submit(function, arguments, 10)
+                    sent.future = self._submit(function, arguments, _NOW)
                     continue
                 found = sent.future.result(timeout=_CONNECT_SECONDS)
             except (OSError, CancelledError, _Lost) as error:
@@ -346,7 +353,8 @@ class RemoteEncoder:
         arguments: tuple[Any, ...],
         priority: int,
     ) -> _Sent:
-        sent = _Sent(self._submit(function, arguments, priority), arguments)
+        ahead = priority == _AHEAD
+        sent = _Sent(self._submit(function, arguments, priority), ahead)
         self._sent[key] = sent
         return sent
 
@@ -374,8 +382,9 @@ class RemoteEncoder:
             if time.monotonic() - since > 2:
                 since = time.monotonic()
                 if not self.workers:
+                    if not told:
+                        self._waiting(f"waiting for a worker of {self.server.address}")
                     told = True
-                    self._waiting(f"waiting for a worker of {self.server.address}")
                 elif told:
                     told = False
                     self._waiting(f"encoding on {self.server.address}")

@@ -200,6 +200,7 @@ class Models:
         settings.remote, settings.certificate = address, certificate
         settings.plain = plain
         settings.device = address
+        self._session.reload_model()  # the same address, which did not answer before
 
     def use_this_computer(self) -> None:
         """Encode here again."""
