@@ -21,6 +21,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -328,10 +329,10 @@ def measured(encoder: ImageEncoderViT) -> dict[str, float]:
     grid = encoder.img_size // int(encoder.patch_embed.proj.kernel_size[0])
     width = encoder.patch_embed.proj.out_channels
     x = torch.zeros(1, grid, grid, width, device=device)
-    seconds = {"stock": _seconds(lambda: block(x), device)}
+    seconds = {"stock": _seconds(partial(block, x), device)}
     for mode in _native(device):
         fast = _FastBlock(block, grid, MODES[mode]).to(device)
-        seconds[mode] = _seconds(lambda fast=fast: fast(x), device)
+        seconds[mode] = _seconds(partial(fast, x), device)
     return {mode: round(value, 6) for mode, value in seconds.items()}
 
 
@@ -345,7 +346,7 @@ def _native(device: torch.device) -> Iterator[str]:
     for kind in (torch.float32, torch.bfloat16):
         a = torch.ones(256, 768, dtype=kind)
         b = torch.ones(768, 768, dtype=kind)
-        times[kind] = _seconds(lambda a=a, b=b: a @ b, device)
+        times[kind] = _seconds(partial(torch.matmul, a, b), device)
     if times[torch.bfloat16] < times[torch.float32]:
         yield "bfloat16"
 
