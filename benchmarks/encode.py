@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -90,25 +91,25 @@ def compare_modes(arguments: argparse.Namespace) -> None:
                 if turn:  # the first one warms up
                     wall[name].append(seconds)
                     cpu[name].append(work)
-    overlap = _overlap(models, arguments.images)
     rows = []
-    print(
-        f"{'mode':>9} {'wall s':>8} {'cpu s':>8} {'x wall':>7} {'x cpu':>6} "
-        f"{'IoU mean':>9} {'IoU least':>9}  ({arguments.images} images)"
-    )
+    print(f"{'mode':>9} {'wall s':>8} {'cpu s':>8} {'x wall':>7} {'x cpu':>6}")
     for name in models:
         seconds, work = (float(np.median(each[name])) for each in (wall, cpu))
         faster = float(np.median(wall["stock"])) / seconds
         less = float(np.median(cpu["stock"])) / work
-        found = overlap.get(name, [1.0])
-        row = {"mode": name, "wall_s": seconds, "cpu_s": work, "faster": faster}
-        row |= {"faster_cpu": less, "iou_mean": float(np.mean(found))}
-        row |= {"iou_least": float(np.min(found))}
-        rows.append(row)
-        print(
-            f"{name:>9} {seconds:>8.2f} {work:>8.2f} {faster:>7.2f} {less:>6.2f} "
-            f"{row['iou_mean']:>9.4f} {row['iou_least']:>9.4f}"
+        rows.append(
+            {"mode": name, "wall_s": seconds, "cpu_s": work}
+            | {"faster": faster, "faster_cpu": less}
         )
+        print(f"{name:>9} {seconds:>8.2f} {work:>8.2f} {faster:>7.2f} {less:>6.2f}")
+    sys.stdout.flush()
+    if arguments.images:
+        print(f"{'mode':>9} {'IoU mean':>9} {'least':>7}  ({arguments.images} images)")
+        overlap = _overlap(models, arguments.images)
+        for row in rows[1:]:
+            found = np.array(overlap[str(row["mode"])])
+            row |= {"iou_mean": float(found.mean()), "iou_least": float(found.min())}
+            print(f"{row['mode']:>9} {found.mean():>9.4f} {found.min():>7.4f}")
     load = os.getloadavg()[0]
     print(f"{arguments.arch} on {device}, {arguments.threads} threads, load {load:.1f}")
     if arguments.json:
