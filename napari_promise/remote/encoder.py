@@ -6,11 +6,14 @@ outlives a lost connection and killed workers. For one thread.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError as FuturesCancelled
+from concurrent.futures import wait
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -311,7 +314,7 @@ class RemoteEncoder:
                     sent = self._send(key, function, arguments, priority=_NOW)
                 self._wait(sent.future, cancel)
                 if sent.future.status == "error":
-                    error = sent.future.exception()
+                    error = sent.future.exception(timeout=_CONNECT_SECONDS)
                     if not isinstance(error, KilledWorker):
                         del self._sent[key]
                         raise _told(error)
@@ -324,8 +327,8 @@ class RemoteEncoder:
                     sent.attempts += 1
                     sent.future = self._submit(function, arguments, _NOW)
                     continue
-                found = sent.future.result(timeout=_CONNECT_SECONDS)
-            except (OSError, CancelledError, _Lost) as error:
+                found = self._fetched(sent.future, cancel)
+            except (OSError, CancelledError, FuturesCancelled, _Lost) as error:
                 if isinstance(error, PermissionError):
                     raise
                 self._drop_client()
@@ -338,8 +341,12 @@ class RemoteEncoder:
                     )
                 self._pause(PAUSES[min(attempt, len(PAUSES) - 1)], cancel)
                 attempt += 1
-                with suppress(ConnectionError, TimeoutError):
+                try:
                     self._connect()
+                except PermissionError:
+                    raise
+                except OSError:
+                    pass  # the next round says it is lost still
                 continue
             self._sent.pop(key, None)
             if lost:
@@ -390,6 +397,21 @@ class RemoteEncoder:
                     self._waiting(f"encoding on {self.server.address}")
         if future.status not in ("finished", "error"):
             raise _Lost("it was closed")
+
+    def _fetched(self, future: Future, cancel: Callable[[], bool] | None) -> Any:
+        """Bring a result here, however slow the line; may be given up meanwhile."""
+        client = self._connected()
+        coming = asyncio.run_coroutine_threadsafe(
+            client.gather([future], asynchronous=True), client.loop.asyncio_loop
+        )
+        while not coming.done():
+            wait([coming], timeout=_TICK)
+            if cancel is not None and cancel():
+                raise Cancelled("encoding cancelled")
+            if client.status != "running":
+                raise _Lost("it was closed")
+        (found,) = coming.result()
+        return found
 
     def _pause(self, seconds: float, cancel: Callable[[], bool] | None) -> None:
         """Wait before the next attempt, and say so."""
