@@ -42,7 +42,7 @@ __all__ = ["RemoteEncoder", "RemoteError", "Server", "find_server"]
 #: Seconds between attempts to connect again; the last one from then on.
 PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 #: Seconds that dask may take to connect where something answered already.
-_CONNECT_SECONDS = 15.0
+_CONNECT_SECONDS = 60.0
 #: How often it is asked whether to give up.
 _TICK = 0.02
 #: An image whose worker died so often is refused; dask itself tries twice each time.
@@ -390,11 +390,11 @@ class RemoteEncoder:
                 since = time.monotonic()
                 if not self.workers:
                     if not told:
-                        self._waiting(f"waiting for a worker of {self.server.address}")
+                        self._waiting("connected, waiting for a worker")
                     told = True
                 elif told:
                     told = False
-                    self._waiting(f"encoding on {self.server.address}")
+                    self._waiting("connected, encoding")
         if future.status not in ("finished", "error"):
             raise _Lost("it was closed")
 
@@ -415,9 +415,7 @@ class RemoteEncoder:
 
     def _pause(self, seconds: float, cancel: Callable[[], bool] | None) -> None:
         """Wait before the next attempt, and say so."""
-        self._waiting(
-            f"connection to {self.server.address} lost, next try in {seconds:.0f} s"
-        )
+        self._waiting(f"connection lost, next try in {seconds:.0f} s")
         ends = time.monotonic() + seconds
         while time.monotonic() < ends:
             if cancel is not None and cancel():

@@ -44,8 +44,8 @@ PORT = 8786
 
 _DAYS = 825  # what browsers allow of a server's certificate at most
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z ]+)-----.+?-----END \1-----\s*", re.DOTALL)
-#: Seconds that a server has to say something to a client it has accepted.
-_ANSWER_SECONDS = 5.0
+#: Seconds that a server has to say something; it may be busy encoding.
+_ANSWER_SECONDS, _PLAIN_ANSWER_SECONDS = 60.0, 10.0
 
 
 class MissingExtraError(ValueError):
@@ -370,7 +370,7 @@ def _has_expired(path: Path) -> bool:
 
 
 def knock(
-    address: Address, credentials: Credentials | None, timeout: float = 5.0
+    address: Address, credentials: Credentials | None, timeout: float = 10.0
 ) -> None:
     """Find out whether a server lets these credentials in; say clearly why not.
 
@@ -404,15 +404,15 @@ def knock(
         ) from error
     with plain:
         if credentials is None:
-            if not select.select([plain], [], [], _ANSWER_SECONDS)[0]:
+            if not select.select([plain], [], [], _PLAIN_ANSWER_SECONDS)[0]:
                 raise ConnectionError(
                     f"{address} does not answer in plain: write tls:// and choose its "
                     "certificate."
                 )
             return
+        plain.settimeout(_ANSWER_SECONDS)
         try:
             with credentials.context().wrap_socket(plain) as safe:
-                safe.settimeout(_ANSWER_SECONDS)
                 # A refused certificate is told only now, after our own handshake.
                 if not safe.recv(1):
                     raise PermissionError(_refused(address))
