@@ -13,6 +13,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError as FuturesCancelled
+from concurrent.futures import Future as FuturesFuture
 from concurrent.futures import wait
 from contextlib import suppress
 from dataclasses import dataclass
@@ -49,6 +50,8 @@ _TICK = 0.02
 _ATTEMPTS = 2
 #: Images that were given up, whose results are kept all the same.
 _LEFT_BEHIND = 8
+#: Seconds after which workers are counted again, and that the answer may take.
+_COUNT_AGAIN, _COUNT_PATIENCE = 5.0, 2.0
 #: Of dask: what somebody waits for goes before what will be asked for later.
 _NOW, _AHEAD = 10, 0
 
@@ -145,11 +148,13 @@ class RemoteEncoder:
         self.server, self.model, self.mode = server, model, mode
         self._notify = notify or (lambda line: None)
         self._waiting = waiting or (lambda line: None)
-        self._client: Client | None = None
         self._sent: OrderedDict[str, _Sent] = OrderedDict()
         self._upcoming: Iterator[NDArray[np.uint8]] | None = None
         self._depth = 0
-        self._connect()
+        self._workers, self._counted = 0, float("-inf")
+        self._lost = 0  # attempts since the connection went
+        self._connecting: FuturesFuture[Client] | None = None
+        self._client: Client | None = self._made_client()
         self.description: dict[str, Any] = {}
 
     # -- what there is ------------------------------------------------------------
@@ -161,11 +166,14 @@ class RemoteEncoder:
 
     @property
     def workers(self) -> int:
-        """Images that can be encoded at the same time, as of now."""
-        try:
-            return sum(int(n) for n in self._connected().nthreads().values())
-        except (OSError, RuntimeError, ValueError):
-            return 0
+        """Images that can be encoded at the same time, as last heard."""
+        if time.monotonic() > self._counted + _COUNT_AGAIN:
+            with suppress(OSError, RuntimeError, ValueError):
+                counting = self._counting()
+                wait([counting], timeout=_COUNT_PATIENCE)
+                if counting.done():
+                    self._note_workers(counting)
+        return self._workers
 
     def load(self, cancel: Callable[[], bool] | None = None) -> dict[str, NDArray[Any]]:
         """Have a worker load the model; note what it says, return what decodes.
@@ -306,7 +314,6 @@ class RemoteEncoder:
         """Return what a function returns on a worker, however often it takes."""
         from distributed import CancelledError, KilledWorker
 
-        attempt, lost = 0, False
         while True:
             try:
                 sent = self._sent.get(key)
@@ -332,24 +339,20 @@ class RemoteEncoder:
                 if isinstance(error, PermissionError):
                     raise
                 self._drop_client()
-                if not lost:
-                    lost = True
+                if not self._lost:
                     self._notify(
                         f"The connection to {self.server.address} is lost "
                         f"({one_line(error)}): trying again. What is encoded already "
                         "stays usable; images can be encoded on this computer instead."
                     )
-                self._pause(PAUSES[min(attempt, len(PAUSES) - 1)], cancel)
-                attempt += 1
-                try:
-                    self._connect()
-                except PermissionError:
-                    raise
-                except OSError:
-                    pass  # the next round says it is lost still
+                self._lost += 1
+                self._pause(PAUSES[min(self._lost, len(PAUSES)) - 1], cancel)
+                with suppress(_Lost):  # then the next round says so
+                    self._connect(cancel)
                 continue
             self._sent.pop(key, None)
-            if lost:
+            if self._lost:
+                self._lost = 0
                 self._notify(f"The connection to {self.server.address} is back.")
             return found
 
@@ -380,21 +383,24 @@ class RemoteEncoder:
         done = threading.Event()
         future.add_done_callback(lambda _future: done.set())
         since, told = time.monotonic(), False
+        counting: FuturesFuture[Any] | None = None
         while not done.wait(_TICK):
             if cancel is not None and cancel():
                 raise Cancelled("encoding cancelled")
             client = self._client
             if client is None or client.status != "running":
                 raise _Lost("it was closed")
-            if time.monotonic() - since > 2:
-                since = time.monotonic()
-                if not self.workers:
-                    if not told:
-                        self._waiting("connected, waiting for a worker")
-                    told = True
-                elif told:
-                    told = False
-                    self._waiting("connected, encoding")
+            # Asked without waiting for the answer: a line that went dead says nothing.
+            if counting is None and time.monotonic() - since > 2:
+                counting = self._counting()
+            if counting is not None and counting.done():
+                with suppress(OSError, RuntimeError, ValueError):
+                    self._note_workers(counting)
+                    if told != (not self._workers):
+                        told = not told
+                        what = "waiting for a worker" if told else "encoding"
+                        self._waiting(f"connected, {what}")
+                counting, since = None, time.monotonic()
         if future.status not in ("finished", "error"):
             raise _Lost("it was closed")
 
@@ -429,7 +435,44 @@ class RemoteEncoder:
             raise _Lost("there is no connection")
         return self._client
 
-    def _connect(self) -> None:
+    def _connect(self, cancel: Callable[[], bool] | None) -> None:
+        """Connect again, in a thread: a network that is gone takes long to say so.
+
+        Raises
+        ------
+        Cancelled
+            `cancel` answered True; the attempt goes on and is taken up the next time.
+        PermissionError
+            If the server does not let us in any more.
+        _Lost
+            If it was in vain.
+        """
+        if self._connecting is None:
+            attempt: FuturesFuture[Client] = FuturesFuture()
+
+            def work() -> None:
+                try:
+                    attempt.set_result(self._made_client())
+                except Exception as error:
+                    attempt.set_exception(error)
+
+            threading.Thread(
+                target=work, name="napari-promise connecting", daemon=True
+            ).start()
+            self._connecting = attempt
+        while not self._connecting.done():
+            wait([self._connecting], timeout=_TICK)
+            if cancel is not None and cancel():
+                raise Cancelled("encoding cancelled")
+        attempt, self._connecting = self._connecting, None
+        try:
+            self._client = attempt.result()
+        except PermissionError:
+            raise
+        except (OSError, RuntimeError) as error:
+            raise _Lost(one_line(error)) from error
+
+    def _made_client(self) -> Client:
         """Connect; whatever dask would say of a failure, `knock` says better."""
         import dask
         from distributed import Client
@@ -439,7 +482,7 @@ class RemoteEncoder:
         security = None if server.credentials is None else server.credentials.to_dask()
         # reconnecting is done here, where somebody can be told and can give it up
         with dask.config.set({"distributed.comm.timeouts.connect": _CONNECT_SECONDS}):
-            self._client = Client(
+            return Client(
                 str(server.address),
                 security=security,
                 timeout=_CONNECT_SECONDS,
@@ -447,13 +490,32 @@ class RemoteEncoder:
                 direct_to_workers=False,
             )
 
+    def _counting(self) -> FuturesFuture[Any]:
+        """Ask how many images can be encoded at a time, without waiting."""
+        client = self._connected()
+        return asyncio.run_coroutine_threadsafe(
+            client.scheduler.ncores(), client.loop.asyncio_loop
+        )
+
+    def _note_workers(self, counting: FuturesFuture[Any]) -> None:
+        self._workers = sum(int(n) for n in counting.result().values())
+        self._counted = time.monotonic()
+
     def _drop_client(self) -> None:
         """Close what is left of a connection; futures of it are worth nothing."""
         self._sent.clear()
         client, self._client = self._client, None
-        if client is not None:
+
+        def close() -> None:
             with suppress(Exception):  # whatever a broken connection raises
-                client.close(timeout=1)
+                client.close(timeout=5)
+
+        if client is not None:
+            thread = threading.Thread(
+                target=close, name="napari-promise closing", daemon=True
+            )
+            thread.start()
+            thread.join(1)  # what is whole closes at once
 
 
 class _Lost(RuntimeError):
