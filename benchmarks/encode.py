@@ -11,6 +11,14 @@ the same cores disturb less.
 
     python benchmarks/encode.py --sizes 512 1024 4096 --repeat 10 --json encode.json
     python benchmarks/encode.py --model promise-medical --sizes 512 --threads 1
+
+With ``--modes``, what the faster ways to encode are worth (`model.fast_encoder`): time
+of the image encoder beside stock's in the same run, turn by turn, and how far masks are
+the same (IoU of stock's single mask for a click and for a box on each of ``--images``
+generated pictures). ``vit_b`` without ``--checkpoint`` has random weights, relative
+positions included. ``cpu`` is processor time, the figure to compare on a busy computer.
+
+    python benchmarks/encode.py --modes float32 bfloat16 --arch vit_b --images 50
 """
 
 from __future__ import annotations
@@ -18,6 +26,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +40,8 @@ from PIL import Image
 from napari_promise import Prompts, Segmenter
 from napari_promise.model import weights
 from napari_promise.model.encoders import LiteMedSamEncoder
+from napari_promise.model.fast_encoder import MODES, use_mode
+from napari_promise.model.sam import MODELS, build_sam, freeze, load_sam
 from napari_promise.prompts import Before
 
 
@@ -43,8 +54,14 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=2, help="torch threads")
     parser.add_argument("--json", type=Path, help="also write the figures here")
+    parser.add_argument("--modes", nargs="+", default=[], choices=list(MODES))
+    parser.add_argument("--arch", default="vit_b", help="of --modes")
+    parser.add_argument("--images", type=int, default=50, help="of --modes, for IoU")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    if arguments.modes:
+        compare_modes(arguments)
+        return
     segmenter = Segmenter.load(arguments.model, device=arguments.device)
     rows = [
         row
@@ -69,6 +86,101 @@ def main() -> None:
         record = {"model": arguments.model, "device": str(segmenter.device)}
         record |= {"threads": arguments.threads, "load": load, "rows": rows}
         arguments.json.write_text(json.dumps(record, indent=2) + "\n")
+
+
+def compare_modes(arguments: argparse.Namespace) -> None:
+    """Time every mode beside stock, and compare their masks; print a table."""
+    stock, repeat, device = _model(arguments.arch), arguments.repeat, arguments.device
+    models = {"stock": stock.to(device)}
+    for mode in arguments.modes:
+        models[mode] = _model(arguments.arch).to(device)
+        use_mode(models[mode], mode)
+    side = stock.image_encoder.img_size
+    x = torch.randn(1, 3, side, side, device=device)
+    wall: dict[str, list[float]] = {name: [] for name in models}
+    cpu: dict[str, list[float]] = {name: [] for name in models}
+    with torch.no_grad():
+        for turn in range(repeat + 1):
+            for name, model in models.items():
+                seconds, work = _timed(lambda m=model: m.image_encoder(x), device)
+                if turn:  # the first one warms up
+                    wall[name].append(seconds)
+                    cpu[name].append(work)
+    rows = []
+    print(f"{'mode':>9} {'wall s':>8} {'cpu s':>8} {'x wall':>7} {'x cpu':>6}")
+    for name in models:
+        seconds, work = (float(np.median(each[name])) for each in (wall, cpu))
+        faster = float(np.median(wall["stock"])) / seconds
+        less = float(np.median(cpu["stock"])) / work
+        rows.append(
+            {"mode": name, "wall_s": seconds, "cpu_s": work}
+            | {"faster": faster, "faster_cpu": less}
+        )
+        print(f"{name:>9} {seconds:>8.2f} {work:>8.2f} {faster:>7.2f} {less:>6.2f}")
+    sys.stdout.flush()
+    if arguments.images:
+        print(f"{'mode':>9} {'IoU mean':>9} {'least':>7}  ({arguments.images} images)")
+        overlap = _overlap(models, arguments.images)
+        for row in rows[1:]:
+            found = np.array(overlap[str(row["mode"])])
+            row |= {"iou_mean": float(found.mean()), "iou_least": float(found.min())}
+            print(f"{row['mode']:>9} {found.mean():>9.4f} {found.min():>7.4f}")
+    load = os.getloadavg()[0]
+    print(f"{arguments.arch} on {device}, {arguments.threads} threads, load {load:.1f}")
+    if arguments.json:
+        record = {"arch": arguments.arch, "device": device, "load": load, "rows": rows}
+        arguments.json.write_text(json.dumps(record, indent=2) + "\n")
+
+
+def _model(arch: str) -> Any:
+    """Build the same model each time: bundled weights, or random ones."""
+    if arch in MODELS and MODELS[arch].bundled:
+        return load_sam(arch)
+    torch.manual_seed(0)
+    sam = build_sam(arch)
+    for name, parameter in sam.image_encoder.named_parameters():
+        if "rel_pos" in name or name.endswith("bias"):
+            torch.nn.init.normal_(parameter, std=0.02)
+    return freeze(sam)
+
+
+def _overlap(models: dict[str, Any], images: int) -> dict[str, list[float]]:
+    """IoU of each mode's masks with stock's, of a click and of a box an image."""
+    found: dict[str, list[float]] = {name: [] for name in models if name != "stock"}
+    for number in range(images):
+        rng = np.random.default_rng(number)
+        image = rng.integers(60, 110, (256, 320, 3))
+        rows, columns = np.indices(image.shape[:2])
+        r, c = rng.integers(60, 196), rng.integers(60, 260)
+        radius = int(rng.integers(20, 50))
+        image[(rows - r) ** 2 + (columns - c) ** 2 < radius**2] += 80
+        asked = (
+            Prompts(points=[(r, c)]),
+            Prompts(boxes=[(r - radius, c - radius, r + radius, c + radius)]),
+        )
+        masks = {}
+        for name, model in models.items():
+            segmenter = Segmenter(model)
+            emb = segmenter.encode(image.astype(np.uint8))
+            masks[name] = [
+                segmenter.segment(emb, each, multimask=False).mask for each in asked
+            ]
+        for name, own in masks.items():
+            for mask, stock in zip(own, masks["stock"], strict=True):
+                if name != "stock" and (mask | stock).any():
+                    found[name].append(
+                        float((mask & stock).sum() / (mask | stock).sum())
+                    )
+    return {name: values or [float("nan")] for name, values in found.items()}
+
+
+def _timed(work: Callable[[], Any], device: str) -> tuple[float, float]:
+    """Return seconds on the clock, and of the processor."""
+    began, worked = time.perf_counter(), time.process_time()
+    work()
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+    return time.perf_counter() - began, time.process_time() - worked
 
 
 def measure(segmenter: Segmenter, size: int, repeat: int) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ from napari_promise.model.adapters import (
     load_adapter,
     tensor_bytes,
 )
+from napari_promise.model.elsewhere import EncoderElsewhere
 from napari_promise.model.instance_prompter import (
     FoundObjects,
     InstanceAPM,
@@ -39,6 +40,7 @@ from napari_promise.model.sam import (
     encode_image,
     load_sam,
     oom_fallback,
+    resolve_device,
 )
 from napari_promise.model.windowed_decode import WindowPrompt, decode_windowed
 from napari_promise.prompts import Before, Prompts, round_logits
@@ -46,6 +48,8 @@ from napari_promise.segmentation import EmbeddingLike, NoPrompterError, Segmenta
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
+
+    from napari_promise.remote.encoder import Server
 
 __all__ = ["Segmenter"]
 
@@ -87,6 +91,7 @@ class Segmenter:
         adapter: str | Path | None = None,
         device: str = "auto",
         *,
+        mode: str = "stock",
         progress: Callable[[int, int], None] | None = None,
         cancel: Callable[[], bool] | None = None,
         notify: Callable[[str], None] | None = None,
@@ -101,6 +106,10 @@ class Segmenter:
             A bundled or installed adapter's name, or a folder.
         device : str
             "auto", "cpu", "cuda" or "mps".
+        mode : str
+            How images are encoded: "stock" bit for bit as segment_anything does,
+            "auto" as fast as this computer can, or see `model.fast_encoder`. Models
+            with other encoders than SAM's own ViT stay as they are.
         progress, cancel : callable, optional
             For the download: told (bytes done, bytes in all); asked whether to stop.
         notify : callable, optional
@@ -119,9 +128,141 @@ class Segmenter:
         sam = load_sam(
             model, device=device, progress=progress, cancel=cancel, notify=notify
         )
+        if mode != "stock":
+            from napari_promise.model.fast_encoder import use_mode
+
+            use_mode(sam, mode)
         segmenter = cls(sam, notify=notify)
         segmenter.adapter = adapter
         return segmenter
+
+    @classmethod
+    def connect(
+        cls,
+        address: str,
+        model: str = "promise-tiny",
+        adapter: str | Path | None = None,
+        device: str = "auto",
+        *,
+        certificate: str | Path | None = None,
+        plain: bool = False,
+        mode: str = "stock",
+        cancel: Callable[[], bool] | None = None,
+        notify: Callable[[str], None] | None = None,
+        waiting: Callable[[str], None] | None = None,
+    ) -> Segmenter:
+        """Encode on another computer, and decode here.
+
+        Only pixels go there, and embeddings come back; prompts, masks and adapters
+        stay. Weights are needed there alone: what decodes is sent once.
+
+        Parameters
+        ----------
+        address : str
+            ``tls://host:port``, as `napari-promise serve` prints it.
+        model : str
+            A registered model's name, or a checkpoint's path on that computer.
+        adapter : str or pathlib.Path, optional
+            See `load`.
+        device : str
+            Where masks are decoded: "auto", "cpu", "cuda" or "mps".
+        certificate : str or pathlib.Path, optional
+            The server's ``client.pem``; needed for ``tls://``.
+        plain : bool
+            Whether ``tcp://`` is allowed to other computers than this one.
+        mode : str
+            How it is to be encoded there, see `model.fast_encoder`.
+        cancel : callable, optional
+            Asked while the model is being loaded there.
+        notify : callable, optional
+            Told in one line when the connection is lost, and when it is back.
+        waiting : callable, optional
+            Told in a few words what is being waited for meanwhile.
+
+        Returns
+        -------
+        Segmenter
+            To be closed at the end, see `close`.
+
+        Raises
+        ------
+        ValueError
+            If the address is not safe, the certificate unreadable, or the model
+            unknown there.
+        PermissionError, ConnectionError
+            If the server refuses the certificate, or nothing answers.
+        """
+        from napari_promise.remote.encoder import find_server
+
+        return cls.on_server(
+            find_server(address, certificate, plain=plain),
+            model,
+            adapter,
+            device,
+            mode=mode,
+            cancel=cancel,
+            notify=notify,
+            waiting=waiting,
+        )
+
+    @classmethod
+    def on_server(
+        cls,
+        server: Server,
+        model: str = "promise-tiny",
+        adapter: str | Path | None = None,
+        device: str = "auto",
+        *,
+        mode: str = "stock",
+        cancel: Callable[[], bool] | None = None,
+        notify: Callable[[str], None] | None = None,
+        waiting: Callable[[str], None] | None = None,
+    ) -> Segmenter:
+        """Encode on a server that was found already; see `connect`."""
+        from napari_promise.model.elsewhere import sam_around
+        from napari_promise.remote.encoder import RemoteEncoder
+
+        remote = RemoteEncoder(server, model, mode=mode, notify=notify, waiting=waiting)
+        try:
+            sam = sam_around(remote, remote.load(cancel))
+            sam.to(resolve_device(device))
+            segmenter = cls(sam, notify=notify)
+            segmenter.adapter = adapter
+        except BaseException:
+            remote.close()
+            raise
+        return segmenter
+
+    def close(self) -> None:
+        """Let go of the computer that encodes, if it is another one."""
+        if isinstance(self.sam.image_encoder, EncoderElsewhere):
+            self.sam.image_encoder.encodes.close()
+
+    @property
+    def encodes_on(self) -> str:
+        """The address of the computer that encodes; empty for this one."""
+        encoder = self.sam.image_encoder
+        if isinstance(encoder, EncoderElsewhere):
+            return encoder.encodes.address
+        return ""
+
+    @property
+    def encoder_mode(self) -> str:
+        """How images are encoded: "stock", or see `model.fast_encoder`."""
+        return str(getattr(self.sam, "encoder_mode", "stock"))
+
+    def feed(self, images: Iterator[NDArray[np.uint8]]) -> None:
+        """Say which images will be encoded next, for computers that stand idle.
+
+        Parameters
+        ----------
+        images : iterator of (H, W, 3) uint8
+            In the order in which `encode` will be called; not read where this computer
+            encodes.
+        """
+        encoder = self.sam.image_encoder
+        if isinstance(encoder, EncoderElsewhere):
+            encoder.feed(images)
 
     @property
     def adapter(self) -> Adapter | None:

@@ -20,7 +20,7 @@ PICTURE = ROOT / "docs" / "images" / "rooms.svg"
 
 #: Rooms that may import napari and Qt, and rooms that may import torch.
 _WINDOW, _TORCH = {"widgets", "demo"}, {"model", "segmenter", "training", "session"}
-_TORCH |= {"jobs", "cli"}
+_TORCH |= {"jobs", "cli", "remote"}
 #: Of each kind of room: fill, line, and what the legend says.
 _KINDS = {
     "window": ("#fff3dc", "#d9a441", "opens windows: napari and Qt"),

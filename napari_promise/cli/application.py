@@ -14,6 +14,7 @@ from napari_promise.cli.demo import demo
 from napari_promise.cli.evaluate import evaluate
 from napari_promise.cli.output import fail, say
 from napari_promise.cli.segment import segment
+from napari_promise.cli.serve import serve
 from napari_promise.cli.train import train
 
 app = typer.Typer(
@@ -28,6 +29,7 @@ app.command()(demo)
 app.command()(segment)
 app.command()(train)
 app.command()(evaluate)
+app.command()(serve)
 app.add_typer(models.app, name="models", invoke_without_command=True)
 app.add_typer(adapters.app, name="adapters", invoke_without_command=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -30,6 +31,26 @@ CloserOption = Annotated[
 ]
 ForceOption = Annotated[
     bool, typer.Option("--force", "-f", help="Do it again, replacing what is there.")
+]
+
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Encode in so many processes of this computer, each of one thread.",
+    ),
+]
+SchedulerOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Encode on other computers: the address that `napari-promise serve` "
+        "prints, or any dask scheduler's.",
+        metavar="ADDRESS",
+    ),
+]
+CertificateOption = Annotated[
+    Path | None,
+    typer.Option(help="With --scheduler tls://…, the server's client.pem."),
 ]
 
 

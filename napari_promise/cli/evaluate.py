@@ -9,18 +9,22 @@ import typer
 
 from napari_promise.cli.arguments import (
     AdapterOption,
+    CertificateOption,
     CloserOption,
     DeviceOption,
     ForceOption,
     ModelOption,
+    SchedulerOption,
     SkipUnpairedOption,
+    WorkersOption,
     checked_arguments,
 )
-from napari_promise.cli.loading import load_segmenter
+from napari_promise.cli.loading import Elsewhere, load_segmenter
 from napari_promise.cli.output import fail, print_table, progress_bar, say, say_masks
 
 
 def evaluate(
+    context: typer.Context,
     images: Annotated[Path, typer.Option("--images", help="Folder of images.")],
     masks: Annotated[
         Path, typer.Option("--masks", help="Folder of masks of the same names.")
@@ -61,6 +65,9 @@ def evaluate(
     closer: CloserOption = False,
     skip_unpaired: SkipUnpairedOption = False,
     device: DeviceOption = "auto",
+    workers: WorkersOption = None,
+    scheduler: SchedulerOption = None,
+    certificate: CertificateOption = None,
     force: ForceOption = False,
 ) -> None:
     """Measure a model, with or without an adapter, on images with masks.
@@ -73,7 +80,7 @@ def evaluate(
     holds an object is measured; intervals are then by stack.
     """
     from napari_promise.data.export import save_json
-    from napari_promise.data.pairs import find_pairs, planes_of
+    from napari_promise.data.pairs import find_pairs, images_of, planes_of
     from napari_promise.training import metrics, report
     from napari_promise.training.evaluate import evaluate_all
     from napari_promise.training.simulated_prompts import PromptPlan
@@ -106,7 +113,10 @@ def evaluate(
         pairs = list(planes_of(pairs[:limit]))
     say_masks(pairs)
     automatic = any(plan.automatic for plan in plans)
-    segmenter = load_segmenter(model, adapter, device, not automatic)
+    elsewhere = Elsewhere(context, workers, scheduler, certificate)
+    segmenter = load_segmenter(model, adapter, device, not automatic, elsewhere)
+    if elsewhere:
+        segmenter.feed(images_of(pairs))
     if segmenter.finds_many and automatic:
         if any(
             plan.automatic and text != "auto"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import typer
 
 from napari_promise.cli.arguments import checked_arguments
 from napari_promise.cli.output import progress_bar, say
@@ -12,8 +15,65 @@ if TYPE_CHECKING:
     from napari_promise.segmenter import Segmenter
 
 
+@dataclass(frozen=True)
+class Elsewhere:
+    """Where images are encoded, if it is not in this process.
+
+    Attributes
+    ----------
+    context : typer.Context
+        Of the command: when it ends, what was started is closed.
+    workers : int or None
+        Processes on this computer.
+    scheduler : str or None
+        An address.
+    certificate : pathlib.Path or None
+    """
+
+    context: typer.Context
+    workers: int | None = None
+    scheduler: str | None = None
+    certificate: Path | None = None
+
+    def __bool__(self) -> bool:
+        return self.workers is not None or self.scheduler is not None
+
+    def connect(self, model: str, device: str) -> Segmenter:
+        """Return a segmenter that encodes there and decodes here.
+
+        Raises
+        ------
+        ValueError, PermissionError, ConnectionError
+            See `Segmenter.connect`.
+        """
+        from napari_promise.remote.encoder import Server, find_server
+        from napari_promise.remote.serving import local_workers
+        from napari_promise.segmenter import Segmenter
+
+        if self.workers is not None and self.scheduler is not None:
+            raise ValueError(
+                "--workers and --scheduler are two places to encode: leave one out."
+            )
+        server: Server
+        if self.workers is not None:
+            server, _ = self.context.with_resource(
+                local_workers(self.workers, device=device)
+            )
+        else:
+            server = find_server(str(self.scheduler), self.certificate)
+        segmenter = Segmenter.on_server(
+            server, model, device=device, notify=say, waiting=say
+        )
+        self.context.call_on_close(segmenter.close)
+        return segmenter
+
+
 def load_segmenter(
-    model: str, adapter: str | None, device: str, is_prompted: bool
+    model: str,
+    adapter: str | None,
+    device: str,
+    is_prompted: bool,
+    elsewhere: Elsewhere | None = None,
 ) -> Segmenter:
     """Load what was asked for; names that do not exist are bad arguments.
 
@@ -24,18 +84,20 @@ def load_segmenter(
 
     with checked_arguments():
         resolve_device(device)
-        source = model_source(model)
         with progress_bar() as progress:
             task = progress.add_task(f"loading {model}", total=None)
-            segmenter = Segmenter.load(
-                source,
-                adapter=None,
-                device=device,
-                progress=lambda done, total: progress.update(
-                    task, completed=done, total=total or None
-                ),
-                notify=say,
-            )
+            if elsewhere:
+                segmenter = elsewhere.connect(model, device)
+            else:
+                segmenter = Segmenter.load(
+                    model_source(model),
+                    adapter=None,
+                    device=device,
+                    progress=lambda done, total: progress.update(
+                        task, completed=done, total=total or None
+                    ),
+                    notify=say,
+                )
         segmenter.adapter = adapter
         info = segmenter.adapter_info
         if info is not None and info.apm == "none" and not is_prompted:

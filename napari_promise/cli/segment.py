@@ -14,16 +14,19 @@ import typer
 
 from napari_promise.cli.arguments import (
     AdapterOption,
+    CertificateOption,
     CloserOption,
     DeviceOption,
     ForceOption,
     ModelOption,
+    SchedulerOption,
+    WorkersOption,
     checked_arguments,
 )
-from napari_promise.cli.loading import load_segmenter
+from napari_promise.cli.loading import Elsewhere, load_segmenter
 from napari_promise.cli.output import progress_bar, say
 from napari_promise.cli.segment_files import find_jobs
-from napari_promise.cli.segment_image import segment_image
+from napari_promise.cli.segment_image import segment_image, upcoming
 from napari_promise.cli.segment_request import (
     differences,
     read_request,
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 
 
 def segment(
+    context: typer.Context,
     images: Annotated[
         list[Path],
         typer.Argument(help="Image files, folders or patterns.", show_default=False),
@@ -115,6 +119,9 @@ def segment(
         ),
     ] = "whole",
     device: DeviceOption = "auto",
+    workers: WorkersOption = None,
+    scheduler: SchedulerOption = None,
+    certificate: CertificateOption = None,
     cache: Annotated[
         bool,
         typer.Option("--cache/--no-cache", help="Keep embeddings on disk for later."),
@@ -143,7 +150,10 @@ def segment(
     skipped = len(jobs) - len(waiting)
     failed = 0
     if waiting:
-        segmenter = load_segmenter(model, adapter, device, bool(request.objects))
+        elsewhere = Elsewhere(context, workers, scheduler, certificate)
+        segmenter = load_segmenter(
+            model, adapter, device, bool(request.objects), elsewhere
+        )
         if request.replayed is not None:
             changed = differences(request, request.replayed, segmenter)
             if changed:
@@ -151,6 +161,8 @@ def segment(
         embeddings = _embeddings() if cache else None
         # Made only now, so that bad arguments leave nothing behind.
         waiting[0].labels.parent.mkdir(parents=True, exist_ok=True)
+        if elsewhere and volume is None:
+            segmenter.feed(upcoming(waiting, request, segmenter, embeddings))
         with progress_bar() as progress:
             task = progress.add_task("segmenting", total=len(waiting))
             for job in waiting:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,9 @@ from napari_promise.cli.segment_tiles import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from napari_promise.data.embeddings import EmbeddingCache
     from napari_promise.data.export import SavedObject
     from napari_promise.document import BBox, Plane, Region
@@ -174,3 +179,35 @@ def _proposed(
         tile=tile,
     )
     return [record], [None]
+
+
+def upcoming(
+    jobs: Iterable[SegmentJob],
+    request: SegmentRequest,
+    segmenter: Segmenter,
+    embeddings: EmbeddingCache | None,
+) -> Iterator[npt.NDArray[np.uint8]]:
+    """Yield the planes that `segment_image` will have to encode, in its order.
+
+    Only planes that are seen whole, of images that are read whole. What cannot be read
+    is left out here: it is said when its turn comes.
+    """
+    from napari_promise.data.embeddings import key_of
+    from napari_promise.data.planes import digest
+    from napari_promise.data.pyramids import Pyramid
+
+    if request.region is not None:
+        return
+    for job in jobs:
+        with contextlib.suppress(OSError, ValueError, RuntimeError):
+            opened = ImageInTiles.open(job.image)
+            if isinstance(opened.source, Pyramid):
+                continue
+            for index in opened.planes:
+                is_stack = len(opened.source.shape) > 2
+                if request.objects and not objects_on(index, request, is_stack):
+                    continue
+                rgb8 = opened.read(index, None, request.contrast_limits)
+                key = key_of(digest(rgb8), segmenter)
+                if embeddings is None or key not in embeddings:
+                    yield rgb8

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import os
+import sys
 from collections.abc import Generator
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -10,17 +13,21 @@ from typing import Annotated, Any, cast
 import typer
 
 from napari_promise.cli.arguments import (
+    CertificateOption,
     DeviceOption,
     ForceOption,
     ModelOption,
+    SchedulerOption,
     SkipUnpairedOption,
+    WorkersOption,
     checked_arguments,
 )
-from napari_promise.cli.loading import model_source
+from napari_promise.cli.loading import Elsewhere, load_segmenter, model_source
 from napari_promise.cli.output import fail, progress_bar, say, say_masks
 
 
 def train(
+    context: typer.Context,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder of the adapter.")
     ],
@@ -98,6 +105,13 @@ def train(
         float | None, typer.Option(help="GB that this folder may hold.")
     ] = None,
     device: DeviceOption = "auto",
+    workers: WorkersOption = None,
+    scheduler: SchedulerOption = None,
+    certificate: CertificateOption = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(min=1, help="Train in so many processes: one for each GPU."),
+    ] = None,
     force: ForceOption = False,
 ) -> None:
     """Train an adapter on images with masks; SAM itself stays frozen.
@@ -135,7 +149,7 @@ def train(
             pairs=found,
             name=name,
             output=output,
-            model=model_source(model),
+            model=model if scheduler else model_source(model),
             device=device,
             apm=apm,
             points=points,
@@ -150,7 +164,19 @@ def train(
             **fitting | {k: value for k, value in given.items() if value is not None},
         )
     say_masks(found)
-    _train(config, output)
+    elsewhere = Elsewhere(context, workers, scheduler, certificate)
+    sam = team = None
+    if processes is not None:
+        if elsewhere:
+            raise typer.Exit(
+                fail("--processes cannot be combined with --workers: encode first.", 2)
+            )
+        with checked_arguments():
+            team = _team(processes, device)
+        config = dataclasses.replace(config, device=str(team.device))
+    if elsewhere:
+        sam = load_segmenter(model, None, device, True, elsewhere).sam
+    _train(config, output, sam, team)
 
 
 def _pairs(
@@ -218,14 +244,27 @@ _NAMES = {
 }
 
 
-def _train(config: Any, output: Path) -> None:
+def _team(processes: int, device: str) -> Any:
+    """Start the other processes; what they would say too is said once."""
+    from napari_promise.training.team import form_team
+
+    team = form_team(processes, device)
+    if not team.is_first:
+        nowhere = open(os.devnull, "w")
+        sys.stdout = sys.stderr = nowhere
+    return team
+
+
+def _train(config: Any, output: Path, sam: Any, team: Any) -> None:
     from napari_promise.files import duration
     from napari_promise.training.trainer import train as run
 
     scores: dict[str, float] = {}
     tasks: dict[str, Any] = {}
     # Closed at once when interrupted, because that is when it writes what it has.
-    steps = contextlib.closing(cast("Generator[Any, None, None]", run(config)))
+    steps = contextlib.closing(
+        cast("Generator[Any, None, None]", run(config, sam, team=team))
+    )
     try:
         with progress_bar() as progress, steps as running:
             for step in running:

@@ -84,9 +84,12 @@ def key_of(digest: str, segmenter: HasWeights) -> Key:
     digest : str
         Of the pixels, see `planes.digest`.
     segmenter : Segmenter
-        Or anything that knows its model's name and hash.
+        Or anything that knows its model's name and hash, and perhaps in which mode it
+        encodes: embeddings of another mode have other numbers.
     """
-    return digest, f"{segmenter.model_id}-{segmenter.sha256[:12]}"
+    name = f"{segmenter.model_id}-{segmenter.sha256[:12]}"
+    mode = getattr(segmenter, "encoder_mode", "stock")
+    return digest, name if mode == "stock" else f"{name}-{mode}"
 
 
 class EmbeddingCache:

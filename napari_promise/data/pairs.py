@@ -5,6 +5,7 @@ Folders, tables and paths in, pairs and arrays out. Every error names the file.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import glob
 import os
@@ -40,6 +41,7 @@ __all__ = [
     "SampleReader",
     "find_images",
     "find_pairs",
+    "images_of",
     "planes_of",
     "read_pairs",
     "unpaired_images",
@@ -254,6 +256,24 @@ def read_pairs(table: PathLike, *, group: str | None = None) -> list[Pair]:
 
 
 # Planes
+
+
+def images_of(pairs: Iterable[ImagePair]) -> Iterator[npt.NDArray[np.uint8]]:
+    """Yield what SAM sees of each sample, in order; what cannot be read is left out.
+
+    Parameters
+    ----------
+    pairs : iterable of ImagePair
+        Of single planes, see `planes_of`.
+
+    Yields
+    ------
+    (H, W, 3) uint8
+    """
+    files = SampleReader()
+    for pair in pairs:
+        with contextlib.suppress(OSError, ValueError):
+            yield files.read(pair).rgb8
 
 
 def planes_of(pairs: Iterable[ImagePair]) -> Iterator[Pair]:

@@ -8,9 +8,10 @@ The signals that the confidence is made of are kept too, see `proposing.signals_
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,6 +112,7 @@ class Propose:
         """Propose for one plane; False when nothing is left to do."""
         if not self._ends:
             self._ends.append(self._clock())
+            context.feed(self._upcoming(tuple(self._keys)))
         if not self._keys:
             self._report(context, finished=True)
             return False
@@ -136,6 +138,15 @@ class Propose:
             self._left_out += 1
             self._next(context)
         return True
+
+    def _upcoming(self, keys: tuple[str, ...]) -> Iterator[tuple[OpenedImage, Tile]]:
+        """Yield all planes in their order, to be encoded ahead by other computers."""
+        for key in keys:
+            with contextlib.suppress(OSError, ValueError):  # said in its turn
+                if self._project.item(key).state in ("new", "proposed"):
+                    image = self._read(key)
+                    for plane in np.ndindex(image.shape[:-2]):
+                        yield image, Tile(plane)
 
     def _begin(self, key: str) -> None:
         if self._project.item(key).state not in ("new", "proposed"):

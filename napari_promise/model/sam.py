@@ -33,6 +33,7 @@ from segment_anything.modeling import (
 )
 from segment_anything.utils.transforms import ResizeLongestSide
 
+from napari_promise.model.elsewhere import EncoderElsewhere
 from napari_promise.model.encoders import (
     MobileEncoder,
     from_mobile_sam,
@@ -154,6 +155,21 @@ def build_sam(arch: str) -> Sam:
         known = ", ".join(ARCHITECTURES)
         raise ValueError(f"unknown architecture {arch!r}: use one of {known}")
     return ARCHITECTURES[arch]().eval()
+
+
+def build_without_encoder(arch: str) -> Sam:
+    """Build a SAM whose image encoder takes no memory, and cannot be used.
+
+    Raises
+    ------
+    ValueError
+        See `build_sam`.
+    """
+    if arch not in _WIDTHS.values():
+        return build_sam(arch)
+    with torch.device("meta"):  # random weights of the big encoders take seconds
+        sam = build_sam(arch)
+    return _with_pixel_values(sam)
 
 
 def freeze(sam: Sam) -> Sam:
@@ -281,10 +297,10 @@ def load_sam(
     Returns
     -------
     segment_anything.modeling.Sam
-        In evaluation mode, float32, without gradients, with three attributes more:
+        In evaluation mode, float32, without gradients, with four attributes more:
         ``model_id`` (a key of `MODELS`, else the file's name without its suffix),
-        ``sha256`` (of the file, hexadecimal) and ``prompt_kinds`` (what it was trained
-        for, see `ModelInfo.prompts`).
+        ``sha256`` (of the file, hexadecimal), ``arch`` (a key of `ARCHITECTURES`) and
+        ``prompt_kinds`` (what it was trained for, see `ModelInfo.prompts`).
 
     Raises
     ------
@@ -310,6 +326,7 @@ def load_sam(
     state = weights.load_state_dict(path)
     sam = freeze(_from_state(state, path))
     arch = recognise(state)
+    sam.arch = arch
     sam.prompt_kinds = next(i.prompts for i in MODELS.values() if i.arch == arch)
     try:
         sam.to(target)
@@ -388,21 +405,20 @@ def _from_state(state: dict[str, torch.Tensor], path: Path) -> Sam:
     if arch in ("vit_t", "litemedsam", "promise-medical"):
         state = _renamed_encoder(state)
     state = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
-    if arch in _WIDTHS.values():
-        # Without memory, for random weights of the big encoders take seconds.
-        with torch.device("meta"):
-            sam = build_sam(arch)
-        for name, values in (("pixel_mean", PIXEL_MEAN), ("pixel_std", PIXEL_STD)):
-            # The only buffers that are not in the file.
-            sam.register_buffer(name, torch.tensor(values).view(-1, 1, 1), False)
-    else:
-        sam = build_sam(arch)
+    sam = build_without_encoder(arch)
     _check_tensors(state, sam.state_dict(), f"{path} looks like {arch}, but")
     sam.load_state_dict(state, assign=True)
     if arch in ("litemedsam", "promise-medical"):
         # A quarter less time on a CPU; the numbers differ by rounding.
         encoder = fuse_norms(sam.image_encoder)
         encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return sam
+
+
+def _with_pixel_values(sam: Sam) -> Sam:
+    """Set the only buffers that are in no file."""
+    for name, values in (("pixel_mean", PIXEL_MEAN), ("pixel_std", PIXEL_STD)):
+        sam.register_buffer(name, torch.tensor(values).view(-1, 1, 1), False)
     return sam
 
 
@@ -631,6 +647,8 @@ def encode_image(
         raise ValueError(
             f"an image of {height} x {width} pixels is too thin for SAM: crop it"
         )
+    if isinstance(encoder, EncoderElsewhere):
+        return _encoded_elsewhere(encoder, rgb, sam.device, exact, cancel)
     scaled = torch.as_tensor(transform.apply_image(rgb), device=sam.device)
     scaled = scaled.permute(2, 0, 1).contiguous()[None]  # (1, 3, h, w)
     blocks = transformer_blocks(encoder)
@@ -671,3 +689,28 @@ def encode_image(
         model_id=getattr(sam, "model_id", type(encoder).__name__),
         detail=kept(detail[0]) if detail else None,
     )
+
+
+def _encoded_elsewhere(
+    encoder: EncoderElsewhere,
+    rgb: np.ndarray,
+    device: torch.device,
+    exact: bool,
+    cancel: Callable[[], bool] | None,
+) -> Embedding:
+    """Encode where the encoder is: the same numbers, for all of them are rounded."""
+    if exact:
+        raise ValueError(
+            "an exact embedding cannot be had from another computer: it sends float16"
+        )
+    scaled = scaled_to(rgb, encoder.img_size)
+    found = encoder.embedding(scaled, cancel)
+    return replace(
+        found.to(device), original_size=rgb.shape[:2], plane_shape=rgb.shape[:2]
+    )
+
+
+def scaled_to(rgb: np.ndarray, frame: int) -> np.ndarray:
+    """Scale (H, W, 3) uint8 as SAM does, its longer side to the frame's."""
+    scaled: np.ndarray = ResizeLongestSide(frame).apply_image(rgb)
+    return scaled

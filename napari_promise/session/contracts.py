@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from napari_promise.document import Tile
@@ -28,6 +28,12 @@ class JobContext(Protocol):
 
         From memory, from disk, or computed and kept; given up, with an exception, when
         somebody waits (see `must_give_way`): the step is then taken again later.
+        """
+
+    def feed(self, views: Iterator[tuple[ImageSource, Tile]]) -> None:
+        """Say what `embedding` will be asked for, in order, where others encode.
+
+        Read lazily, and no further ahead than there are computers to encode it.
         """
 
     def must_give_way(self) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -184,6 +185,26 @@ class Embeddings:
         # A call that could not be stopped was not in vain: the result is kept.
         self._unsaved[key] = (embedding, {"image": source.name})
         return embedding, digest, False
+
+    def feed(self, views: Iterator[tuple[ImageSource, Tile]]) -> None:
+        """Have tiles encoded ahead, where another computer encodes; see `JobContext`.
+
+        Those that are there already are left out.
+        """
+        feed = getattr(self._segmenter, "feed", None)
+        if feed is not None:
+            feed(self._missing(views))
+
+    def _missing(
+        self, views: Iterator[tuple[ImageSource, Tile]]
+    ) -> Iterator[NDArray[np.uint8]]:
+        for source, tile in views:
+            with contextlib.suppress(OSError, ValueError):  # said in its turn
+                rgb, digest = _read(source, tile)
+                key = key_of(digest, self._segmenter)
+                known = (*self._tensors, *self._unsaved)
+                if key not in known and key not in self.cache:
+                    yield rgb
 
     def save_next(self) -> None:
         """Put the one that waits longest into the cache."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from napari_promise.remote.security import is_address
 from napari_promise.segmentation import SegmenterLike
 
-__all__ = ["ModelInUse", "leaving_a_core", "load_model"]
+__all__ = ["ModelInUse", "leaving_a_core", "let_go", "load_model"]
 
 
 @dataclass(eq=False)
@@ -38,12 +39,63 @@ class ModelInUse:
         segmenter = self.segmenter
         return "" if segmenter is None else str(segmenter.device)
 
+    @property
+    def encodes_on(self) -> str:
+        """The address of the computer that encodes; empty for this one."""
+        return str(getattr(self.segmenter, "encodes_on", ""))
 
-def load_model(model: str, **options: Any) -> SegmenterLike:
-    """Load a model; imports torch, so the worker calls it."""
+    @property
+    def encoder_mode(self) -> str:
+        """How images are encoded, see `model.fast_encoder`."""
+        return str(getattr(self.segmenter, "encoder_mode", "stock"))
+
+    def close(self) -> None:
+        """Let go of the model, and of the computer that encodes for it."""
+        segmenter, self.segmenter = self.segmenter, None
+        let_go(segmenter)
+
+
+def let_go(segmenter: SegmenterLike | None) -> None:
+    """Close a segmenter that has a connection; others have nothing to close."""
+    close = getattr(segmenter, "close", None)
+    if close is not None:
+        close()
+
+
+def load_model(
+    model: str,
+    *,
+    device: str = "auto",
+    certificate: str = "",
+    plain: bool = False,
+    waiting: Callable[[str], None] | None = None,
+    **options: Any,
+) -> SegmenterLike:
+    """Load a model; imports torch, so the worker calls it.
+
+    Parameters
+    ----------
+    model : str
+    device : str
+        Or the address of a computer that encodes; masks are then decoded here.
+    certificate, plain, waiting
+        For an address, see `Segmenter.connect`.
+    **options
+        See `Segmenter.load`.
+    """
     from napari_promise.segmenter import Segmenter
 
-    return Segmenter.load(model, None, **options)
+    if not is_address(device):
+        return Segmenter.load(model, None, device=device, **options)
+    options.pop("progress", None)  # nothing is downloaded
+    return Segmenter.connect(
+        device,
+        model,
+        certificate=certificate,
+        plain=plain,
+        waiting=waiting,
+        **options,
+    )
 
 
 @contextmanager

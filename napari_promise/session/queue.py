@@ -32,6 +32,9 @@ from napari_promise.session.tasks import (
 
 __all__ = ["TaskQueue"]
 
+#: Settings that the model is loaded again for.
+_OF_LOADING = ("model", "device", "encoder")
+
 
 class TaskQueue:
     """Takes wishes from any thread, and hands the worker one task after the other.
@@ -330,8 +333,9 @@ class TaskQueue:
         """Have the model or the adapter changed, if it is another that is set now."""
         wanted, model = self._settings, self._model
         with self._wake:
-            if name in ("model", "device"):
+            if name in _OF_LOADING:
                 other = (wanted.model, wanted.device) != model.loaded_as
+                other = other or name == "encoder"
                 needed = model.segmenter is not None or self._image is not None
                 self._load_wanted = other and needed
             elif name == "adapter":
@@ -545,12 +549,15 @@ class TaskQueue:
         """Stop the task if nobody waits for it any more, or somebody for another."""
         task = self._task
         if isinstance(task, LoadTask):
-            if replaced in ("model", "device"):
+            if replaced in _OF_LOADING:
                 task.stop.set()
         elif isinstance(task, JobStep):
             passing = self._encode_wanted and task.job is not self._watched
             if self._requests.waiting() or passing or self._requests.closer():
                 task.stop.set()
+        elif isinstance(task, EncodeTask) and self._load_wanted:
+            # What another model is to encode; it may be waiting for a lost connection.
+            task.stop.set()
         elif isinstance(task, EncodeTask):
             awaited = {(r.image, r.tile) for r in self._requests.waiting()}
             if not awaited and self._watched is not None:

@@ -10,7 +10,9 @@ from napari_promise.document import Document, Plane, Region
 __all__ = ["DragAnswer", "SegmentResult", "State", "Status"]
 
 #: What the worker can be at, see `Status`.
-State = Literal["idle", "loading", "downloading", "encoding", "ready", "error"]
+State = Literal[
+    "idle", "loading", "downloading", "encoding", "waiting", "ready", "error"
+]
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,8 @@ class Status:
     Attributes
     ----------
     state : str
-        "idle" (no image), "loading" (a model), "downloading", "encoding", "ready",
+        "idle" (no image), "loading" (a model), "downloading", "encoding",
+        "waiting" (for another computer), "ready",
         "error".
     message : str
         One line for people.

@@ -487,6 +487,10 @@ class Session:
         """Read the adapter in use again: its files have changed."""
         self._queue.reload_adapter()
 
+    def reload_model(self) -> None:
+        """Load the model of the settings, if another one, or none, is in use."""
+        self._queue.on_setting("device")
+
     def clear_cache(self) -> None:
         """Forget all embeddings, in memory and on disk, but that on display."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, get_args, get_type_hints
+from typing import Any, ClassVar, Literal, get_args, get_type_hints
 
 from psygnal import SignalGroupDescriptor
 
@@ -23,7 +23,8 @@ class Settings:
     model : str
         A registered model's name or a checkpoint's path.
     device : str
-        "auto", "cpu", "cuda" or "mps".
+        "auto", "cpu", "cuda" or "mps"; or the address of a computer that encodes,
+        ``tls://host:port``.
     adapter : str
         An adapter's name or folder; empty for stock SAM.
     ips : bool
@@ -43,6 +44,15 @@ class Settings:
         Whether embeddings are kept on disk.
     cache_quota_mb : int
         How much disk they may use.
+    encoder : {"stock", "auto"}
+        How images are encoded: as segment_anything does, bit for bit, or as fast as
+        this computer can, see `model.fast_encoder`.
+    remote : str
+        The address that was encoded on last.
+    certificate : str
+        The file that it wants to see.
+    plain : bool
+        Whether images may go to other computers without encryption.
     """
 
     events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()
@@ -58,6 +68,10 @@ class Settings:
     overlap: Overlap = "keep"
     disk_cache: bool = True
     cache_quota_mb: int = 4096
+    encoder: Literal["stock", "auto"] = "stock"
+    remote: str = ""
+    certificate: str = ""
+    plain: bool = False
 
     @classmethod
     def from_preferences(cls, values: Mapping[str, Any]) -> Settings:

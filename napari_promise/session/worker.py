@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from napari_promise.document import BBox, Plane, Tile
 from napari_promise.proposing import ProposedObject
+from napari_promise.remote.security import is_address
 from napari_promise.segmentation import EmbeddingLike, Segmentation, SegmenterLike
 from napari_promise.session import answers
 from napari_promise.session.contracts import Loader
 from napari_promise.session.embeddings import Embeddings
-from napari_promise.session.model_in_use import ModelInUse, leaving_a_core
+from napari_promise.session.model_in_use import ModelInUse, leaving_a_core, let_go
 from napari_promise.session.queue import TaskQueue
 from napari_promise.session.requests import Request
 from napari_promise.session.results import State, Status
@@ -175,7 +177,7 @@ class Worker:
                 job.close()
             except Exception:
                 _log.exception("a job could not be closed")
-        self._model.segmenter = None
+        self._model.close()
 
     def _do(self, task: Task) -> None:
         match task:
@@ -246,15 +248,26 @@ class Worker:
         def notify(message: str) -> None:
             self._deliver(lambda: self._reports.notified(message))
 
+        options: dict[str, Any] = {}
+        if is_address(device):
+            options = {
+                "certificate": self._settings.certificate,
+                "plain": self._settings.plain,
+                "waiting": lambda line: self.set_status("waiting", line),
+            }
+        if self._settings.encoder != "stock":
+            options["mode"] = self._settings.encoder
         segmenter = self._loader(
             model,
             device=device,
             progress=progress,
             cancel=task.stop.is_set,
             notify=notify,
+            **options,
         )
         if task.stop.is_set():
             raise RuntimeError("cancelled")
+        let_go(self._model.segmenter)
         self._queue.use_model(segmenter, (model, device))
         self._embeddings.begin_anew()
         self._adapt()
@@ -302,8 +315,13 @@ class Worker:
             self._deliver(lambda: self._reports.encoded(tile.plane))
 
     def _where(self) -> str:
-        device = self._model.device
-        return f"ready on {'CPU' if device == 'cpu' else device}"
+        model = self._model
+        where = f"ready on {'CPU' if model.device == 'cpu' else model.device}"
+        if model.encodes_on:
+            where += f" · encodes on {model.encodes_on.partition('://')[2]}"
+        if model.encoder_mode != "stock":
+            where += f" · {model.encoder_mode} encoder"
+        return where
 
     def _set_ready(self) -> None:
         cached, message = self._shown_cached, self._where()
@@ -393,6 +411,10 @@ class _StepContext:
             source, tile, cancel=self._stopped
         )
         return found, digest
+
+    def feed(self, views: Iterator[tuple[ImageSource, Tile]]) -> None:
+        """See `JobContext`."""
+        self._embeddings.feed(views)
 
     def must_give_way(self) -> bool:
         """See `JobContext`."""

@@ -25,6 +25,7 @@ from napari_promise.data.images import plane_name
 from napari_promise.data.mask_survey import ALMOST_ALL
 from napari_promise.data.pairs import SampleReader, planes_of
 from napari_promise.files import duration, one_line
+from napari_promise.model.elsewhere import EncoderElsewhere
 from napari_promise.model.sam import Embedding, encode_image
 from napari_promise.model.weights import Cancelled
 from napari_promise.training import views
@@ -200,7 +201,10 @@ class Embedder:
         self.cache = cache
         self.views_each = views_each
         self.autocast = autocast
-        self.precision = precision
+        # another computer encodes exactly; a mode has numbers of its own
+        self.precision = "float32" if _is_elsewhere(sam) else precision
+        mode = str(getattr(sam, "encoder_mode", "stock"))
+        self._mode = "" if mode == "stock" else f"-{mode}"
         self.grid = int(sam.prompt_encoder.mask_input_size[0])
         self.frame = int(sam.image_encoder.img_size)
         model_id = str(getattr(sam, "model_id", "unnamed"))
@@ -241,6 +245,9 @@ class Embedder:
                 missing.add(job.key)
             if self.give_way():
                 yield EmbedProgress(0, len(jobs), len(jobs))
+        encoder = self.sam.image_encoder
+        if isinstance(encoder, EncoderElsewhere):
+            encoder.feed(self._upcoming(jobs, frozenset(missing)))
         wanted, encoded, said = len(missing), 0, False
         for done, job in enumerate(jobs, start=1):
             message = ""
@@ -336,7 +343,7 @@ class Embedder:
             image, mask = digests[self._name(pair)]
             # what is measured is embedded exactly, as the user's images are
             precision = "float32" if view < 0 else self.precision
-            name = plane_name(f"{max(view, 0)}-{precision}", pair.plane)
+            name = plane_name(f"{max(view, 0)}-{precision}{self._mode}", pair.plane)
             key = view_key(image, name, base, self.frame, views.RECIPE)
             of = self.held_out if view < 0 else self.training
             yield _Job(pair, image, mask, view, key, of.parts)
@@ -356,8 +363,31 @@ class Embedder:
 
     def _look(self, job: _Job, *, encode: bool) -> tuple[Embedding | None, Target]:
         """Read a pair, make its view, and encode that if asked for."""
+        rgb, share = self._view(job, self._files)
+        height, width = share.shape
+        emb = self._encode(job, rgb) if encode else None
+        padded = np.zeros((self.frame, self.frame), np.float32)
+        padded[:height, :width] = share
+        pooled = F.adaptive_avg_pool2d(torch.from_numpy(padded)[None], self.grid)[0]
+        cells = (pooled * 255).round().byte().numpy()
+        return emb, Target((height, width), cells, share >= 0.5)
+
+    def _upcoming(
+        self, jobs: Sequence[_Job], missing: frozenset[str]
+    ) -> Iterator[NDArray[np.uint8]]:
+        """Yield the views that will be encoded, in order, for idle computers."""
+        files = SampleReader()
+        for job in jobs:
+            with contextlib.suppress(_Unusable):  # said in its turn
+                if job.key in missing:
+                    yield self._view(job, files)[0]
+
+    def _view(
+        self, job: _Job, files: SampleReader
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """Read a pair and make its view: pixels, and the share of foreground."""
         try:
-            sample = self._files.read(job.pair)
+            sample = files.read(job.pair)
             rgb, mask = sample.rgb8, sample.mask != 0
         except (OSError, ValueError) as error:
             raise _Unusable(str(error)) from error
@@ -369,12 +399,7 @@ class Embedder:
         if job.view > 0:
             seed = [int(job.image_digest[:16], 16), job.view, *job.pair.plane]
             rgb, share = views.augment(rgb, share, np.random.default_rng(seed))
-        emb = self._encode(job, rgb) if encode else None
-        padded = np.zeros((self.frame, self.frame), np.float32)
-        padded[:height, :width] = share
-        pooled = F.adaptive_avg_pool2d(torch.from_numpy(padded)[None], self.grid)[0]
-        cells = (pooled * 255).round().byte().numpy()
-        return emb, Target((height, width), cells, share >= 0.5)
+        return rgb, share
 
     def _encode(self, job: _Job, rgb: NDArray[np.uint8]) -> Embedding:
         if job.view < 0:
@@ -436,6 +461,10 @@ class Embedder:
                     "around the objects"
                 )
             raise ValueError("every mask is empty: check that foreground is above zero")
+
+
+def _is_elsewhere(sam: Sam) -> bool:
+    return isinstance(sam.image_encoder, EncoderElsewhere)
 
 
 class _Unusable(ValueError):

@@ -107,6 +107,10 @@ class Learner:
         """Go down the gradient of a loss, as the run's step of this number."""
         self.optimizer.zero_grad()
         self.scaler.scale(loss).backward()
+        self.descend(number)
+
+    def descend(self, number: int) -> None:
+        """Go down the gradients that are there, scaled, as the step of this number."""
         self.scaler.unscale_(self.optimizer)
         nn.utils.clip_grad_norm_(self.module.parameters(), 1.0)
         self.scaler.step(self.optimizer)

@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from napari_promise.files import utc_now
@@ -66,6 +67,7 @@ from napari_promise.training.steps import (
     repeatable,
     seeded,
 )
+from napari_promise.training.team import Team
 from napari_promise.training.validation import (
     Validation,
     dice,
@@ -87,6 +89,7 @@ def train(
     sam: Sam | None = None,
     *,
     give_way: Callable[[], bool] = lambda: False,
+    team: Team | None = None,
 ) -> Iterator[Progress]:
     """Train an adapter, yielding progress; stop it by closing the generator.
 
@@ -102,6 +105,8 @@ def train(
     give_way : callable, optional
         Asked often; where it answers True, progress is yielded as soon as can be, so
         that the caller can do something else with the model in between.
+    team : Team, optional
+        The processes that train together, each of which calls this; see `form_team`.
 
     Yields
     ------
@@ -113,8 +118,13 @@ def train(
     ValueError
         If more than half of the pairs cannot be used, every mask is empty, groups
         cannot be divided, there is no room for the views, or the state to go on from
-        belongs to another run.
+        belongs to another run; or if a team is to train what cannot be divided.
     """
+    if team is not None and config.apm in ("instances", "resnet"):
+        raise ValueError(
+            f"--apm {config.apm} learns from whole batches at a time: train it in one "
+            "process, or choose heatmap or cross."
+        )
     if sam is None:
         sam = load_sam(config.model, device=resolve_device(config.device))
     training, held_out = split(config)
@@ -124,9 +134,13 @@ def train(
                 config, sam, (training, held_out), cache, give_way
             )
             return
-        run = _Run(config, sam, cache, give_way)
+        run = _Run(config, sam, cache, give_way, team)
         try:
+            if not run.writes:
+                run.team_waits()
             yield from run.embed(training, held_out)
+            if run.writes:
+                run.team_waits()
             if run.adapter.apm is not None:
                 yield from run.train_apm()
             if run.adapter.ips is not None:
@@ -146,8 +160,10 @@ class _Run:
         sam: Sam,
         cache: ViewCache,
         give_way: Callable[[], bool],
+        team: Team | None = None,
     ) -> None:
         self.config = config
+        self.team = team
         self.sam = sam
         self.device = sam.device
         self.scores: dict[str, float] = {}
@@ -188,6 +204,16 @@ class _Run:
             give_way=give_way,
         )
         self.validation = Validation(sam, self.held_out, config.points, give_way)
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process is the one that encodes and writes."""
+        return self.team is None or self.team.is_first
+
+    def team_waits(self) -> None:
+        """Let the others go on when the views are there."""
+        if self.team is not None:
+            self.team.wait_for_first()
 
     @property
     def training(self) -> Views:
@@ -343,12 +369,7 @@ class _Run:
             losses: list[float] = []
             for at, chosen in enumerate(objective.batches(rng), start=1):
                 step = epoch * count + at
-                with seeded(config.seed, objective.name, step), repeatable(self.device):
-                    module.train()
-                    with self.quick(objective.quick_on):
-                        loss = objective.loss(chosen, rng)
-                    learner.step(loss, step)
-                losses.append(float(loss.detach()))
+                losses.append(self._learn(objective, learner, chosen, step, rng))
                 self.trained = True
                 left = self.outlook.left(
                     work * (1 - (epoch + at / count) / objective.epochs)
@@ -405,6 +426,29 @@ class _Run:
                 break
         module.eval()
 
+    def _learn(
+        self,
+        objective: Objective,
+        learner: Learner,
+        chosen: NDArray[np.int64],
+        step: int,
+        rng: np.random.Generator,
+    ) -> float:
+        """Take one step on a batch, alone or with the team; return its loss."""
+        seed = self.config.seed
+
+        def quick() -> torch.autocast:
+            return self.quick(objective.quick_on)
+
+        if self.team is not None:
+            return self.team.learn(learner, objective, chosen, step, seed, quick)
+        with seeded(seed, objective.name, step), repeatable(self.device):
+            objective.module.train()
+            with quick():
+                loss = objective.loss(chosen, rng)
+            learner.step(loss, step)
+        return float(loss.detach())
+
     def _with(self, objective: Objective, module: nn.Module) -> Adapter:
         """Return the adapter with what an objective trains in its place."""
         parts: dict[str, Any] = {"apm": self.adapter.apm, "ips": self.adapter.ips}
@@ -438,7 +482,9 @@ class _Run:
         self, stands: Mapping[str, Any] | None = None, learner: Learner | None = None
     ) -> None:
         """Write where the run stands; within a phase only if that costs little."""
-        if self.state is None or (learner is not None and not self.state.is_due):
+        if self.state is None or not self.writes:
+            return
+        if learner is not None and not self.state.is_due:
             return
         unfinished = (
             {} if learner is None else {**(stands or {}), **learner.state_dict()}
@@ -491,7 +537,7 @@ class _Run:
         row: Row = {"epoch": 1, "phase": "score", **self.scores}
         self.curves.append(row)
         self.save()
-        if self.state is not None:
+        if self.state is not None and self.writes:
             self.state.drop()
         said = [message, self.embedder.summary()]
         yield Progress(
@@ -541,7 +587,7 @@ class _Run:
             note=" ".join(text for text in (info.note, note) if text),
             created=utc_now(),
         )
-        if self.config.output is not None:
+        if self.config.output is not None and self.writes:
             save_adapter(self.adapter, self.config.output)
             write_curves(self.config.output, self.curves)
 

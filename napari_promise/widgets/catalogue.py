@@ -14,8 +14,9 @@ from napari_promise.model import weights
 from napari_promise.widgets.choices import Choice
 from napari_promise.widgets.words import size
 
-#: Values of the entries that ask for a file or a folder.
+#: Values of the entries that ask for a file, a folder or another computer.
 FROM_FILE = object()
+REMOTE = object()
 FROM_FOLDER = object()
 
 
@@ -100,6 +101,14 @@ def model_choices(current: str) -> list[Choice]:
         choices.append(Choice(current, f"{Path(current).name} (file)", current))
     choices.append(
         Choice(FROM_FILE, "From file…", "A checkpoint of one of these architectures.")
+    )
+    choices.append(
+        Choice(
+            REMOTE,
+            "Remote…",
+            "Encode on another computer, such as one with a GPU; clicks are answered "
+            "here.",
+        )
     )
     return choices
 

@@ -12,6 +12,9 @@ class Context:
     def __init__(self, sam: Any) -> None:
         self.segmenter = SimpleNamespace(sam=sam, model_id="micro")
 
+    def feed(self, views: Any) -> None:
+        """Nobody else encodes."""
+
     def must_give_way(self) -> bool:
         return False
 

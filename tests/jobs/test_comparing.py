@@ -44,6 +44,9 @@ class Bench:
         self.asked.append((source.name, tile.plane))
         return source.plane_pixels(tile.plane), "digest"
 
+    def feed(self, views: Any) -> None:
+        """Nobody else encodes."""
+
     def must_give_way(self) -> bool:
         return False
 

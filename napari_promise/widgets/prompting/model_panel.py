@@ -30,9 +30,10 @@ _DOTS = {
     "loading": "#e69f00",
     "encoding": "#e69f00",
     "downloading": "#56b4e9",
+    "waiting": "#56b4e9",
     "error": "#d55e00",
 }
-_BUSY = ("loading", "encoding", "downloading")
+_BUSY = ("loading", "encoding", "downloading", "waiting")
 
 #: Below this many milliseconds of work a running clock only flickers.
 _TICK_MS = 100
@@ -50,7 +51,7 @@ class ModelPanel(QWidget):
     image_chosen, model_chosen, adapter_chosen : Signal(object)
         The value of the `Choice` that was picked.
     ips_toggled : Signal(bool)
-    cancel_requested, settings_requested : Signal
+    cancel_requested, settings_requested, local_requested : Signal
     """
 
     image_chosen = Signal(object)
@@ -59,6 +60,7 @@ class ModelPanel(QWidget):
     ips_toggled = Signal(bool)
     cancel_requested = Signal()
     settings_requested = Signal()
+    local_requested = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -100,6 +102,23 @@ class ModelPanel(QWidget):
         self.settings.setAccessibleName("Settings")
         self.settings.setFocusPolicy(Qt.FocusPolicy.TabFocus)
 
+        self.remote = QWidget()
+        self.encodes_on = QLabel()
+        self.encodes_on.setSizePolicy(
+            QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred
+        )
+        self.local = QPushButton("Use this computer")
+        self.local.setToolTip(
+            "Encode images here from now on. What is encoded already stays usable."
+        )
+        self.local.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        remote_row = QHBoxLayout(self.remote)
+        remote_row.setContentsMargins(0, 0, 0, 0)
+        remote_row.setSpacing(4)
+        remote_row.addWidget(self.encodes_on, 1)
+        remote_row.addWidget(self.local)
+        self.remote.hide()
+
         form = QFormLayout()
         form.setContentsMargins(0, 0, 0, 0)
         form.setHorizontalSpacing(8)
@@ -121,6 +140,7 @@ class ModelPanel(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
         layout.addLayout(form)
+        layout.addWidget(self.remote)
         layout.addLayout(status_row)
 
         self.image.chosen.connect(self.image_chosen)
@@ -129,6 +149,7 @@ class ModelPanel(QWidget):
         self.ips.toggled.connect(self.ips_toggled)
         self.cancel.clicked.connect(self.cancel_requested)
         self.settings.clicked.connect(self.settings_requested)
+        self.local.clicked.connect(self.local_requested)
 
         self._state = "idle"
         self._message = ""
@@ -142,12 +163,19 @@ class ModelPanel(QWidget):
         show_checked(self.ips, on and available)
         self.ips.setEnabled(available)
 
+    def show_remote(self, address: str) -> None:
+        """Show which computer encodes; empty for this one, of which nothing is said."""
+        self.remote.setVisible(bool(address))
+        self.encodes_on.setText(f"encodes on {address.partition('://')[2]}")
+        self.encodes_on.setToolTip(f"{address}: masks are drawn on this computer.")
+
     def show_status(self, state: str, message: str, tooltip: str = "") -> None:
         """Show how things stand; work in progress shows its running time.
 
         Parameters
         ----------
-        state : {"idle", "loading", "encoding", "downloading", "ready", "error"}
+        state : str
+            See `session.Status`.
         message : str
             A few words, such as "ready on CPU · embedding cached".
         tooltip : str, optional

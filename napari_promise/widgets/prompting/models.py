@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from qtpy.QtWidgets import QFileDialog, QWidget
 
+from napari_promise.remote.security import is_address
 from napari_promise.session import SegmentResult, Status
 from napari_promise.widgets import catalogue
 from napari_promise.widgets.choices import Choice
@@ -14,6 +15,7 @@ from napari_promise.widgets.connections import Connections
 from napari_promise.widgets.desk import Desk
 from napari_promise.widgets.prompting.model_panel import ModelPanel
 from napari_promise.widgets.prompting.prompt_panel import PromptPanel
+from napari_promise.widgets.prompting.remote_dialog import RemoteDialog
 from napari_promise.widgets.prompting.settings_dialog import SettingsDialog
 
 
@@ -36,6 +38,7 @@ class Models:
         self._desk, self._session = desk, desk.session
         self._panel, self._prompt, self._parent = panel, prompt, parent
         self._settings: SettingsDialog | None = None
+        self._remote: RemoteDialog | None = None
         self._connections = Connections()
         add, session, bridge = self._connections.add, desk.session, desk.bridge
         add(session.status_changed, self._show_status)
@@ -53,6 +56,7 @@ class Models:
         panel.ips_toggled.connect(lambda on: setattr(session.settings, "ips", on))
         panel.cancel_requested.connect(session.cancel)
         panel.settings_requested.connect(self.open_settings)
+        panel.local_requested.connect(self.use_this_computer)
         prompt.live_toggled.connect(lambda on: setattr(session.settings, "live", on))
         prompt.local_toggled.connect(lambda on: setattr(session.settings, "local", on))
         self._show_images()
@@ -70,6 +74,15 @@ class Models:
             dialog.clear_cache_requested.connect(self._session.clear_cache)
             self._settings = dialog
         return self._settings
+
+    @property
+    def remote(self) -> RemoteDialog:
+        """The window that asks for another computer; made when first asked for."""
+        if self._remote is None:
+            dialog = RemoteDialog(self._parent)
+            dialog.connect_requested.connect(self._on_remote_chosen)
+            self._remote = dialog
+        return self._remote
 
     def close(self) -> None:
         """Hear nothing more; the panels may be gone already."""
@@ -116,6 +129,7 @@ class Models:
             settings.adapter,
         )
         self._panel.show_ips(settings.ips, available=self.adapter_has("ips"))
+        self._panel.show_remote(settings.device if is_address(settings.device) else "")
         self._prompt.show_local(settings.local)
 
     def show_settings(self) -> None:
@@ -143,6 +157,9 @@ class Models:
     # -- choosing -----------------------------------------------------------------
 
     def _on_model_chosen(self, value: Any) -> None:
+        if value is catalogue.REMOTE:
+            self.open_remote()
+            value = None
         if value is catalogue.FROM_FILE:
             name, _ = QFileDialog.getOpenFileName(
                 self._parent,
@@ -180,3 +197,21 @@ class Models:
         self._session.measure_cache()
         self.settings.show()
         self.settings.raise_()
+
+    def open_remote(self) -> None:
+        """Open the window that asks for another computer to encode on."""
+        settings = self._session.settings
+        self.remote.show_values(settings.remote, settings.certificate, settings.plain)
+        self.remote.show()
+        self.remote.raise_()
+
+    def _on_remote_chosen(self, address: str, certificate: str, plain: bool) -> None:
+        settings = self._session.settings
+        settings.remote, settings.certificate = address, certificate
+        settings.plain = plain
+        settings.device = address
+        self._session.reload_model()  # the same address, which did not answer before
+
+    def use_this_computer(self) -> None:
+        """Encode here again."""
+        self._session.settings.device = "auto"

@@ -26,6 +26,10 @@ DEVICES = (
     ("GPU (CUDA)", "cuda"),
     ("GPU (Apple)", "mps"),
 )
+ENCODERS = (
+    ("exact: as Segment Anything", "stock"),
+    ("fastest on this computer", "auto"),
+)
 OVERLAPS = (
     ("keep the earlier object", "keep"),
     ("overwrite the earlier object", "overwrite"),
@@ -61,6 +65,13 @@ class SettingsDialog(QDialog):
                     label="Device",
                     choices=DEVICES,
                     tooltip="Where the model runs. Automatic takes a GPU if possible.",
+                ),
+                ComboBox(
+                    name="encoder",
+                    label="Encoder",
+                    choices=ENCODERS,
+                    tooltip="Images can be encoded faster, with numbers that differ by "
+                    "rounding. Of SAM's own models; how fast is measured once.",
                 ),
                 ComboBox(
                     name="overlap",
@@ -132,10 +143,15 @@ class SettingsDialog(QDialog):
         Parameters
         ----------
         values : mapping
-            ``device, overlap, closer, enlarged, disk_cache, cache_quota_mb``.
+            ``device, encoder, overlap, closer, enlarged, disk_cache, cache_quota_mb``.
         """
+        device = str(values["device"])
+        known = [value for _, value in DEVICES]
+        elsewhere = [] if device in known else [(device, device)]
         for setting in self.form:
             with setting.changed.blocked():
+                if setting.name == "device":
+                    setting.choices = [*DEVICES, *elsewhere]
                 setting.value = values[setting.name]
         self.form.cache_quota_mb.enabled = bool(values["disk_cache"])
 
