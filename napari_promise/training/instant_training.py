@@ -2,10 +2,9 @@
 
 The run, as `train_instant` tells it:
 
-1. *embed*: each image is encoded and its lesson taken (`model.instant_learner`); nothing
-   is kept of it but that.
-2. *score*: each image, or each held-out one where some were given, is answered by what
-   the others teach; images of one group never teach each other's answer.
+1. *embed*: each image is encoded and its lesson taken (`model.instant_learner`).
+2. *score*: each image, or each held-out one where some were given, is answered by
+   what the others teach; images of one group never teach each other's answer.
 3. *done*: the adapter knows all images.
 
 There are no passes; the same images give the same adapter.
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 
 from napari_promise.data.pairs import SampleReader, planes_of
 from napari_promise.files import one_line
-from napari_promise.model.adapters import Adapter, save_adapter
+from napari_promise.model.adapters import save_adapter
 from napari_promise.model.instant_learner import InstantLearner, info_for, lesson_of
 from napari_promise.model.sam import Embedding, encode_image
 from napari_promise.model.weights import Cancelled
