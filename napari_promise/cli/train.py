@@ -50,7 +50,8 @@ def train(
         typer.Option(
             help="The auto-prompting module: heatmap, the paper's resnet or cross, "
             "instances for many objects an image (masks are then labels, another "
-            "number for each object), or none."
+            "number for each object), instant (in closed form: no passes, from one "
+            "image on), or none."
         ),
     ] = "heatmap",
     points: Annotated[int, typer.Option(help="Points that it places.")] = 16,

@@ -105,12 +105,15 @@ class Outcome:
     seconds : float
     stopped : bool
         Whether it is the best of a run that did not come to its end.
+    held_out : tuple of Path
+        Images that it was not trained on.
     """
 
     adapter: Any
     rows: tuple[dict[str, Any], ...]
     seconds: float
     stopped: bool = False
+    held_out: tuple[Path, ...] = ()
 
 
 class TrainingJob:
@@ -152,6 +155,7 @@ class TrainingJob:
         self._folder: Path | None = None
         self._images: Iterator[LabelledPlane | None] | None = None
         self._pairs: list[Pair] = []
+        self._held_out: tuple[Path, ...] = ()
         self._run: Iterator[Any] | None = None
         self._rows: list[dict[str, Any]] = []
         self._error: Exception | None = None
@@ -216,6 +220,7 @@ class TrainingJob:
             self._tell(Update("prepare", len(self._pairs), 0))
             return True
         config = self._config(context)
+        self._held_out = _held_out(config)
         self._run = (self._train or _trainer())(
             config, context.segmenter.sam, give_way=self._must_give_way
         )
@@ -285,7 +290,17 @@ class TrainingJob:
 
     def _outcome(self, *, stopped: bool) -> Outcome:
         seconds = time.monotonic() - self._begun
-        return Outcome(self.best, tuple(self._rows), seconds, stopped)
+        return Outcome(self.best, tuple(self._rows), seconds, stopped, self._held_out)
+
+
+def _held_out(config: TrainConfig) -> tuple[Path, ...]:
+    """Return the images that a run is not going to train on."""
+    from napari_promise.training.split import split
+
+    try:
+        return tuple(pair.image for pair in split(config)[1])
+    except ValueError:  # said by the run itself
+        return ()
 
 
 def _trainer() -> Callable[..., Iterator[Any]]:

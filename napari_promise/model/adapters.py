@@ -31,6 +31,7 @@ from napari_promise.files import (
 )
 from napari_promise.model.auto_prompt import HeatmapAPM, slot_labels
 from napari_promise.model.instance_prompter import InstanceAPM
+from napari_promise.model.instant_prompter import InstantAPM
 from napari_promise.model.pattern_shift import PatternEmbedding
 from napari_promise.model.point_prompters import CrossAPM, PointAPM, ResNetAPM
 
@@ -45,15 +46,16 @@ FORMAT = 2
 #: What the names of folders begin with that are being written or removed.
 WRITING = ".writing-"
 
-APM: TypeAlias = HeatmapAPM | PointAPM | InstanceAPM
+APM: TypeAlias = HeatmapAPM | PointAPM | InstanceAPM | InstantAPM
 
-#: Kinds of auto-prompting modules: ours, the paper's CNN and Transformer, and the one
-#: that finds many objects.
+#: Kinds of auto-prompting modules: ours, the paper's CNN and Transformer, the one that
+#: finds many objects, and the one in closed form.
 APMS: dict[str, type[APM]] = {
     "heatmap": HeatmapAPM,
     "resnet": ResNetAPM,
     "cross": CrossAPM,
     "instances": InstanceAPM,
+    "instant": InstantAPM,
 }
 #: How the mask is chosen: by our rules, or always mask token 1 as in the paper's code.
 MASK_CHOICES = ("default", "paper")
@@ -168,7 +170,7 @@ class Adapter(nn.Module):
     Parameters
     ----------
     info : AdapterInfo
-    apm : HeatmapAPM, ResNetAPM, CrossAPM or InstanceAPM, optional
+    apm : HeatmapAPM, ResNetAPM, CrossAPM, InstanceAPM or InstantAPM, optional
     ips : PatternEmbedding, optional
     precision : torch.dtype
         In which parameters are written to a file: float16, or float32 where they have

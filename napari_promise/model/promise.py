@@ -26,6 +26,7 @@ from torch import nn
 
 from napari_promise.model.auto_prompt import HeatmapAPM, place_points
 from napari_promise.model.instance_prompter import InstanceAPM
+from napari_promise.model.instant_prompter import InstantAPM
 from napari_promise.model.pattern_shift import shifted_decode
 from napari_promise.segmentation import NoPrompterError
 
@@ -416,7 +417,7 @@ def auto_prompts(adapter: Adapter, emb: Embedding, sam: Sam) -> AutoPrompts:
     with torch.no_grad():
         if isinstance(adapter.apm, InstanceAPM):
             raise ValueError("a prompter of many objects places no points for one")
-        if not isinstance(adapter.apm, HeatmapAPM):
+        if not isinstance(adapter.apm, HeatmapAPM | InstantAPM):
             points = adapter.apm(emb.levels)[0]  # (P, 2)
             return prompts_from_points(points, adapter.apm.labels, emb)
         logits = adapter.apm(emb.levels, emb.image)  # (1, 1, m, m)

@@ -46,6 +46,10 @@ class ProjectSettings:
     adapter : str
         The adapter that proposes; empty for none.
     order : {"folder", "confidence"}
+    suggest : bool
+        Whether the next image opens with a suggestion, learnt from those that are done.
+    suggester : str
+        The trained adapter that was found better at it, where one was; else empty.
     user : str
         Who works here; the account's name to begin with.
     """
@@ -54,6 +58,8 @@ class ProjectSettings:
     retrain_every: int = 0
     adapter: str = ""
     order: Order = "folder"
+    suggest: bool = True
+    suggester: str = ""
     user: str = ""
 
     events: ClassVar[SignalGroupDescriptor] = SignalGroupDescriptor()

@@ -8,7 +8,7 @@ from pathlib import Path
 from napari_promise.data.pairs import ImagePair as ImagePair
 
 #: Kinds of auto-prompting modules that can be trained, and none at all.
-APMS = ("heatmap", "resnet", "cross", "instances", "none")
+APMS = ("heatmap", "resnet", "cross", "instances", "instant", "none")
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class TrainConfig:
         ``auto``, ``cpu``, ``cuda``, ``mps``.
     apm : str
         ``heatmap``, the paper's ``resnet`` or ``cross``, ``instances`` for many objects
-        in an image (the masks are then instance labels), or ``none``.
+        in an image (the masks are then instance labels), ``instant`` for the one in
+        closed form, or ``none``.
     apm_blocks : int
         Blocks of ``heatmap`` that let a cell see what lies around it, 0 to 8.
     points : int
@@ -155,6 +156,13 @@ class TrainConfig:
             # a shift of the mask tokens is learnt for one kind of object in an image
             object.__setattr__(self, "ips", False)
             object.__setattr__(self, "points", 1)
+        if self.apm == "instant":
+            if self.resume:
+                raise ValueError(
+                    "there is nothing to resume: an instant adapter takes no passes, "
+                    "make it again"
+                )
+            object.__setattr__(self, "ips", False)
         if self.resume and self.output is None:
             raise ValueError("resume needs output: the state lies in that folder")
         if self.auxiliary < 0:
@@ -190,7 +198,7 @@ class TrainConfig:
                 raise ValueError(
                     f"{field} must lie between 0 and 1, got {getattr(self, field)}"
                 )
-        least = 1 if self.held_out else 2
+        least = 1 if self.held_out or self.apm == "instant" else 2
         if len(self.pairs) < least:
             raise ValueError(
                 f"training needs at least {least} image pairs, got {len(self.pairs)}"

@@ -44,6 +44,7 @@ from napari_promise.model.adapters import (
 )
 from napari_promise.model.auto_prompt import HeatmapAPM
 from napari_promise.model.instance_prompter import InstanceAPM
+from napari_promise.model.instant_prompter import InstantAPM
 from napari_promise.model.pattern_shift import PatternEmbedding
 from napari_promise.model.point_prompters import CrossAPM, PointAPM, ResNetAPM
 from napari_promise.model.sam import load_sam, resolve_device
@@ -51,6 +52,7 @@ from napari_promise.training.config import ImagePair, TrainConfig
 from napari_promise.training.curves import Row, write_curves
 from napari_promise.training.embedder import Embedder, Views
 from napari_promise.training.instance_training import train_instances
+from napari_promise.training.instant_training import train_instant
 from napari_promise.training.objectives import (
     HeatmapObjective,
     Objective,
@@ -127,6 +129,9 @@ def train(
         )
     if sam is None:
         sam = load_sam(config.model, device=resolve_device(config.device))
+    if config.apm == "instant":
+        yield from train_instant(config, sam, config.held_out, give_way)
+        return
     training, held_out = split(config)
     with _cache(config) as cache:
         if config.apm == "instances":
@@ -340,7 +345,8 @@ class _Run:
         config, ips = self.config, self.adapter.ips
         assert ips is not None
         apm = self.adapter.apm
-        assert not isinstance(apm, InstanceAPM)  # it is trained without a shift
+        # these are trained without a shift
+        assert not isinstance(apm, InstanceAPM | InstantAPM)
         yield from self._fit(ShiftObjective(config, self.sam, apm, ips, self.training))
 
     def _fit(self, objective: Objective) -> Iterator[Progress]:

@@ -54,6 +54,7 @@ SHORTCUTS: dict[str, Shortcut] = {
     "weakest": Shortcut(KeyCode.KeyW, "W"),
     "finish": Shortcut(KeyCode.KeyG, "G"),
     "skip": Shortcut(KeyCode.KeyK, "K"),
+    "take": Shortcut(KeyCode.KeyQ, "Q"),
 }
 
 

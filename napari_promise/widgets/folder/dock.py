@@ -40,6 +40,8 @@ from napari_promise.widgets.folder.opened import OpenFolder
 from napari_promise.widgets.folder.runs import FolderRuns
 from napari_promise.widgets.folder.states import IN_PROGRESS
 from napari_promise.widgets.folder.steps import StepsPanel
+from napari_promise.widgets.folder.suggesting import Suggestions
+from napari_promise.widgets.folder.suggestion_bar import SuggestionBar
 from napari_promise.widgets.folder.table import FolderTable
 from napari_promise.widgets.folder.thumbnails import Thumbnails
 from napari_promise.widgets.folder.window import (
@@ -75,6 +77,7 @@ class FolderWidget(QWidget):
         Shared with the other docks of the viewer.
     table : FolderTable
     steps : StepsPanel
+    suggestion : SuggestionBar
     jobs : JobsPanel
     effort : EffortPanel
     """
@@ -99,6 +102,7 @@ class FolderWidget(QWidget):
         self.title = QElidingLabel()
         self.saved = QLabel()
         self.steps = StepsPanel()
+        self.suggestion = SuggestionBar()
         self.table = FolderTable()
         self.jobs = JobsPanel()
         self.effort = EffortPanel()
@@ -110,6 +114,7 @@ class FolderWidget(QWidget):
                 "weakest": self.next_uncertain,
                 "finish": self.finish,
                 "skip": self.skip,
+                "take": self.take,
             }
         )
         self._ahead = QTimer(self)
@@ -192,6 +197,7 @@ class FolderWidget(QWidget):
         column.setSpacing(6)
         column.addLayout(top)
         column.addWidget(self.steps)
+        column.addWidget(self.suggestion)
         column.addWidget(self.table, 1)
         column.addWidget(self.jobs)
         column.addWidget(self.effort)
@@ -287,7 +293,8 @@ class FolderWidget(QWidget):
             self.table.model.show_thumbnail,
             self.table.model.forget_asked,
         )
-        self._opened = OpenFolder(project, work, runs, thumbnails)
+        suggestions = Suggestions(project, work, self.desk, self.suggestion)
+        self._opened = OpenFolder(project, work, runs, thumbnails, suggestions)
         self.table.model.show_project(project)
         show_prompting_dock(self.desk)
         self._show_settings()
@@ -365,6 +372,11 @@ class FolderWidget(QWidget):
         """Confirm the image with all that is shown on it, and open the next."""
         if self.work is not None:
             self.work.finish(self._go_on)
+
+    def take(self) -> None:
+        """Make what is suggested an object of one's own, to be corrected."""
+        if self._opened is not None:
+            self._opened.suggestions.take()
 
     def skip(self) -> None:
         """Set the image aside, and open the next."""
@@ -616,7 +628,13 @@ class FolderWidget(QWidget):
     def _show_project(self) -> None:
         project = self.project
         self.open_button.show_open(project is not None, opening=self._opening)
-        for panel in (self.steps, self.table, self.jobs, self.effort):
+        for panel in (
+            self.steps,
+            self.suggestion,
+            self.table,
+            self.jobs,
+            self.effort,
+        ):
             panel.setEnabled(project is not None)
         if self._opened is None or project is None:
             if not self._opening:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from napari_promise.project import Project
 from napari_promise.widgets.folder.runs import FolderRuns
+from napari_promise.widgets.folder.suggesting import Suggestions
 from napari_promise.widgets.folder.thumbnails import Thumbnails
 from napari_promise.widgets.folder.work import FolderWork
 
@@ -22,12 +23,15 @@ class OpenFolder:
     runs : FolderRuns
         What runs over all images.
     thumbnails : Thumbnails
+    suggestions : Suggestions
+        What the images that are done suggest for the next.
     """
 
     project: Project
     work: FolderWork
     runs: FolderRuns
     thumbnails: Thumbnails
+    suggestions: Suggestions
 
     def close(self, *, layers: bool) -> None:
         """End what runs, save, and close the project.
@@ -39,5 +43,6 @@ class OpenFolder:
             is going as well.
         """
         self.thumbnails.close()
+        self.suggestions.close()
         self.runs.close()
         self.work.close(layers=layers)

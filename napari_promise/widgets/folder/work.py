@@ -27,7 +27,7 @@ from napari.layers import Image
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
-from napari_promise.document import Document
+from napari_promise.document import Document, ObjectRecord
 from napari_promise.files import one_line
 from napari_promise.jobs.prefetching import ImageCache
 from napari_promise.project import Autosaver, OpenedImage, Project, State
@@ -88,6 +88,8 @@ class FolderWork:
         The image that was asked for cannot be; `failed` said why.
     noticed : Signal(str)
         Something the person should know.
+    confirmed : Signal(str)
+        The image that is open was saved as done.
     """
 
     opened = Signal(str)
@@ -97,6 +99,7 @@ class FolderWork:
     failed = Signal(str)
     not_opened = Signal(str)
     noticed = Signal(str)
+    confirmed = Signal(str)
 
     def __init__(self, project: Project, desk: Desk, dispatch: Dispatch) -> None:
         self.project = project
@@ -273,6 +276,40 @@ class FolderWork:
             work.document.active_id = proposed[0]
         return bool(proposed)
 
+    def is_untouched(self) -> bool:
+        """Whether the open image is new, and nobody did anything on it yet."""
+        work, key = self.work, self.key
+        return (
+            work is not None
+            and key is not None
+            and self._wanted is None
+            and self.is_on_display()
+            and not len(work.document)
+            and not work.document.undo_name
+            and not self._saver.is_dirty
+            and self.project.item(key).state == "new"
+        )
+
+    def put_suggestion(self, records: Sequence[ObjectRecord]) -> tuple[int, ...]:
+        """Show objects that wait, where nobody did anything yet; not saved as work.
+
+        Returns
+        -------
+        tuple of int
+            Their ids; empty where the image was touched meanwhile.
+        """
+        work, key = self.work, self.key
+        if work is None or key is None or not self.is_untouched():
+            return ()
+        try:
+            self._saver.leave()  # nobody edited anything: the image stays new
+            put = work.document.add_many(records, name="suggestion")
+        except OSError as error:
+            self.noticed.emit(one_line(error))
+            put = ()
+        self._watch(key, work)
+        return tuple(record.id for record in put)
+
     def _watch(self, key: str, work: Work) -> None:
         self._saver.watch(
             key,
@@ -312,6 +349,7 @@ class FolderWork:
         self._finishing = None
         self._commit_all(work, session)
         if self._save("done"):
+            self.confirmed.emit(self.key)
             then()
 
     def _is_waiting(self) -> bool:

@@ -75,6 +75,8 @@ class Training(QObject):
         One line on how training stands; empty when it has ended.
     folder : TrainingSource or None
         What is done in the folder that is being annotated.
+    held_out_of_kept : tuple of Path
+        Images that the adapter kept last was not trained on.
     """
 
     adapters_changed = Signal(str)
@@ -103,6 +105,7 @@ class Training(QObject):
         self._order: TrainingOrder | None = None
         self._base_model = self._trained_for = ""
         self._by_itself = False
+        self.held_out_of_kept: tuple[Path, ...] = ()
         self.folder: TrainingSource | None = None
         self.train_function: Callable[..., Iterator[Any]] | None = None
         self.library = AdapterLibrary(
@@ -417,14 +420,15 @@ class Training(QObject):
         self.panel.keep.setEnabled(False)
         later(
             lambda: training.keep(outcome, order, force=force),
-            lambda _folder: self._on_kept(naming.name),
+            lambda _folder: self._on_kept(naming.name, outcome.held_out),
             self._on_not_kept,
             dispatch=self._dispatch,
             finish=True,
         )
 
-    def _on_kept(self, name: str) -> None:
+    def _on_kept(self, name: str, held_out: tuple[Path, ...] = ()) -> None:
         self.outcome = None
+        self.held_out_of_kept = held_out
         self.panel.show_state("idle")
         settings = self._session.settings
         if settings.model != self._base_model:
