@@ -429,12 +429,11 @@ def _right(labels: NDArray[Any], truth: NDArray[Any]) -> int:
     for number in np.unique(truth[truth > 0]):
         nucleus = truth == number
         found, pixels = np.unique(labels[nucleus], return_counts=True)
-        likeliest = found[np.argmax(pixels)]
+        likeliest = int(found[np.argmax(pixels)])
         if likeliest:
             other = labels == likeliest
-            count += 2 * np.count_nonzero(nucleus & other) > np.count_nonzero(
-                nucleus | other
-            )
+            shared = np.count_nonzero(nucleus & other)
+            count += int(2 * shared > np.count_nonzero(nucleus | other))
     return int(count)
 
 

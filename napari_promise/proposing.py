@@ -411,7 +411,7 @@ def not_known(
         crop, area = region.crop, region.area
         if any(
             np.count_nonzero(crop & known[at].window(region.bbox)) > _TAKEN * area
-            for at in np.flatnonzero(near)
+            for at in np.flatnonzero(near).tolist()
         ):
             continue
         kept.append(one)

@@ -173,7 +173,10 @@ def _step(bbox: BBox, size: int) -> float:
 
 def _cells(bbox: BBox, axis: int, size: int) -> NDArray[np.float64]:
     """Middles of the cells of a tile's padded frame, in the plane's pixels."""
-    return bbox[axis] + (np.arange(size) + 0.5) * _step(bbox, size)
+    cells: NDArray[np.float64] = bbox[axis] + (np.arange(size) + 0.5) * _step(
+        bbox, size
+    )
+    return cells
 
 
 def _tent(source: NDArray[np.float64], width: float, size: int) -> NDArray[np.float64]:

@@ -507,6 +507,7 @@ class RemoteEncoder:
         client, self._client = self._client, None
 
         def close() -> None:
+            assert client is not None
             with suppress(Exception):  # whatever a broken connection raises
                 client.close(timeout=5)
 

@@ -7,6 +7,7 @@ anything else takes it away; *Done & next* confirms it with all that is shown.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from napari.utils.notifications import show_error, show_info
@@ -60,7 +61,7 @@ class Suggestions:
         self._closed = False
         self.ids: tuple[int, ...] = ()
         self._connections = Connections()
-        for signal, handler in (
+        heard: tuple[tuple[Any, Callable[..., Any]], ...] = (
             (work.opened, self._on_opened),
             (work.opening, self._on_opening),
             (work.confirmed, self._tutor.confirm),
@@ -68,13 +69,11 @@ class Suggestions:
             (desk.bridge.edited, self._on_edited),
             (desk.session.model_changed, self._on_model_changed),
             (desk.training.kept, self._on_adapter_kept),
-        ):
-            self._connections.add(signal, handler)
-        for signal, handler in (
             (bar.take_requested, self.take),
             (bar.keep_requested, self.keep),
             (bar.toggled, self._on_toggled),
-        ):
+        )
+        for signal, handler in heard:
             self._connections.add(signal, handler)
         bar.show_on(project.settings.suggest)
 

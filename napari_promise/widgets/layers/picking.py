@@ -88,10 +88,12 @@ def within(
     tuple of int
         Ordered by id.
     """
-    records = [r for r in document.on_plane(plane) if _middle(r) is not None]
-    middles = [_middle(record) for record in records]
-    inside = _inside(np.reshape(middles, (-1, 2)).astype(float), outline)
-    return tuple(r.id for r, is_in in zip(records, inside, strict=True) if is_in)
+    middles = {r.id: _middle(r) for r in document.on_plane(plane)}
+    placed = {i: middle for i, middle in middles.items() if middle is not None}
+    positions = np.array(list(placed.values()), dtype=float).reshape(-1, 2)
+    return tuple(
+        i for i, is_in in zip(placed, _inside(positions, outline), strict=True) if is_in
+    )
 
 
 def _at(

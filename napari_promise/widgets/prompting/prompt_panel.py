@@ -236,7 +236,7 @@ class PromptPanel(QWidget):
         """
         self.auto.setEnabled(image and adapter)
         self.auto.explain(_AUTO if adapter else _NO_AUTO)
-        for widget in (
+        tools: tuple[QWidget, ...] = (
             self.include,
             self.exclude,
             self.flip,
@@ -244,7 +244,8 @@ class PromptPanel(QWidget):
             self.mask,
             self.clear,
             self.new,
-        ):
+        )
+        for widget in tools:
             widget.setEnabled(image)
         self.commit.setEnabled(image and mask)
         self.segment.setEnabled(image and not self.live.isChecked())
