@@ -173,10 +173,8 @@ def _step(bbox: BBox, size: int) -> float:
 
 def _cells(bbox: BBox, axis: int, size: int) -> NDArray[np.float64]:
     """Middles of the cells of a tile's padded frame, in the plane's pixels."""
-    cells: NDArray[np.float64] = bbox[axis] + (np.arange(size) + 0.5) * _step(
-        bbox, size
-    )
-    return cells
+    steps = np.arange(size, dtype=np.float64) + 0.5
+    return (bbox[axis] + steps * _step(bbox, size)).astype(np.float64)
 
 
 def _tent(source: NDArray[np.float64], width: float, size: int) -> NDArray[np.float64]:
