@@ -146,7 +146,8 @@ def test_a_commit_that_waits_for_its_mask_comes_back_and_is_carried_out(undone):
         again.redo()
     assert again.pending == {record.id}
     found = again.get(record.id)
-    assert found.prompts == record.prompts and not found.committed
+    assert found.prompts == record.prompts
+    assert not found.committed
     wish = again.snapshot().undo[-1].commit
     assert (wish.overlap, wish.keep_painted) == ("overwrite", False)
     again.events.labels_patched.connect(lambda patch: patch.apply(labels))
@@ -158,7 +159,8 @@ def test_a_commit_that_waits_for_its_mask_comes_back_and_is_carried_out(undone):
         revision=found.revision,
     )
     assert again.carry_out(lambda _plane: labels) == ([found.id], [])
-    assert again.get(found.id).committed and labels.any()
+    assert again.get(found.id).committed
+    assert labels.any()
 
 
 def test_what_was_shared_is_shared_again(worked):

@@ -44,4 +44,5 @@ def test_boxes_taken_away_before_they_could_be_shown_stay_away(seen, qtbot) -> N
     boxes.show(())
     viewer.dims.ndisplay = 2
     qtbot.wait(10)
-    assert boxes.read() == () and len(boxes.layer.data) == 0
+    assert boxes.read() == ()
+    assert len(boxes.layer.data) == 0
