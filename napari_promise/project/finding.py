@@ -133,12 +133,21 @@ def find(source: Path) -> Listing:
         raise ValueError(
             f"{source} cannot be read ({one_line(error)}): choose a folder of images."
         ) from error
-    masks = {path: files for path, (files, is_mask) in folders.items() if is_mask}
+    masks = {
+        path: _masks_among(path, files)
+        for path, (files, is_mask) in folders.items()
+        if is_mask
+    }
     if is_image_folder(source.name):
         for beside in _folders_in(source.parent):
             if is_mask_folder(beside.name):
                 for path, (files, _) in _walk(beside, beside, frozenset()):
-                    masks[path] = files
+                    masks[path] = _masks_among(path, files)
+    for path, files in list(masks.items()):
+        # masks/CT with its slices is the mask of images/CT.nii.gz, too.
+        series = {name: file for name, file in files.items() if not file.exists()}
+        if len(series) == 1 and path.parent in masks and not is_mask_folder(path.name):
+            masks[path.parent] = series | masks[path.parent]
     chooser = _Masks(source, masks)
     found: list[Found] = []
     for folder, (files, is_mask) in folders.items():
@@ -299,10 +308,26 @@ def _folders_in(folder: Path) -> list[Path]:
         return []
 
 
-class _Masks:
-    """Chooses the masks of images among the folders of masks."""
+def _masks_among(folder: Path, files: list[str]) -> dict[str, Path]:
+    """Return the masks that files make by name: slices of a DICOM series are one."""
+    found = {name: folder / name for name in files}
+    for series in series_among(folder, files):
+        if len(series.slices) > 1:
+            found[series.path.name] = series.path
+    return found
 
-    def __init__(self, source: Path, folders: Mapping[Path, list[str]]) -> None:
+
+class _Masks:
+    """Chooses the masks of images among the folders of masks.
+
+    Parameters
+    ----------
+    source : Path
+    folders : mapping of Path to dict of str to Path
+        Each folder's masks by name.
+    """
+
+    def __init__(self, source: Path, folders: Mapping[Path, dict[str, Path]]) -> None:
         self.notes: list[str] = []
         self._source = source
         self._files = dict(folders)
@@ -352,7 +377,8 @@ class _Masks:
                         f"of {name}, which is taken without."
                     )
                 else:
-                    chosen[name] = where / matching.masks[name]
+                    mask = matching.masks[name]
+                    chosen[name] = self._files.get(where, {}).get(mask, where / mask)
                 break
         return chosen
 

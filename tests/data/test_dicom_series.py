@@ -7,8 +7,10 @@ import pytest
 from napari_promise.data.formats import dicom_series
 from napari_promise.data.images import (
     exists,
+    notes_on,
     place_of,
     read_image,
+    read_mask,
     shape_of,
     status_of,
     thumbnail,
@@ -172,3 +174,70 @@ def test_a_series_is_exported_as_dicom_over_its_own_slices(tmp_path, pixels):  #
     uids = [pydicom.dcmread(path).SOPInstanceUID for path in slices]
     back = read.get_pixels_by_source_instance(uids, combine_segments=True)
     assert np.array_equal(back, labels)
+
+
+def lay_slices(folder, slices, heights, **fields):
+    for at, height in enumerate(heights):
+        save_dicom(
+            folder / f"s{at}.dcm",
+            slices[at],
+            SeriesInstanceUID="1.5",
+            ImagePositionPatient=[0, 0, height],
+            ImageOrientationPatient=[1, 0, 0, 0, 1, 0],
+            PixelSpacing=[0.5, 0.5],
+            InstanceNumber=9 - at,
+            **fields,
+        )
+    return folder / f"{folder.name}.series"
+
+
+@pytest.mark.parametrize(
+    ("heights", "distance", "told"),
+    [
+        ((0, 2, 4, 8), 2.0, "2 to 4 mm apart"),
+        ((0, 0, 2, 2), 2.0, "same position"),
+        ((6, 4, 2, 0), 2.0, ""),
+    ],
+)
+def test_slices_that_are_missing_or_double_are_told_of(
+    tmp_path,
+    pixels,  # noqa: F811
+    heights,
+    distance,
+    told,
+):
+    path = lay_slices(tmp_path, pixels, heights)
+    image = read_image(path)
+    assert image.place.scale == (distance, 0.5, 0.5)
+    assert told in " ".join(image.notes)
+    assert bool(image.notes) is bool(told)
+    assert tuple(notes_on(path)) == image.notes
+
+
+def test_of_slices_at_one_position_the_instance_numbers_decide(tmp_path, pixels):  # noqa: F811
+    path = lay_slices(tmp_path, pixels, (2, 0, 2, 0))
+    # at 0 the fourth file has the lower number, at 2 the third
+    assert np.array_equal(read_image(path).array, pixels[[3, 1, 2, 0]])
+
+
+def test_thickness_taken_for_the_distance_of_frames_is_told(tmp_path, pixels):  # noqa: F811
+    save_dicom(tmp_path / "a.dcm", pixels, PixelSpacing=[1, 1], SliceThickness=5)
+    image = read_image(tmp_path / "a.dcm")
+    assert image.place.scale == (5.0, 1.0, 1.0)
+    assert image.notes == (
+        "it does not say how far its slices lie apart: their thickness is taken.",
+    )
+
+
+@pytest.mark.parametrize("image", ["p1.nii.gz", "p1"])
+def test_a_series_among_masks_is_one_mask(tmp_path, pixels, image):  # noqa: F811
+    if image == "p1":
+        save_series(tmp_path / "images" / "p1", pixels)
+    else:
+        (tmp_path / "images").mkdir()
+        scan = nibabel.Nifti1Image(pixels.T.astype(np.int16), np.eye(4))
+        nibabel.save(scan, tmp_path / "images" / image)
+    save_series(tmp_path / "masks" / "p1", np.where(pixels > 500, 2, 0))
+    (found,) = find(tmp_path).images
+    assert found.mask == tmp_path / "masks" / "p1" / "p1.series"
+    assert np.unique(read_mask(found.mask)).tolist() == [0, 2]

@@ -25,7 +25,7 @@ def jpeg(path, array, quality=75):
 @pytest.mark.parametrize("level", [60, 128, 255])
 def test_one_grey_is_cut_half_way_to_black(tmp_path, level) -> None:
     path = jpeg(tmp_path / "m.jpg", (disc(22) * level).astype(np.uint8))
-    assert np.array_equal(read_mask(path), disc(22))
+    assert (read_mask(path) != disc(22)).mean() < 0.002
 
 
 def test_greys_that_form_areas_are_classes(tmp_path) -> None:

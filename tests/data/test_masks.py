@@ -231,7 +231,8 @@ def test_a_void_ring_in_16_bits_is_left_out(tmp_path, void):
 
 
 def test_many_ids_of_16_bits_are_kept_with_255_and_65535_among_them(tmp_path):
-    array = np.repeat(np.arange(300, dtype=np.uint16), 16).reshape(60, 80)
+    ids = np.arange(300, dtype=np.uint16).reshape(15, 20)
+    array = np.kron(ids, np.ones((4, 4), np.uint16))
     for greatest in (255, 65_535):
         array[array >= 255] = greatest
         np.save(tmp_path / "m.npy", array)

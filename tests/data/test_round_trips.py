@@ -108,7 +108,7 @@ def test_geometry_that_is_degenerate_is_told_and_replaced_by_the_zooms(tmp_path,
     header["srow_x"] = 0 if bad == "zero" else np.nan
     nibabel.save(nibabel.Nifti1Image(data, None, header), source)
     image, saved = round_trip(tmp_path, source)
-    assert "flatten an axis" in image.notes[0]
+    assert "flat along an axis" in image.notes[0]
     assert image.place.scale == pytest.approx((4.0, 2.0, 1.5))
     after = nibabel.load(saved)
     assert np.allclose(np.abs(after.affine[:3, :3]), np.diag([1.5, 2, 4]))

@@ -16,7 +16,9 @@ import tifffile
 from PIL import Image
 from pycocotools.coco import COCO
 
+from napari_promise.document import Document
 from napari_promise.project import FORMATS, Project, export_project
+from tests.data.test_round_trips import save_scan
 from tests.project.people import SHAPE, Person, rectangle, write_image, write_mask
 
 AFFINE = np.array(
@@ -142,6 +144,24 @@ def test_a_scan_keeps_its_place_in_the_world(tmp_path, out):
     image = coco.loadImgs([annotation["image_id"]])[0]
     assert (image["file_name"], image["plane"]) == ("planes/scan_0002.png", [2])
     assert (out / image["file_name"]).is_file()  # export names files that exist
+
+
+@pytest.mark.parametrize("codes", [(1, 2), (1, 0), (0, 0)])
+def test_a_scan_comes_out_with_the_header_it_came_with(tmp_path, out, codes):
+    source = tmp_path / "scans"
+    source.mkdir()
+    save_scan(source / "scan.nii.gz", (40, 50, 3), codes=codes)
+    with Project.open(source) as project:
+        labels = np.ones(project.read_image("scan.nii.gz").shape, np.uint16)
+        project.save("scan.nii.gz", Document(), labels, state="done")
+        export_project(project, out, ("nifti",))
+    before = nibabel.load(source / "scan.nii.gz")
+    after = nibabel.load(out / "nifti" / "scan.nii.gz")
+    assert np.array_equal(after.affine, before.affine)
+    assert after.header.get_zooms() == before.header.get_zooms()
+    assert after.header.get_xyzt_units() == before.header.get_xyzt_units()
+    for name in ("qform_code", "sform_code"):
+        assert after.header[name] == before.header[name]
 
 
 def test_equal_names_do_not_write_over_each_other(tmp_path, out):

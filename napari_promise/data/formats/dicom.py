@@ -43,8 +43,14 @@ def place(path: Path) -> Place:
 
 def notes(path: Path) -> tuple[str, ...]:
     """Return what is doubtful about an image's place."""
-    note = _spacing(_load(path, pixels=False))[1]
-    return (note,) if note else ()
+    data = _load(path, pixels=False)
+    return _doubts([(data, path)], len(_shape(data)))
+
+
+def notes_on_series(paths: Sequence[Path]) -> tuple[str, ...]:
+    """Return what is doubtful about the place of the files of one series."""
+    files = in_order([(_load(path, pixels=False), path) for path in paths])
+    return _doubts(files, 3)
 
 
 def read_series(paths: Sequence[Path]) -> Raw:
@@ -187,9 +193,8 @@ def _finished(
     files : sequence of (Dataset, Path)
         One a plane, or one for all.
     """
-    scale, note = _spacing(data)
-    place = _place_of(files, stored.ndim - rgb, scale)
-    notes = (note,) if note else ()
+    place = _place_of(files, stored.ndim - rgb, _spacing(data)[0])
+    notes = _doubts(files, stored.ndim - rgb)
     if rgb:
         return Raw(stored, True, place, notes)
     padded = _padded(stored, data)
@@ -330,13 +335,59 @@ def _spacing(data: Any) -> tuple[tuple[float, ...] | None, str]:
     return (found, note) if min(found) > 0 else (None, "")
 
 
-def _distance(data: Any) -> float:
-    """Return the distance between planes; the thickness where that is not said."""
+def _doubts(files: Sequence[tuple[Any, Path]], ndim: int) -> tuple[str, ...]:
+    """Return a sentence for everything that is doubtful about the place."""
+    data = files[0][0]
+    scale, note = _spacing(data)
+    notes = [note] if note else []
+    if ndim != 3 or scale is None:
+        return tuple(notes)
+    apart = _steps(_planes_of(files, ndim))
+    if len(apart) and apart.max() > 0:
+        if apart.min() < 1e-3:
+            notes.append(
+                "several of its slices lie at the same position: phases or echoes of "
+                "one scan, perhaps."
+            )
+        elif apart.max() > 1.05 * apart.min() + 1e-3:
+            notes.append(
+                f"its slices lie {apart.min():.3g} to {apart.max():.3g} mm apart, as "
+                "if some were missing: the middle distance is taken for all."
+            )
+    elif _stated_distance(data)[1] != "SpacingBetweenSlices" and not data.get(
+        "GridFrameOffsetVector"
+    ):
+        taken = "their thickness" if _stated_distance(data)[1] else "1 mm"
+        notes.append(f"it does not say how far its slices lie apart: {taken} is taken.")
+    return tuple(notes)
+
+
+def _planes_of(files: Sequence[tuple[Any, Path]], ndim: int) -> list[tuple[Any, int]]:
+    """Return which file and frame each plane is, in order of position."""
+    data = files[0][0]
+    if len(files) > 1:
+        return [(each, 0) for each, _ in files]
+    if ndim == 3:
+        return [(data, frame) for frame in order_of_frames(data)]
+    return [(data, 0)]
+
+
+def _steps(planes: Sequence[tuple[Any, int]]) -> NDArray[np.float64]:
+    """Return the distances between planes, mm; none where a position is not known."""
+    at = [_position(each, frame) for each, frame in planes]
+    known = [each for each in at if each is not None]
+    if len(known) < len(at):
+        return np.zeros(0)
+    return np.abs(np.diff(known))
+
+
+def _stated_distance(data: Any) -> tuple[float, str]:
+    """Return the distance between planes that is stated, and in which field."""
     for name in ("SpacingBetweenSlices", "SliceThickness"):
-        value = float(_field(data, name, 0) or 0)
+        value = abs(float(_field(data, name, 0) or 0))
         if value > 0:
-            return value
-    return 1.0
+            return value, name
+    return 1.0, ""
 
 
 def _position(data: Any, frame: int = 0) -> float | None:
@@ -357,16 +408,15 @@ def _sides(data: Any, frame: int = 0) -> NDArray[np.float64]:
 
 
 def in_order(found: Sequence[tuple[Any, Path]]) -> list[tuple[Any, Path]]:
-    """Sort by position; by the number of the instance where one has none."""
+    """Sort by position, then by the number of the instance, which is all some have."""
     at = [_position(data) for data, _ in found]
-    known = [each for each in at if each is not None]
-    if len(known) < len(at) or len(set(known)) < len(known):
-        numbers = [int(data.get("InstanceNumber", 0) or 0) for data, _ in found]
-        keys: list[Any] = [
-            (n, path.name) for n, (_, path) in zip(numbers, found, strict=True)
-        ]
-    else:
-        keys = [(value, "") for value in known]
+    if None in at:
+        at = [0.0] * len(found)
+    numbers = [int(data.get("InstanceNumber", 0) or 0) for data, _ in found]
+    keys = [
+        (position, number, path.name)
+        for position, number, (_, path) in zip(at, numbers, found, strict=True)
+    ]
     order = sorted(range(len(found)), key=keys.__getitem__)
     return [found[index] for index in order]
 
@@ -378,21 +428,14 @@ def _place_of(
     if scale is None or ndim not in (2, 3):
         return Place()
     data = files[0][0]
-    if len(files) > 1:
-        planes = [(each, 0) for each, _ in files]
-    elif ndim == 3:
-        planes = [(data, frame) for frame in order_of_frames(data)]
-    else:
-        planes = [(data, 0)]
-    at = [_position(each, frame) for each, frame in planes]
-    known = [each for each in at if each is not None]
-    distance = 0.0
-    if len(known) == len(at) > 1:
-        distance = float(np.median(np.abs(np.diff(known))))
+    planes = _planes_of(files, ndim)
+    apart = _steps(planes)
+    apart = apart[apart > 1e-3]
+    distance = float(np.median(apart)) if len(apart) else 0.0
     offsets = data.get("GridFrameOffsetVector")
     if distance <= 0 and offsets is not None and len(offsets) > 1:
         distance = abs(float(offsets[1]) - float(offsets[0]))
-    distance = round(distance if distance > 0 else _distance(data), 6)
+    distance = round(distance if distance > 0 else _stated_distance(data)[0], 6)
     whole = (distance, *scale)
     corner = _field(planes[0][0], "ImagePositionPatient", planes[0][1])
     rows, columns = int(data.Rows), int(data.Columns)

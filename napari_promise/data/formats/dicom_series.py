@@ -155,7 +155,7 @@ def place(path: Path) -> Place:
 
 def notes(path: Path) -> tuple[str, ...]:
     """Return what is doubtful about its place."""
-    return dicom.notes(slices_of(path)[0])
+    return dicom.notes_on_series(slices_of(path))
 
 
 #: Headers of slices, so that looking at a folder again is quick.

@@ -177,8 +177,8 @@ def _transforms(header: Any) -> tuple[NDArray[np.float64] | None, str]:
     if not bad:
         return None, ""
     return None, (
-        f"the {' and the '.join(bad)} of its header flatten an axis or are no numbers: "
-        "it is taken to lie by the size of its voxels alone."
+        f"the {' and the '.join(bad)} of its header is flat along an axis, or no "
+        "numbers: it is taken to lie by the size of its voxels alone."
     )
 
 
