@@ -435,12 +435,19 @@ def assign(
     return owners
 
 
-def draft_on(document: Document, plane: Plane) -> int | None:
-    """Return the last object of a plane that was never written to the labels."""
-    drafts = [
-        record.id for record in document.on_plane(plane) if document.is_draft(record)
-    ]
-    return drafts[-1] if drafts else None
+def draft_on(document: Document, plane: Plane, label: int = 0) -> int | None:
+    """Return the last object of a plane that was never written to the labels.
+
+    Parameters
+    ----------
+    document : Document
+    plane : tuple of int
+    label : int
+        An object that is taken before all others, where it lies on this plane.
+    """
+    drafts = [r for r in document.on_plane(plane) if document.is_draft(r)]
+    drafts.sort(key=lambda record: record.label == label)
+    return drafts[-1].id if drafts else None
 
 
 def object_at(document: Document, plane: Plane) -> int | None:
