@@ -12,6 +12,9 @@ How one object gets to a plane:
 
 Of a plane only normal equations, masks and one small map of scores are kept, never its
 features.
+
+Long because one object holds what was drawn and found, and each step changes both; what
+they are lies in `state`, shapes in `shapes`, the outline in `outline`.
 """
 
 from __future__ import annotations

@@ -14,8 +14,9 @@ from napari_promise.document import Region
 __all__ = ["PlaneResult", "Source"]
 
 #: Who drew a plane: a person or the answer to a person's prompts; the classifier going
-#: outward; the classifier between two planes that a person drew.
-Source = Literal["prompted", "propagated", "interpolated"]
+#: outward; the classifier between two planes that a person drew; an adapter, whose
+#: proposal the other planes agreed with.
+Source = Literal["prompted", "propagated", "interpolated", "proposed"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class PlaneResult:
     confidence : float
         0 to 1: how well the classifier tells the object from what is around it, beside
         the planes that were drawn. 1 for those.
-    source : {"prompted", "propagated", "interpolated"}
+    source : {"prompted", "propagated", "interpolated", "proposed"}
     stopped : str or None
         On the first plane beyond the object, why it ends there, in words. Such a plane
         is empty.

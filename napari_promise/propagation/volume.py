@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from napari_promise.data.planes import robust_limits, to_rgb8
 from napari_promise.prompts import Prompts
 from napari_promise.propagation.propagator import Propagator
+from napari_promise.propagation.proposed import agreeing, planes_to_ask, proposal
 from napari_promise.propagation.results import PlaneResult
 from napari_promise.propagation.rules import Rules
 
@@ -25,13 +27,14 @@ __all__ = ["propagate"]
 def propagate(
     segmenter: Segmenter,
     volume: ArrayLike,
-    prompts: Mapping[int, Prompts | NDArray[np.bool_]],
+    prompts: Mapping[int, Prompts | NDArray[np.bool_]] | None = None,
     *,
     spacing: tuple[float, float, float] = (1.0, 1.0, 1.0),
     z_range: tuple[int, int] | None = None,
     axis: int = 0,
     contrast_limits: tuple[float, float] | None = None,
     refine: bool = True,
+    every: int | None = None,
     rules: Rules | None = None,
 ) -> Generator[PlaneResult, None, NDArray[np.bool_]]:
     """Carry one object from the planes that are given to all that it is on.
@@ -41,9 +44,11 @@ def propagate(
     segmenter : Segmenter
     volume : array_like, (planes, rows, columns)
         Of any real type.
-    prompts : mapping of int to Prompts or (rows, columns) bool
+    prompts : mapping of int to Prompts or (rows, columns) bool, optional
         Plane -> the prompts of the object there, or its mask. An empty mask says that
-        the object is not on that plane.
+        the object is not on that plane. Left out, the segmenter's adapter proposes
+        the object on every so manieth plane; proposals that the others speak against
+        do not count, see `propagation.proposed`.
     spacing : (float, float, float)
         The size of a voxel along the volume's axes, in one unit.
     z_range : (int, int), optional
@@ -55,13 +60,15 @@ def propagate(
     refine : bool
         Draw the outline of what answers prompts anew before it is carried on, see
         `Propagator.refined`. Masks stay as they are given.
+    every : int, optional
+        Of how many planes one is proposed on; left out, about twelve in all are.
     rules : Rules, optional
 
     Yields
     ------
     PlaneResult
         One plane after another: those that were given, then the others, nearest
-        first.
+        first. Nothing where the adapter finds nothing.
 
     Returns
     -------
@@ -72,7 +79,9 @@ def propagate(
     Raises
     ------
     ValueError
-        If there are no prompts, or they do not fit the volume.
+        If the prompts are empty, or do not fit the volume.
+    NoPrompterError
+        If there are no prompts and no adapter that proposes some.
 
     Examples
     --------
@@ -85,7 +94,7 @@ def propagate(
     """
     stack = np.moveaxis(_checked(volume, spacing, axis), axis, 0)
     rest = [size for i, size in enumerate(spacing) if i != axis % 3]
-    if not prompts:
+    if prompts is not None and not prompts:
         raise ValueError("nothing says where the object is: give prompts of a plane.")
     limits = contrast_limits or robust_limits(stack) or (0.0, 1.0)
 
@@ -105,7 +114,16 @@ def propagate(
         rules=rules,
     )
     whole = np.zeros(stack.shape, bool)
-    for plane, given in prompts.items():
+    votes: dict[int, float] = {}
+    if prompts is None:
+        first, last = z_range or (0, len(stack) - 1)
+        masks = {
+            plane: mask
+            for plane in planes_to_ask(max(0, first), min(last, len(stack) - 1), every)
+            if (mask := proposal(segmenter, embed(plane))) is not None
+        }
+        votes = agreeing(propagator, 1, masks)
+    for plane, given in (prompts or {}).items():
         if not 0 <= plane < len(stack):
             raise ValueError(
                 f"there is no plane {plane}: the volume has planes 0 to "
@@ -119,6 +137,9 @@ def propagate(
         else:
             propagator.set_plane(plane, 1, np.asarray(given, bool))
     for result in propagator.results(1):
+        if result.plane in votes:
+            sure = votes[result.plane]
+            result = replace(result, source="proposed", confidence=sure)
         whole[result.plane] = result.mask
         yield result
     for result in propagator.run(z_range):

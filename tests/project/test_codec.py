@@ -12,12 +12,15 @@ import pytest
 
 from napari_promise.document import (
     Document,
+    FoundPlane,
     LabelPatch,
     MaskLogits,
     ObjectRecord,
     Region,
     SmallLogits,
     Snapshot,
+    is_absent,
+    is_propagated,
 )
 from napari_promise.project import codec
 from napari_promise.prompts import Before, Prompts
@@ -330,3 +333,29 @@ def test_without_blobs_points_boxes_and_committed_masks_are_left(worked):
         assert record.written == Region.from_mask(mask)
         assert record.logits is None
     assert codec.salvage({}, labels) == ()
+
+
+def test_an_object_through_planes_keeps_its_ends_and_what_was_said_of_planes() -> None:
+    document = Document()
+    record = document.new_object((4,), class_name="liver")
+    changed = document.set_prompts(record.id, Prompts(points=[(3, 3)], labels=[1]))
+    mask = np.zeros(SHAPE, bool)
+    mask[1:4, 1:6] = True
+    region = Region.from_mask(mask)
+    document.set_mask(
+        record.id, region, score=0.9, logits=None, revision=changed.revision
+    )
+    run = object()
+    document.put_propagated(1, [FoundPlane((5,), region, 0.4)], run=run)
+    ended = FoundPlane((6,), None, 0.1, stopped="its contrast is down to 10%")
+    document.put_propagated(1, [ended], run=run)
+    document.set_absent(1, (2,))
+    back = Document()
+    back.restore(through(document.snapshot()))
+    assert back.get_at(1, (5,)).ends == ("", "its contrast is down to 10%")
+    assert back.get_at(1, (5,)).score == 0.4
+    assert is_propagated(back.get_at(1, (5,)))
+    assert is_absent(back.get_at(1, (2,)))
+    back.undo()
+    back.undo()
+    assert [r.plane for r in back.of_label(1)] == [(4,)]

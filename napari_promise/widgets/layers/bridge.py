@@ -153,6 +153,7 @@ class LayerBridge:
         self.chosen: tuple[int, ...] = ()
         self.lasso = Lasso(viewer)
         self.include = True
+        self._label = 0
         self._works = Works(self._handlers)
         self._placing = Placing(viewer.layers)
         self.batched_update = self._placing.batched_update
@@ -633,8 +634,12 @@ class LayerBridge:
     def _choose_active(self, work: Work, plane: Plane) -> None:
         document = work.document
         with self._taking_edit:
-            if document.active is None or document.active.plane != plane:
-                document.active_id = edits.draft_on(document, plane)
+            active = document.active
+            if active is not None:
+                # Scrolled through, it stays in work, also beyond a plane without it.
+                self._label = active.label
+            if active is None or active.plane != plane:
+                document.active_id = edits.draft_on(document, plane, self._label)
         if work is self.work:
             self._show()
 

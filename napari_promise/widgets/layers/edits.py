@@ -561,14 +561,25 @@ def assign(
     return owners
 
 
-def draft_on(document: Document, plane: Plane) -> int | None:
-    """Return the last object of a plane that was never written to the labels."""
+def draft_on(document: Document, plane: Plane, label: int = 0) -> int | None:
+    """Return the last object of a plane that was never written to the labels.
+
+    Parameters
+    ----------
+    document : Document
+    plane : tuple of int
+    label : int
+        An object that is taken before all others, where it lies on this plane.
+    """
     pending = document.pending  # once: it goes through the history
+    found = None
     for record in reversed(document.on_plane(plane)):
-        if not record.committed and record.written is None:
-            if record.id not in pending:
-                return record.id
-    return None
+        if record.committed or record.written is not None or record.id in pending:
+            continue
+        if record.label == label:
+            return record.id
+        found = record.id if found is None else found
+    return found
 
 
 def object_at(document: Document, plane: Plane) -> int | None:

@@ -85,6 +85,7 @@ class Propagation:
         self._connections = Connections()
         for signal, handler in (
             (session.segmented, self._on_segmented),
+            (session.unanswered, self._on_unanswered),
             (bridge.work_changed, self._on_work_changed),
             (bridge.pixels_changed, self._on_pixels_changed),
             (bridge.plane_changed, self._on_plane_changed),
@@ -329,6 +330,11 @@ class Propagation:
             self._propagate(work, wanted)
         else:
             self._follow(work, record)
+
+    def _on_unanswered(self, document: Document, *_: object) -> None:
+        # What waits for the answer would wait for good.
+        if document is self._document and (self._wanted or self._awaited):
+            self.cancel()
 
     def _follow(self, work: Work, record: ObjectRecord) -> None:
         """Find the planes around a correction again."""

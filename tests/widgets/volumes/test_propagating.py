@@ -340,6 +340,20 @@ def test_selected_objects_go_through_the_stack_in_one_pass(desk: Any) -> None:
     assert len(desk.document) == 2
 
 
+def test_scrolling_through_two_objects_stays_with_the_one_in_work(desk: Any) -> None:
+    desk.press("N")
+    desk.click(3, 20, 20)
+    desk.widget.desk.propagation.chosen = lambda: (1, 2)
+    desk.press("P")
+    desk.until(lambda: bool(Discs.runs))
+    finish(desk)
+    desk.document.active_id = desk.document.get_at(1, (3,)).id
+    for plane in (4, 5, END, 6):
+        desk.viewer.dims.set_point(0, plane * 5)
+    assert desk.document.active.label == 1
+    assert desk.document.active.plane == (6,)
+
+
 def test_a_plane_said_to_be_empty_ends_the_object_there(desk: Any) -> None:
     desk.press("P")
     finish(desk)

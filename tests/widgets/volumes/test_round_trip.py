@@ -81,7 +81,7 @@ def test_dicom_comes_back_plane_by_plane_over_its_slices(make_desk, tmp_path) ->
     back = read.get_pixels_by_source_instance(uids, combine_segments=True)
     assert np.array_equal(back == 1, expected)
     (segment,) = read.SegmentSequence
-    assert segment.SegmentLabel == "liver"
+    assert segment.SegmentLabel == "liver 1"
 
 
 def test_the_table_of_measurements_has_one_row_for_the_object(
