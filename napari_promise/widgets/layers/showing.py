@@ -138,7 +138,7 @@ def what_to_show(
     records = open_records(document, plane)
     ndim = len(plane) + 2
     if held is None:
-        points, boxes = edits.rows_of(records, ndim), ()
+        points = edits.rows_of(records, ndim)
         boxes = edits.boxes_of(_framed(records, active))
     else:
         points, boxes = held.points, held.boxes
