@@ -369,10 +369,9 @@ def _right(labels: NDArray[Any], truth: NDArray[Any]) -> int:
         likeliest = found[np.argmax(pixels)]
         if likeliest:
             other = labels == likeliest
-            count += 2 * np.count_nonzero(nucleus & other) > np.count_nonzero(
-                nucleus | other
-            )
-    return int(count)
+            shared = np.count_nonzero(nucleus & other)
+            count += int(2 * shared > np.count_nonzero(nucleus | other))
+    return count
 
 
 def _dice(mask: NDArray[Any], truth: NDArray[Any]) -> float:
