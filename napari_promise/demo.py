@@ -434,7 +434,7 @@ def _right(labels: NDArray[Any], truth: NDArray[Any]) -> int:
             other = labels == likeliest
             shared = np.count_nonzero(nucleus & other)
             count += int(2 * shared > np.count_nonzero(nucleus | other))
-    return int(count)
+    return count
 
 
 def _dice(mask: NDArray[Any], truth: NDArray[Any]) -> float:

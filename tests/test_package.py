@@ -52,10 +52,10 @@ def test_napari_finds_the_plugin_with_its_docks_and_its_samples() -> None:
     widgets = [widget.display_name for widget in manifest.contributions.widgets]
     assert widgets == ["ProMISe", "ProMISe: annotate folder"]
     samples = {sample.key for sample in manifest.contributions.sample_data}
-    assert samples == {"endoscopy", "stack", "retina"}
+    assert samples == {"endoscopy", "stack", "nuclei", "retina"}
 
 
-@pytest.mark.parametrize("key", ["endoscopy", "stack", "retina"])
+@pytest.mark.parametrize("key", ["endoscopy", "stack", "nuclei", "retina"])
 def test_a_sample_opens_in_a_viewer_as_napari_opens_it(key) -> None:
     from napari.components import ViewerModel
 
@@ -241,6 +241,8 @@ def wheel_names(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         "napari_promise/napari.yaml",
         "napari_promise/py.typed",
         "napari_promise/data/samples.py",
+        "napari_promise/data/nuclei.png",
+        "napari_promise/data/nuclei_labels.png",
         "napari_promise/model/bundled/promise-tiny.safetensors",
         "napari_promise/model/bundled/promise-medical.safetensors",
         "napari_promise/model/bundled/promise-medical.json",

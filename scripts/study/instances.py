@@ -5,8 +5,10 @@
     python -m scripts.study.instances effort --images 20
     python -m scripts.study.instances amg --images 10
     python -m scripts.study.instances speed
+    python -m scripts.study.instances all
 
-Each command writes its part of ``results/instances.json``, which `make results` shows.
+Each command, `all` one after the other, writes its part of
+``results/instances.json``, which `make results` shows.
 All images are of the test part of `scripts.study.datasets`, spread evenly over it;
 thresholds were chosen on its val part, in training. Rivals: a watershed (scikit-image),
 outlines flooded from the prompter's own maps, SAM's automatic mask generator on the
@@ -52,6 +54,7 @@ from scripts.study import datasets, runs
 
 RECORD = runs.RESULTS / "instances.json"
 SET = "dsb2018"
+PARTS = ("table", "effort", "speed", "amg", "few")
 #: Grey images darker than this, in the median, are fluorescence.
 DARK = 90
 
@@ -375,36 +378,44 @@ def _effort_lines(told: dict[str, Any]) -> list[str]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Measure one part and write it into the record."""
+    """Measure a part, or all."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("part", choices=("table", "few", "effort", "amg", "speed"))
+    parser.add_argument("part", choices=(*PARTS, "all"))
     parser.add_argument("--adapter", default="cells")
     parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--labels", type=int, nargs="+", default=[3, 10])
     parser.add_argument("--draws", type=int, default=3)
     parser.add_argument("--record", type=Path, default=RECORD)
     options = parser.parse_args(arguments)
+    for part in PARTS if options.part == "all" else (options.part,):
+        measure(part, options)
+
+
+def measure(part: str, options: argparse.Namespace) -> None:
+    """Measure one part and write it into the record, beside the others."""
     record: dict[str, Any] = {"kind": "instances"}
     if options.record.exists():
         record = json.loads(options.record.read_text(encoding="utf-8"))
-    if options.part == "few":
+    if part == "few":
         few = record.setdefault("few", {})
         for labels in options.labels:
-            few[str(labels)] = measure_few(labels, options.draws, options.images)
+            few[str(labels)] = measure_few(
+                labels, options.draws, min(40, options.images)
+            )
     else:
         segmenter = Segmenter.load(adapter=options.adapter)
         info = segmenter.adapter_info
         assert info is not None
         record |= {"adapter": info.name, "base": {"sha256": segmenter.sha256}}
-        if options.part == "speed":
+        if part == "speed":
             record["speed"] = measure_speed(segmenter)
         else:
-            measure = {
-                "table": measure_table,
-                "effort": measure_effort,
-                "amg": measure_amg,
-            }[options.part]
-            record[options.part] = measure(segmenter, options.images)
+            way, most = {
+                "table": (measure_table, 100),
+                "effort": (measure_effort, 20),
+                "amg": (measure_amg, 10),
+            }[part]
+            record[part] = way(segmenter, min(most, options.images))
     with whole_file(options.record, overwrite=True) as temporary:
         temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     print(section(record) if "adapter" in record else json.dumps(record, indent=1))

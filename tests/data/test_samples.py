@@ -78,7 +78,8 @@ def test_the_stack_has_six_nodules_each_in_several_planes_and_brighter() -> None
 
 @pytest.mark.slow
 def test_every_sample_comes_as_layer_data_with_its_truth_hidden() -> None:
-    for layers in (samples.endoscopy_layers(), samples.stack_layers()):
+    makers = samples.endoscopy_layers, samples.stack_layers, samples.nuclei_layers
+    for layers in (make() for make in makers):
         (image, image_options, kind), (truth, truth_options, truth_kind) = layers
         assert (kind, truth_kind) == ("image", "labels")
         assert truth.dtype == np.uint8

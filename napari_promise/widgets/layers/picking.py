@@ -6,7 +6,6 @@ click anywhere else begins another.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,12 +87,14 @@ def within(
     tuple of int
         Ordered by id.
     """
-    middles = {r.id: _middle(r) for r in document.on_plane(plane)}
-    placed = {i: middle for i, middle in middles.items() if middle is not None}
-    positions = np.array(list(placed.values()), dtype=float).reshape(-1, 2)
-    return tuple(
-        i for i, is_in in zip(placed, _inside(positions, outline), strict=True) if is_in
-    )
+    middles = {
+        record.id: middle
+        for record in document.on_plane(plane)
+        if (middle := _middle(record)) is not None
+    }
+    places = np.array(list(middles.values()), float).reshape(-1, 2)
+    inside = _inside(places, outline)
+    return tuple(i for i, is_in in zip(middles, inside, strict=True) if is_in)
 
 
 def _at(
@@ -144,10 +145,10 @@ def _middle(record: ObjectRecord) -> tuple[float, float] | None:
 
 
 def _inside(
-    places: Sequence[Any] | NDArray[Any], outline: NDArray[np.float64]
+    places: NDArray[np.float64], outline: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
     """Whether places lie inside a polygon: edges to the right are crossed oddly."""
-    rows, columns = np.asarray(places, float).T[:, :, None]
+    rows, columns = places.T[:, :, None]
     (r0, c0), (r1, c1) = outline.T, np.roll(outline, -1, axis=0).T
     spans = (r0 > rows) != (r1 > rows)
     with np.errstate(divide="ignore", invalid="ignore"):

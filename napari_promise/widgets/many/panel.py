@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qtpy.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_promise.widgets.buttons import KeyButton
 from napari_promise.widgets.connections import Connections
@@ -54,6 +54,8 @@ class ManyPanel(QWidget):
         column.setSpacing(4)
         column.addWidget(self.progress)
         column.addLayout(row)
+        policy = QSizePolicy.Policy
+        self.setSizePolicy(policy.Preferred, policy.Maximum)
         self.progress.cancel_requested.connect(many.cancel)
         self._connections = Connections()
         self._connections.add(many.changed, self.show_now)

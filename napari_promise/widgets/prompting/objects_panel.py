@@ -54,6 +54,8 @@ from napari_promise.widgets.prompting.review_panel import ReviewPanel
 _FITTED = (ID, SCORE, POINTS, PLANE, VOLUME)
 #: From so many objects on there is a line to filter them by.
 _FILTER_FROM = 12
+#: Rows beside those on display by which the width of columns is measured.
+_MEASURED = 32
 _SWATCH = 12
 _RESTYLED = (QEvent.Type.StyleChange, QEvent.Type.FontChange, QEvent.Type.Show)
 _DELETING = (Qt.Key.Key_Delete, Qt.Key.Key_Backspace)
@@ -166,6 +168,8 @@ class ObjectsPanel(QWidget):
         horizontal.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
         table.setSortingEnabled(True)
         horizontal.setMinimumSectionSize(28)
+        # Else a thousand rows are measured whenever one changes.
+        horizontal.setResizeContentsPrecision(_MEASURED)
         for column in _FITTED:
             horizontal.setSectionResizeMode(column, QHeaderView.ResizeMode.Fixed)
         horizontal.setSectionResizeMode(CLASS, QHeaderView.ResizeMode.Stretch)
@@ -302,9 +306,12 @@ class ObjectsPanel(QWidget):
         """
         table, header = self.table, self.table.horizontalHeader()
         assert header is not None
+        last = self._shown.rowCount() - 1  # with the longest number, as a rule
         for column in _FITTED:
+            index = self._shown.index(last, column)
             width = max(
                 table.sizeHintForColumn(column),
+                table.sizeHintForIndex(index).width() if last >= 0 else 0,
                 header.sectionSizeHint(column),
                 header.minimumSectionSize(),
             )
