@@ -66,6 +66,7 @@ class Looker(StandIn):
             region=Region.from_crop(crop, box[:2], SLIDE),
             score=0.5,
             logits=np.full((1, 2, 2), len(prompts.points), np.float32),
+            tile=emb.tile,
         )
 
 

@@ -645,7 +645,8 @@ class LayerBridge:
 
     def _on_view_rests(self) -> None:
         if self.work is not None and self.has_image():
-            seen = view_of(self.work.image) if self.flat() else None
+            image = self.work.image
+            seen = view_of(self._viewer, image) if self.flat() else None
             self.view_changed.emit(seen)
 
     def _do(self, document: Document, act: Callable[[], None]) -> None:

@@ -51,6 +51,16 @@ def missing(labels: Labels, points: Points, shapes: Shapes) -> list[str]:
     ]
 
 
+def canvas_size(viewer: Any) -> tuple[int, int] | None:
+    """Return the height and width of a viewer's canvas; None where it has none."""
+    window = getattr(viewer, "window", None)
+    canvas = getattr(getattr(window, "_qt_viewer", None), "canvas", None)
+    size = getattr(canvas, "size", None)
+    if size is None or len(size) != 2:
+        return None
+    return int(size[0]), int(size[1])
+
+
 def is_dragging(points: Points) -> bool:
     """Whether the mouse is dragging points of a layer right now."""
     return getattr(points, "_drag_start", None) is not None

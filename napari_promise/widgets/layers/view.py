@@ -12,6 +12,7 @@ from qtpy.QtCore import QTimer
 from napari_promise.document import BBox
 from napari_promise.widgets.connections import Connections
 from napari_promise.widgets.layers.geometry import camera_of, image_shape
+from napari_promise.widgets.layers.napari_internals import canvas_size
 
 if TYPE_CHECKING:
     import napari
@@ -23,30 +24,35 @@ __all__ = ["ViewWatch", "view_of"]
 RESTS_MS = 250
 
 
-def view_of(image: Image) -> BBox | None:
+def view_of(viewer: napari.Viewer, image: Image) -> BBox | None:
     """Return the part of an image's plane that is on the screen.
 
     Parameters
     ----------
+    viewer : napari.Viewer
     image : Image
         A layer that lies flat in the canvas, multiscale or not.
 
     Returns
     -------
     BBox or None
-        In pixels of the full resolution; None where nothing of it is seen, or it was
-        not drawn yet.
+        In pixels of the full resolution; None where nothing of it is seen, or the
+        canvas cannot be asked.
     """
-    if not np.ptp(np.asarray(image.corner_pixels), axis=0)[-2:].all():
+    size, camera, dims = canvas_size(viewer), camera_of(viewer), viewer.dims
+    if size is None or not camera.zoom > 0:
         return None
+    half = np.array(size) / 2 / camera.zoom
+    middle = np.asarray(camera.center, float)[-2:]
+    found = []
+    for sign in ((-1, -1), (-1, 1), (1, -1), (1, 1)):
+        world = np.array(dims.point, float)
+        world[list(dims.displayed)[-2:]] = middle + half * sign
+        found.append(np.asarray(image.world_to_data(world), float)[-2:])
     rows, columns = image_shape(image)[-2:]
-    factor = np.ones(2)
-    if image.multiscale:
-        factor = np.asarray(image.downsample_factors)[image.data_level][-2:]
-    low, high = np.asarray(image.corner_pixels, float)[:, -2:] * factor
-    high = high + factor  # the last pixel that is seen
+    low, high = np.min(found, axis=0), np.max(found, axis=0)
     r0, c0 = np.clip(np.floor(low), 0, (rows, columns)).astype(int).tolist()
-    r1, c1 = np.clip(np.ceil(high), 0, (rows, columns)).astype(int).tolist()
+    r1, c1 = np.clip(np.ceil(high) + 1, 0, (rows, columns)).astype(int).tolist()
     return (r0, c0, r1, c1) if r0 < r1 and c0 < c1 else None
 
 
