@@ -12,7 +12,7 @@ import pytest
 from napari_promise.prompts import Prompts
 from napari_promise.segmenter import Segmenter
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 def picture(seed: int = 0, shape: tuple[int, int] = (60, 90)) -> np.ndarray:
