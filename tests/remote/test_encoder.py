@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+pytest.importorskip("distributed", reason="the extra 'remote' is not installed")
+pytest.importorskip("cryptography", reason="the extra 'remote' is not installed")
+
 from napari_promise.prompts import Prompts
 from napari_promise.segmenter import Segmenter
 
