@@ -40,7 +40,7 @@ from PIL import Image
 from napari_promise import Prompts, Segmenter
 from napari_promise.model import weights
 from napari_promise.model.encoders import LiteMedSamEncoder
-from napari_promise.model.fast_encoder import MODES, use_mode
+from napari_promise.model.fast_encoder import MODES, fast_block, use_mode
 from napari_promise.model.sam import MODELS, build_sam, freeze, load_sam
 from napari_promise.prompts import Before
 
@@ -55,12 +55,15 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="torch threads")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     parser.add_argument("--modes", nargs="+", default=[], choices=list(MODES))
+    parser.add_argument(
+        "--blocks", action="store_true", help="of --modes: time two blocks, not all"
+    )
     parser.add_argument("--arch", default="vit_b", help="of --modes")
     parser.add_argument("--images", type=int, default=50, help="of --modes, for IoU")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     if arguments.modes:
-        compare_modes(arguments)
+        (compare_blocks if arguments.blocks else compare_modes)(arguments)
         return
     segmenter = Segmenter.load(arguments.model, device=arguments.device)
     rows = [
@@ -130,6 +133,41 @@ def compare_modes(arguments: argparse.Namespace) -> None:
     if arguments.json:
         record = {"arch": arguments.arch, "device": device, "load": load, "rows": rows}
         arguments.json.write_text(json.dumps(record, indent=2) + "\n")
+
+
+def compare_blocks(arguments: argparse.Namespace) -> None:
+    """Time a block with windows and one without, and add up what the encoder takes."""
+    model = _model(arguments.arch).to(arguments.device)
+    vit = getattr(model.image_encoder, "vit", model.image_encoder)
+    windows = [bool(block.window_size) for block in vit.blocks]
+    kinds = {kind: windows.index(kind) for kind in dict.fromkeys(windows)}
+    grid = vit.img_size // int(vit.patch_embed.proj.kernel_size[0])
+    width = vit.patch_embed.proj.out_channels
+    x = torch.randn(1, grid, grid, width, device=arguments.device)
+    blocks = {
+        (mode, kind): vit.blocks[at] if mode == "stock" else fast_block(vit, at, mode)
+        for mode in ("stock", *arguments.modes)
+        for kind, at in kinds.items()
+    }
+    times: dict[tuple[str, bool], list[tuple[float, float]]] = {}
+    with torch.no_grad():
+        for _turn in range(arguments.repeat + 1):
+            for key, block in blocks.items():
+                found = _timed(lambda b=block: b(x), arguments.device)
+                times.setdefault(key, []).append(found)
+    print(f"{'mode':>9} {'windows':>8} {'whole':>8} {'all':>8} {'x':>6}  (cpu s)")
+    for mode in ("stock", *arguments.modes):
+        each = {k: min(c for _, c in times[mode, k][1:]) for k in kinds}
+        total = sum(each[kind] for kind in windows)
+        if mode == "stock":
+            stock = total
+        print(
+            f"{mode:>9} {each.get(True, 0):>8.3f} {each.get(False, 0):>8.3f} "
+            f"{total:>8.2f} {stock / total:>6.2f}"
+        )
+    print(
+        f"{arguments.arch}, {arguments.threads} threads, load {os.getloadavg()[0]:.1f}"
+    )
 
 
 def _model(arch: str) -> Any:

@@ -43,7 +43,15 @@ from segment_anything.modeling.image_encoder import (
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
 
-__all__ = ["MODES", "FastViT", "choose_mode", "measured", "speeds_file", "use_mode"]
+__all__ = [
+    "MODES",
+    "FastViT",
+    "choose_mode",
+    "fast_block",
+    "measured",
+    "speeds_file",
+    "use_mode",
+]
 
 #: Mode -> what its matrix products are computed in. "auto" stands for the fastest.
 MODES: dict[str, torch.dtype] = {
@@ -205,7 +213,7 @@ class FastViT(nn.Module):
         self.patch_weight = _as(projection.weight.flatten(1), kind)
         self.patch_bias = _as(projection.bias, kind)
         self.position = encoder.pos_embed
-        self.blocks = _fast_blocks(encoder, kind)
+        self.blocks = _fast_blocks(encoder, mode)
         self.neck = encoder.neck
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -224,9 +232,15 @@ class FastViT(nn.Module):
         return cast("torch.Tensor", self.neck(tokens.permute(0, 3, 1, 2)))
 
 
-def _fast_blocks(encoder: ImageEncoderViT, kind: torch.dtype) -> nn.ModuleList:
+def fast_block(encoder: ImageEncoderViT, at: int, mode: str) -> nn.Module:
+    """Return a block of an encoder as it is in a mode; parameters as in `FastViT`."""
     grid = encoder.img_size // int(encoder.patch_embed.proj.kernel_size[0])
-    return nn.ModuleList([_FastBlock(block, grid, kind) for block in encoder.blocks])
+    return _FastBlock(encoder.blocks[at], grid, MODES[mode])
+
+
+def _fast_blocks(encoder: ImageEncoderViT, mode: str) -> nn.ModuleList:
+    count = len(encoder.blocks)
+    return nn.ModuleList([fast_block(encoder, at, mode) for at in range(count)])
 
 
 def _as(tensor: torch.Tensor, kind: torch.dtype) -> nn.Parameter:
@@ -272,7 +286,7 @@ def use_mode(sam: Sam, mode: str = "auto") -> str:
             if vit is encoder:
                 sam.image_encoder = FastViT(vit, mode)
             else:
-                vit.blocks = _fast_blocks(vit, MODES[mode])
+                vit.blocks = _fast_blocks(vit, mode)
             sam.encoder_mode = mode
     return str(sam.encoder_mode)
 

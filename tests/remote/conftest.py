@@ -9,9 +9,6 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("distributed", reason="the extra 'remote' is not installed")
-pytest.importorskip("cryptography", reason="the extra 'remote' is not installed")
-
 
 @dataclass
 class Running:

@@ -70,7 +70,7 @@ def test_a_file_that_is_no_certificate_is_refused_and_says_which_to_copy(
     with pytest.raises(ValueError, match="no certificate of a server"):
         load_credentials(path)
     own, _ = make_credentials()
-    path.write_bytes(own.to_file().replace(b"A", b"B"))
+    path.write_bytes(own.to_file().replace(b"\nMI", b"\nNI"))
     with pytest.raises(ValueError, match="damaged"):
         load_credentials(path)
 

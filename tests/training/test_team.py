@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from napari_promise.data.pairs import Pair
 from napari_promise.training.config import TrainConfig
 from napari_promise.training.trainer import train
 
@@ -43,6 +44,7 @@ def test_two_processes_learn_what_one_learns_from_the_whole_batch(
 
 
 def test_what_learns_from_whole_batches_is_not_divided(tmp_path: Path) -> None:
-    config = TrainConfig(pairs=(), name="toy", apm="resnet")
+    pairs = [Pair(tmp_path / f"{n}.png", tmp_path / f"{n}-mask.png") for n in (1, 2)]
+    config = TrainConfig(pairs=tuple(pairs), name="toy", apm="resnet")
     with pytest.raises(ValueError, match="in one process"):
         next(iter(train(config, object(), team=object())))
