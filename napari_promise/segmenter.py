@@ -32,6 +32,7 @@ from napari_promise.model.instance_prompter import (
     find_objects,
     maps_of,
 )
+from napari_promise.model.instant_prompter import InstantAPM
 from napari_promise.model.local_correction import corrected_locally
 from napari_promise.model.resampling import mask_to_logits, upsample
 from napari_promise.model.sam import (
@@ -516,14 +517,7 @@ class Segmenter:
             self._modules(),
             self._notify,
         )
-        return Prompts(
-            points=found.points_xy[:, ::-1],
-            labels=found.labels,
-            scores=None if np.isnan(found.scores).all() else found.scores,
-            before=(
-                None if found.logits is None else Before(found.logits[0].cpu().numpy())
-            ),
-        )
+        return _as_prompts(found)
 
     def proposals(self, emb: EmbeddingLike) -> tuple[Prompts, ...]:
         """Let the auto-prompting module write the prompts of each object it finds.
@@ -547,16 +541,29 @@ class Segmenter:
         NoPrompterError, ValueError
             See `propose`.
         """
+        adapter = self._adapter
+        apm = None if adapter is None else adapter.apm
+        if adapter is not None and isinstance(apm, InstantAPM) and apm.many:
+            parts = oom_fallback(
+                lambda: promise.auto_prompts_of_parts(
+                    adapter, _own(emb).to(self.device), self.sam
+                ),
+                self._modules(),
+                self._notify,
+            )
+            return tuple(
+                _as_prompts(part) for part in parts if (part.labels == 1).any()
+            )
         if not self.finds_many:
             found = self.propose(emb)
             return (found,) if (found.labels == 1).any() else ()
-        apm, many = self._many_apm(), self.find_many(emb)
+        trust, many = self._many_apm().trust, self.find_many(emb)
         return tuple(
             Prompts(
                 points=point[None, ::-1],
                 labels=[1],
                 scores=[score],
-                boxes=box[[1, 0, 3, 2]][None] if spread <= apm.trust else (),
+                boxes=box[[1, 0, 3, 2]][None] if spread <= trust else (),
             )
             for point, box, score, spread in zip(
                 many.points_xy, many.boxes_xy, many.scores, many.spread, strict=True
@@ -670,6 +677,18 @@ class Segmenter:
 
     def _modules(self) -> list[torch.nn.Module]:
         return [self.sam] if self._adapter is None else [self.sam, self._adapter]
+
+
+def _as_prompts(found: promise.AutoPrompts) -> Prompts:
+    """Return what a module proposes for one object, as prompts."""
+    return Prompts(
+        points=found.points_xy[:, ::-1],
+        labels=found.labels,
+        scores=None if np.isnan(found.scores).all() else found.scores,
+        before=(
+            None if found.logits is None else Before(found.logits[0].cpu().numpy())
+        ),
+    )
 
 
 def _own(emb: EmbeddingLike) -> Embedding:

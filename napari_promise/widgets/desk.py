@@ -25,6 +25,7 @@ from qtpy.QtWidgets import QApplication, QMainWindow, QWidget
 from napari_promise.session import DragAnswer, Order, Session
 from napari_promise.widgets import catalogue
 from napari_promise.widgets.actions import Actions
+from napari_promise.widgets.alike import Alike
 from napari_promise.widgets.background import later
 from napari_promise.widgets.connections import Connections
 from napari_promise.widgets.dispatch import GuiDispatcher
@@ -59,6 +60,7 @@ class Desk:
     actions : Actions
     training : Training
     propagation : Propagation
+    alike : Alike
     adapters : list of AdapterEntry or None
         The installed adapters; None while they are being read.
     adapters_read : Signal
@@ -82,6 +84,7 @@ class Desk:
             self.window,
         )
         self.propagation = Propagation(self.session, self.bridge, show_warning)
+        self.alike = Alike(self.session, self.bridge, show_info)
         self.adapters: list[catalogue.AdapterEntry] | None = None
         self._docks: dict[QWidget, bool] = {}
         self._closed = False
@@ -178,6 +181,7 @@ class Desk:
         _DESKS.pop(id(self.viewer), None)
         self._keys.release_all()
         self.propagation.close()
+        self.alike.close()
         self.bridge.close()
         self._dispatch.close()
         self._connections.release()
