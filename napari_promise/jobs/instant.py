@@ -36,6 +36,8 @@ __all__ = ["Better", "Compare", "Keep", "Suggest", "Suggestion", "Tutor"]
 
 #: Images that are learnt from; the latest ones. More add next to nothing.
 LATEST = 40
+#: Of masks that were there before, so many: their images are encoded for it.
+_OF_MASKS = 8
 #: Planes of a stack that are learnt from, evenly spread over those with an object.
 _PLANES = 5
 #: From this certainty on a suggestion is worth more than none; see `certainty` of
@@ -109,12 +111,15 @@ class Tutor:
         with self._lock:
             reopened = set(self._reopened)
         ledger = self.project.ledger
-        done = [
-            (entry.when, key, entry.revision)
-            for key, entry in ((key, ledger.entry(key)) for key in ledger.keys)
-            if entry.state == "done" and key not in reopened
-        ]
-        return {key: revision for _, key, revision in sorted(done)[-LATEST:]}
+        done: list[tuple[str, str, int]] = []
+        before: list[tuple[str, str, int]] = []
+        for key in ledger.keys:
+            entry = ledger.entry(key)
+            if entry.state == "done" and key not in reopened:
+                kept = done if entry.saved else before
+                kept.append((entry.when, key, entry.revision))
+        wanted = [*before[:_OF_MASKS], *sorted(done)][-LATEST:]
+        return {key: revision for _, key, revision in wanted}
 
     # -- the worker ---------------------------------------------------------------
 

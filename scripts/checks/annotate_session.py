@@ -248,6 +248,12 @@ class Person:
         assert self.folder._opened is not None
         return self.folder._opened.suggestions
 
+    def is_prefetching(self) -> bool:
+        """Whether the next images are being encoded, or are about to be."""
+        runs = self.folder.runs
+        waits = self.folder._ahead.isActive()
+        return waits or (runs is not None and runs.is_prefetching)
+
     def _finish(self, key: str, last: bool) -> None:
         project = self.folder.project
         assert project is not None
