@@ -70,12 +70,9 @@ class Suggestions:
             (desk.training.kept, self._on_adapter_kept),
         ):
             self._connections.add(signal, handler)
-        for signal, handler in (
-            (bar.take_requested, self.take),
-            (bar.keep_requested, self.keep),
-            (bar.toggled, self._on_toggled),
-        ):
-            self._connections.add(signal, handler)
+        self._connections.add(bar.take_requested, self.take)
+        self._connections.add(bar.keep_requested, self.keep)
+        self._connections.add(bar.toggled, self._on_toggled)
         bar.show_on(project.settings.suggest)
 
     @property
