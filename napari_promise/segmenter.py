@@ -33,6 +33,7 @@ from napari_promise.model.instance_prompter import (
     find_objects,
     maps_of,
 )
+from napari_promise.model.instant_prompter import InstantAPM
 from napari_promise.model.local_correction import corrected_locally
 from napari_promise.model.resampling import logits_of_tile, mask_to_logits, upsample
 from napari_promise.model.sam import (
@@ -665,16 +666,7 @@ class Segmenter:
             self._modules(),
             self._notify,
         )
-        return Prompts(
-            points=found.points_xy[:, ::-1],
-            labels=found.labels,
-            scores=None if np.isnan(found.scores).all() else found.scores,
-            before=(
-                None
-                if found.logits is None
-                else Before(found.logits[0].cpu().numpy(), tile=own.tile)
-            ),
-        )
+        return _as_prompts(found, own.tile)
 
     def proposals(self, emb: EmbeddingLike) -> tuple[Prompts, ...]:
         """Let the auto-prompting module write the prompts of each object it finds.
@@ -698,16 +690,31 @@ class Segmenter:
         NoPrompterError, ValueError
             See `propose`.
         """
+        adapter = self._adapter
+        apm = None if adapter is None else adapter.apm
+        if adapter is not None and isinstance(apm, InstantAPM) and apm.many:
+            parts = oom_fallback(
+                lambda: promise.auto_prompts_of_parts(
+                    adapter, _own(emb).to(self.device), self.sam
+                ),
+                self._modules(),
+                self._notify,
+            )
+            return tuple(
+                _as_prompts(part, own.tile)
+                for part in parts
+                if (part.labels == 1).any()
+            )
         if not self.finds_many:
             found = self.propose(emb)
             return (found,) if (found.labels == 1).any() else ()
-        apm, many = self._many_apm(), self.find_many(emb)
+        trust, many = self._many_apm().trust, self.find_many(emb)
         return tuple(
             Prompts(
                 points=point[None, ::-1],
                 labels=[1],
                 scores=[score],
-                boxes=box[[1, 0, 3, 2]][None] if spread <= apm.trust else (),
+                boxes=box[[1, 0, 3, 2]][None] if spread <= trust else (),
             )
             for point, box, score, spread in zip(
                 many.points_xy, many.boxes_xy, many.scores, many.spread, strict=True
@@ -822,6 +829,20 @@ class Segmenter:
 
     def _modules(self) -> list[torch.nn.Module]:
         return [self.sam] if self._adapter is None else [self.sam, self._adapter]
+
+
+def _as_prompts(found: promise.AutoPrompts, tile: BBox | None) -> Prompts:
+    """Return what a module proposes for one object of a tile, as prompts."""
+    return Prompts(
+        points=found.points_xy[:, ::-1],
+        labels=found.labels,
+        scores=None if np.isnan(found.scores).all() else found.scores,
+        before=(
+            None
+            if found.logits is None
+            else Before(found.logits[0].cpu().numpy(), tile=tile)
+        ),
+    )
 
 
 def _own(emb: EmbeddingLike) -> Embedding:

@@ -36,6 +36,8 @@ __all__ = ["Better", "Compare", "Keep", "Suggest", "Suggestion", "Tutor"]
 
 #: Images that are learnt from; the latest ones. More add next to nothing.
 LATEST = 40
+#: Of masks that were there before, so many: their images are encoded for it.
+_OF_MASKS = 8
 #: Planes of a stack that are learnt from, evenly spread over those with an object.
 _PLANES = 5
 #: From this certainty on a suggestion is worth more than none; see `certainty` of
@@ -88,7 +90,8 @@ class Tutor:
         self._reopened: set[str] = set()
         self._learner: InstantLearner | None = None
         self._base = ""
-        self._known: dict[str, tuple[int, int]] = {}  # (revision, planes) of each image
+        #: Of each image its revision, and how many objects a plane of it has.
+        self._known: dict[str, tuple[int, float]] = {}
         self._unreadable: set[tuple[str, int]] = set()
 
     # -- any thread ---------------------------------------------------------------
@@ -108,12 +111,15 @@ class Tutor:
         with self._lock:
             reopened = set(self._reopened)
         ledger = self.project.ledger
-        done = [
-            (entry.when, key, entry.revision)
-            for key, entry in ((key, ledger.entry(key)) for key in ledger.keys)
-            if entry.state == "done" and key not in reopened
-        ]
-        return {key: revision for _, key, revision in sorted(done)[-LATEST:]}
+        done: list[tuple[str, str, int]] = []
+        before: list[tuple[str, str, int]] = []
+        for key in ledger.keys:
+            entry = ledger.entry(key)
+            if entry.state == "done" and key not in reopened:
+                kept = done if entry.saved else before
+                kept.append((entry.when, key, entry.revision))
+        wanted = [*before[:_OF_MASKS], *sorted(done)][-LATEST:]
+        return {key: revision for _, key, revision in wanted}
 
     # -- the worker ---------------------------------------------------------------
 
@@ -148,24 +154,28 @@ class Tutor:
         from napari_promise.model.instant_learner import InstantLearner, lesson_of
 
         revision = self.project.ledger.entry(key).revision
+        lessons: list[tuple[str, Lesson]] = []
         try:
             image = self.images.get(key)
             labels = self._labels(key, image)
-        except (OSError, ValueError):  # said when the image is opened
-            self._unreadable.add((key, revision))
+            planes = _planes(labels)
+            for plane in planes:
+                embedding: Any
+                embedding, _ = context.embedding(image, Tile(plane))
+                if self._learner is None:
+                    self._learner = InstantLearner.like(embedding)
+                found = lesson_of(self._learner.apm, embedding, labels[plane] > 0)
+                lessons.append((f"{key}\0{plane}", found))
+        except (OSError, ValueError):
+            if context.must_give_way():
+                raise  # it was stopped, not refused: the step comes again
+            self._unreadable.add((key, revision))  # said when the image is opened
             return
-        lessons: list[tuple[str, Lesson]] = []
-        for plane in _planes(labels):
-            embedding: Any
-            embedding, _ = context.embedding(image, Tile(plane))
-            if self._learner is None:
-                self._learner = InstantLearner.like(embedding)
-            found = lesson_of(self._learner.apm, embedding, labels[plane] > 0)
-            lessons.append((f"{key}\0{plane}", found))
         assert self._learner is not None
         for name, lesson in lessons:
             self._learner.learn(name, lesson)
-        self._known[key] = (revision, len(lessons))
+        objects = [len(np.unique(labels[p][labels[p] > 0])) for p in planes]
+        self._known[key] = (revision, float(np.mean(objects)))
 
     def _forget(self, key: str) -> None:
         assert self._learner is not None
@@ -208,9 +218,12 @@ class Tutor:
             context.segmenter.sam,
             name,
             class_name=self.project.settings.class_name or "object",
-            trained_on=f"{count} images: {source.stem}",
+            trained_on=f"{count} image{'s' * (count != 1)}: {source.stem}",
         )
-        return learner.adapter(info, left_out).to(context.segmenter.sam.device)
+        counts = [count for _, count in self._known.values() if count]
+        many = bool(counts) and float(np.median(counts)) > 1
+        made = learner.adapter(info, left_out, many=many)
+        return made.to(context.segmenter.sam.device)
 
     def close(self) -> None:
         """Forget everything."""

@@ -79,6 +79,11 @@ class Prefetch:
         self._images = cache
         self._keys = deque(keys)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether every image was encoded, or could not be read."""
+        return not self._keys
+
     def step(self, context: JobContext) -> bool:
         """Read and encode one image; False when nothing is left to do."""
         if not self._keys:

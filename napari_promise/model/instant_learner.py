@@ -99,6 +99,7 @@ def lesson_of(
     -------
     Lesson
     """
+    apm.to(emb.image.device)
     seen = apm.describe(emb.levels, emb.image)[0].cpu()  # (h, w, F)
     covered = _share(mask, emb, seen.shape[0])  # (r, c)
     rows, columns = covered.shape
@@ -180,8 +181,15 @@ class InstantLearner:
         self._moment -= lesson.moment
         return True
 
-    def fitted(self, without: Iterable[str] = ()) -> InstantAPM:
+    def fitted(self, without: Iterable[str] = (), *, many: bool = False) -> InstantAPM:
         """Return a prompter that knows all lessons, or all but some.
+
+        Parameters
+        ----------
+        without : iterable of str
+            Names of lessons to leave out.
+        many : bool
+            Whether each part of the map is an object of its own.
 
         Raises
         ------
@@ -191,14 +199,17 @@ class InstantLearner:
         left_out = set(without) & set(self._lessons)
         if len(left_out) == len(self._lessons):
             raise ValueError("nothing was learnt yet: confirm an image first.")
-        found = InstantAPM(**self.apm.settings)
+        found = InstantAPM(**self.apm.settings | {"many": many})
         found.load_state_dict(self.apm.state_dict())
         found.weight.data = torch.from_numpy(self._weights(tuple(left_out)))
         return found.eval().requires_grad_(False)
 
-    def adapter(self, info: AdapterInfo, without: Iterable[str] = ()) -> Adapter:
+    def adapter(
+        self, info: AdapterInfo, without: Iterable[str] = (), *, many: bool = False
+    ) -> Adapter:
         """Return `fitted` as an adapter with a record."""
-        return Adapter(info, self.fitted(without), precision=torch.float32)
+        apm = self.fitted(without, many=many)
+        return Adapter(info, apm, precision=torch.float32)
 
     def certainty(self) -> float | None:
         """Say how well an image is answered by what the others teach.

@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy import ndimage
 from torch import nn
 
 from napari_promise.model.auto_prompt import check_levels, resized
 
-__all__ = ["InstantAPM"]
+__all__ = ["InstantAPM", "parts_of_map"]
 
 #: Levels with more channels are projected to so many, that equations stay small.
 _WIDEST = 192
@@ -24,6 +26,10 @@ _WIDEST = 192
 _LENGTH = 4.0
 #: From a score, about 1 in the object and -1 around it, to a logit of the map.
 _GAIN, _OFFSET = 3.0, 0.15
+#: Cells of the map that a part has at least, and parts that are looked at.
+_SMALLEST, _MOST_PARTS = 3, 60
+#: Logit of the other parts on the map of one.
+_ELSEWHERE = -4.0
 
 
 class InstantAPM(nn.Module):
@@ -41,15 +47,22 @@ class InstantAPM(nn.Module):
         Channels of the embedding after the neck.
     widest : int
         A level with more channels is projected to so many.
+    many : bool
+        Whether each part of the map is an object of its own, see `parts_of_map`.
     """
 
     def __init__(
-        self, level_channels: Sequence[int], neck_channels: int, widest: int = _WIDEST
+        self,
+        level_channels: Sequence[int],
+        neck_channels: int,
+        widest: int = _WIDEST,
+        many: bool = False,
     ) -> None:
         super().__init__()
         self.level_channels = tuple(level_channels)
         self.neck_channels = neck_channels
         self.widest = widest
+        self.many = many
         chance = torch.Generator().manual_seed(0)
         for number, channels in enumerate(self.level_channels):
             if channels > widest:
@@ -71,6 +84,7 @@ class InstantAPM(nn.Module):
             "level_channels": list(self.level_channels),
             "neck_channels": self.neck_channels,
             "widest": self.widest,
+            "many": self.many,
         }
 
     def describe(
@@ -130,3 +144,37 @@ class InstantAPM(nn.Module):
             mode="bilinear",
             align_corners=False,
         )
+
+
+def parts_of_map(
+    logits: torch.Tensor, rows: int, columns: int
+) -> tuple[torch.Tensor, ...]:
+    """Divide a map into one for each part that hangs together.
+
+    Parameters
+    ----------
+    logits : torch.Tensor
+        (m, m) foreground logits over SAM's padded frame.
+    rows, columns : int
+        Cells that lie in the image.
+
+    Returns
+    -------
+    tuple of torch.Tensor
+        (m, m) each, the surest part first; the others are background on it.
+    """
+    found, count = ndimage.label((logits[:rows, :columns] > 0).cpu().numpy())
+    maps = []
+    for number in range(1, count + 1):
+        part = found == number
+        if np.count_nonzero(part) < _SMALLEST:
+            continue
+        others = np.zeros(tuple(logits.shape), bool)
+        others[:rows, :columns] = (found > 0) & ~part
+        drawn = logits.clone()
+        here = torch.from_numpy(others).to(logits.device)
+        drawn[here] = drawn[here].clamp(max=_ELSEWHERE)
+        inside = torch.from_numpy(part).to(logits.device)
+        maps.append((float(logits[:rows, :columns][inside].mean()), drawn))
+    maps.sort(key=lambda one: -one[0])
+    return tuple(drawn for _, drawn in maps[:_MOST_PARTS])

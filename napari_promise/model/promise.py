@@ -26,7 +26,7 @@ from torch import nn
 
 from napari_promise.model.auto_prompt import HeatmapAPM, place_points
 from napari_promise.model.instance_prompter import InstanceAPM
-from napari_promise.model.instant_prompter import InstantAPM
+from napari_promise.model.instant_prompter import InstantAPM, parts_of_map
 from napari_promise.model.pattern_shift import shifted_decode
 from napari_promise.segmentation import NoPrompterError
 
@@ -423,6 +423,38 @@ def auto_prompts(adapter: Adapter, emb: Embedding, sam: Sam) -> AutoPrompts:
         logits = adapter.apm(emb.levels, emb.image)  # (1, 1, m, m)
     size = tuple(sam.prompt_encoder.mask_input_size)
     return prompts_from_map(logits[0, 0], emb, adapter.info.points, size)
+
+
+#: Points that a part of a map gets at most: it is small, beside a whole image.
+_POINTS_OF_A_PART = 6
+
+
+def auto_prompts_of_parts(
+    adapter: Adapter, emb: Embedding, sam: Sam
+) -> tuple[AutoPrompts, ...]:
+    """Let an APM that draws one map propose each part of it as an object.
+
+    Parameters
+    ----------
+    adapter, emb, sam
+        See `auto_prompts`; the APM is an `InstantAPM`.
+
+    Returns
+    -------
+    tuple of AutoPrompts
+        The surest first; empty where nothing is there.
+    """
+    assert isinstance(adapter.apm, InstantAPM)
+    with torch.no_grad():
+        logits = adapter.apm(emb.levels, emb.image)[0, 0]
+    frame, cells = max(emb.input_size), logits.shape[-1]
+    rows, columns = (max(1, round(cells * used / frame)) for used in emb.input_size)
+    size = tuple(sam.prompt_encoder.mask_input_size)
+    points = min(adapter.info.points, _POINTS_OF_A_PART)
+    return tuple(
+        prompts_from_map(part, emb, points, size)
+        for part in parts_of_map(logits, rows, columns)
+    )
 
 
 def prompts_from_map(

@@ -143,11 +143,11 @@ def find(source: Path) -> Listing:
             if is_mask_folder(beside.name):
                 for path, (files, _) in _walk(beside, beside, frozenset()):
                     masks[path] = _masks_among(path, files)
-    for path, files in list(masks.items()):
+    for path, those in list(masks.items()):
         # masks/CT with its slices is the mask of images/CT.nii.gz, too.
-        series = {name: file for name, file in files.items() if not file.exists()}
-        if len(series) == 1 and path.parent in masks and not is_mask_folder(path.name):
-            masks[path.parent] = series | masks[path.parent]
+        whole = {name: file for name, file in those.items() if not file.exists()}
+        if len(whole) == 1 and path.parent in masks and not is_mask_folder(path.name):
+            masks[path.parent] = whole | masks[path.parent]
     chooser = _Masks(source, masks)
     found: list[Found] = []
     for folder, (files, is_mask) in folders.items():

@@ -111,7 +111,7 @@ def train_instant(
             learner = learner or InstantLearner.like(emb)
             name, group = f"{done}", pair.group or f"{pair.image}"
             if teaches:
-                learner.learn(name, lesson_of(learner.apm.to(sam.device), emb, mask))
+                learner.learn(name, lesson_of(learner.apm, emb, mask))
             score_it = any(pair is one for one in scored)
             seen.append(_Seen(name, group, mask, emb if score_it else None))
         left = outlook.left(len(jobs) - done)

@@ -26,6 +26,7 @@ from qtpy.QtWidgets import QApplication, QMainWindow, QWidget
 from napari_promise.session import DragAnswer, Order, Session
 from napari_promise.widgets import catalogue
 from napari_promise.widgets.actions import Actions
+from napari_promise.widgets.alike import Alike
 from napari_promise.widgets.background import later
 from napari_promise.widgets.connections import Connections
 from napari_promise.widgets.dispatch import GuiDispatcher
@@ -64,6 +65,7 @@ class Desk:
     propagation : Propagation
     solid : Solid
     many : ManyObjects
+    alike : Alike
     adapters : list of AdapterEntry or None
         The installed adapters; None while they are being read.
     adapters_read : Signal
@@ -90,6 +92,7 @@ class Desk:
         self.actions.is_finding = self.propagation.is_finding
         self.solid = Solid(viewer.dims, self.bridge, self.propagation)
         self.many = ManyObjects(self.session, self.bridge, show_warning)
+        self.alike = Alike(self.session, self.bridge, show_info)
         self.adapters: list[catalogue.AdapterEntry] | None = None
         self._docks: dict[QWidget, bool] = {}
         self._closed = False
@@ -198,6 +201,7 @@ class Desk:
         self.solid.close()
         self.propagation.close()
         self.many.close()
+        self.alike.close()
         self.bridge.close()
         self._dispatch.close()
         self._connections.release()

@@ -3,7 +3,7 @@
 A simulated person works through images with both docks of a napari window, as a person
 would: opens the folder, looks at what is proposed, clicks into the middle of the
 largest error (`simulated_prompts.next_click`) until the mask has an IoU of .85 with the
-true one, ten times at most, and confirms with *Done & next*. Three times over the same
+true one, ten times at most, and confirms with *Done & next*. Once an arm over the same
 images in the same order:
 
 scratch   frozen SAM alone, no adapter
@@ -11,14 +11,24 @@ adapter   the bundled adapter ``polyp``, everything proposed at the beginning
 learning  no adapter to begin with; the dock trains one on what is done every ten
           images (*every 10*), it is kept, and everything that waits is proposed for
           again
+instant   no adapter at all; each image opens with what those before it suggest
+both      ``instant`` until the dock has trained an adapter, and then whichever of the
+          two the dock found better
+
+Somebody who sees a suggestion takes it (one key) where it overlaps the true mask with
+an IoU of .5 or more, and clicks as without it elsewhere; keys are not counted as
+clicks, what was taken is written down.
 
 The images are of the part ``val`` of kvasir-seg (see `datasets`): ``polyp`` was not
-trained on them, though the choice of its best pass looked at them. The person waits
+trained on them, though the choice of its best pass looked at them, and so did the
+choice of the instant adapter's penalty. Other sets (``--set``, see
+`scripts.study.instant`) give images of all their parts in turn. The person waits
 while an adapter is trained; somebody who does not would have some images more without.
 
     python -m scripts.checks.annotate_session --images 40
 
-writes ``docs/images/annotate-clicks.json`` and ``.png``.
+writes ``docs/images/annotate-clicks.json`` and ``.png``; arms that are not asked for
+are kept from the file that is there.
 Knows the docks, and masks that are true.
 """
 
@@ -38,18 +48,22 @@ from typing import Any
 import numpy as np
 
 from napari_promise import demo
-from napari_promise.files import save_json, utc_now, whole_file
+from napari_promise.files import parse_json, save_json, utc_now, whole_file
 from napari_promise.proposing import iou
-from scripts.study import datasets
+from scripts.study import datasets, instant
 
 ENOUGH, MOST = 0.85, 10
 EVERY = 10
 WINDOW = 10  # images of the running mean
-ARMS = ("scratch", "adapter", "learning")
+#: IoU from which a suggestion is taken: a person sees whether it is mostly right.
+TAKEN = 0.5
+ARMS = ("scratch", "adapter", "learning", "instant", "both")
 TITLES = {
     "scratch": "frozen SAM, from scratch",
     "adapter": "bundled adapter “polyp”",
     "learning": "no adapter at first, trained every 10 images",
+    "instant": "instant suggestions from the second image on",
+    "both": "instant, and trained every 10 images",
 }
 PICTURE = Path("docs/images/annotate-clicks.png")
 
@@ -68,7 +82,12 @@ class Course:
     click_seconds : list of float
         From each click to its mask.
     open_seconds : list of float
-        From *Done & next* to the next image on display and encoded.
+        From *Done & next* to the next image on display and encoded, and to what is
+        suggested for it where that is on.
+    suggest_seconds : list of float
+        Of these, from the image on display and encoded to the suggestion.
+    taken : list of bool
+        Whether a suggestion was taken.
     trained : list of dict
         After how many images, on how many, and the seconds it took.
     """
@@ -80,6 +99,8 @@ class Course:
     iou: list[float] = field(default_factory=list)
     click_seconds: list[float] = field(default_factory=list)
     open_seconds: list[float] = field(default_factory=list)
+    suggest_seconds: list[float] = field(default_factory=list)
+    taken: list[bool] = field(default_factory=list)
     trained: list[dict[str, Any]] = field(default_factory=list)
     untouched_share: float | None = None
     seconds: float = 0.0
@@ -91,7 +112,8 @@ class Person:
     Parameters
     ----------
     arm : str
-    pairs : sequence of datasets.Pair
+    pairs : sequence of (datasets.Pair, (H, W) bool)
+        Images and what is true of them.
     work : Path
         A folder for the images and what is kept of them.
     every : int
@@ -101,7 +123,7 @@ class Person:
     def __init__(
         self,
         arm: str,
-        pairs: Sequence[datasets.Pair],
+        pairs: Sequence[tuple[datasets.Pair, np.ndarray]],
         work: Path,
         every: int = EVERY,
     ) -> None:
@@ -114,14 +136,17 @@ class Person:
         from napari_promise.widgets.prompting.dock import PromiseWidget
 
         self.course = Course(arm)
-        self._learns = arm == "learning"
+        self._learns = arm in ("learning", "both")
+        self._suggests = arm in ("instant", "both")
         self._every = every
         os.environ["NAPARI_PROMISE_ADAPTERS"] = str(work / "adapters")
         self._source = work / "images"
         self._source.mkdir(parents=True)
-        self._truths = {pair.image.name: pair.target for pair in pairs}
-        for pair in pairs:
-            shutil.copy(pair.image, self._source)
+        self._truths = {}
+        for number, (pair, truth) in enumerate(pairs):
+            name = f"{number:03d}-{pair.image.name}"
+            self._truths[name] = truth
+            shutil.copy(pair.image, self._source / name)
         self._failures: list[str] = []
         self.viewer = napari.Viewer(title=f"ProMISe: {arm}")
         window = self.viewer.window._qt_window
@@ -153,6 +178,7 @@ class Person:
         self._until(lambda: self._key() is not None, "opening the folder")
         project = self.folder.project
         assert project is not None
+        project.settings.suggest = self._suggests
         if self._learns:
             project.settings.retrain_every = self._every
         if self.session.settings.adapter:
@@ -182,8 +208,9 @@ class Person:
     def _annotate(self, key: str) -> None:
         from napari_promise.training.simulated_prompts import next_click
 
-        truth = datasets.read_mask(self._truths[key])
+        truth = self._truths[key]
         clicks = 0
+        self.course.taken.append(self._take(truth))
         mask = self._mask(truth.shape)
         first = reached = iou(mask, truth)
         while reached < ENOUGH and clicks < MOST:
@@ -204,6 +231,29 @@ class Person:
         self.course.first_iou.append(round(first, 4))
         self.course.iou.append(round(reached, 4))
 
+    def _take(self, truth: np.ndarray) -> bool:
+        """Take what is suggested where it is mostly right."""
+        suggestions = self._suggestions()
+        document = self._document()
+        found = np.zeros(truth.shape, bool)
+        for object_id in suggestions.ids:
+            region = document.get(object_id).region
+            found |= False if region is None else region.mask
+        if not suggestions.ids or iou(found, truth) < TAKEN:
+            return False
+        self.folder.take()
+        return True
+
+    def _suggestions(self) -> Any:
+        assert self.folder._opened is not None
+        return self.folder._opened.suggestions
+
+    def is_prefetching(self) -> bool:
+        """Whether the next images are being encoded, or are about to be."""
+        runs = self.folder.runs
+        waits = self.folder._ahead.isActive()
+        return waits or (runs is not None and runs.is_prefetching)
+
     def _finish(self, key: str, last: bool) -> None:
         project = self.folder.project
         assert project is not None
@@ -212,7 +262,12 @@ class Person:
         self._until(lambda: project.item(key).state == "done", f"confirming {key}")
         if not last:
             self._until(lambda: self._key() != key, "opening the next image")
-            self._until(lambda: self._is_ready(self._key()), "encoding the next image")
+            self._until(lambda: self._is_encoded(self._key()), "encoding the next")
+            encoded = time.monotonic()
+            self._until(lambda: self._is_ready(self._key()), "what is suggested")
+            if self._suggests:
+                seconds = round(time.monotonic() - encoded, 4)
+                self.course.suggest_seconds.append(seconds)
             self.course.open_seconds.append(round(time.monotonic() - asked, 4))
 
     def _mask(self, shape: tuple[int, ...]) -> np.ndarray:
@@ -223,6 +278,9 @@ class Person:
         return mask
 
     def _is_ready(self, key: str | None) -> bool:
+        return self._is_encoded(key) and not self._suggestions().is_asking
+
+    def _is_encoded(self, key: str | None) -> bool:
         bridge = self.promise.bridge
         return (
             key is not None
@@ -273,7 +331,11 @@ class Person:
         training.panel.keep.click()
         self._until(lambda: self.session.settings.adapter == name, "keeping it")
         self._until(lambda: self.session.adapter_info is not None, "the adapter")
-        self._propose()
+        self._until(lambda: not self._suggestions().is_comparing, "comparing")
+        project = self.folder.project
+        assert project is not None
+        if not self._suggests or project.settings.suggester:
+            self._propose()
         self._until(lambda: self._is_ready(self._key()), "going on")
 
     def _until(
@@ -299,11 +361,13 @@ def running(values: Sequence[float]) -> list[float]:
     ]
 
 
-_SIZE, _LEFT, _RIGHT, _TOP, _BOTTOM = (960, 440), 56, 24, 84, 48
+_SIZE, _LEFT, _RIGHT, _TOP, _BOTTOM = (960, 480), 56, 24, 124, 48
 _COLOURS = {
     "scratch": (120, 120, 120),
     "adapter": (31, 119, 180),
     "learning": (214, 39, 40),
+    "instant": (44, 140, 60),
+    "both": (148, 80, 190),
 }
 
 
@@ -375,6 +439,8 @@ def summary(course: Course) -> dict[str, Any]:
         "iou_mean": round(float(np.mean(course.iou)), 4),
         "click_seconds_median": _median(course.click_seconds),
         "open_seconds_median": _median(course.open_seconds),
+        "suggest_seconds_median": _median(course.suggest_seconds),
+        "taken": int(sum(course.taken)),
         "seconds": round(course.seconds, 1),
     }
 
@@ -383,10 +449,30 @@ def _median(values: Sequence[float]) -> float | None:
     return round(float(np.median(values)), 4) if values else None
 
 
+def images_of(name: str, most: int) -> list[tuple[datasets.Pair, np.ndarray]]:
+    """Return images of a set with what is true of them, always in the same order.
+
+    Parameters
+    ----------
+    name : str
+        "kvasir-seg", of which the part val is taken, or another of
+        `scripts.study.instant.SETS`, of which the parts are taken in turn.
+    most : int
+    """
+    parts = ("val",) if name == "kvasir-seg" else ("val", "test", "train")
+    found = [
+        (pair, instant.true_mask(name, pair))
+        for part in parts
+        for pair in instant.listed(name, part)
+    ]
+    return [(pair, mask) for pair, mask in found if mask.any()][:most]
+
+
 def run(
     arms: Sequence[str],
     images: int,
     *,
+    name: str = "kvasir-seg",
     every: int = EVERY,
     shots: Path | None = None,
 ) -> list[Course]:
@@ -396,6 +482,8 @@ def run(
     ----------
     arms : sequence of str
     images : int
+    name : str
+        Of the set, see `images_of`.
     every : int
         After how many images the arm ``learning`` trains.
     shots : Path, optional
@@ -405,7 +493,7 @@ def run(
     -------
     list of Course
     """
-    pairs = datasets.load_parts("kvasir-seg")["val"][:images]
+    pairs = images_of(name, images)
     courses = []
     for arm in arms:
         with tempfile.TemporaryDirectory(prefix="annotate-") as work:
@@ -422,12 +510,24 @@ def run(
     return courses
 
 
+def earlier(path: Path, name: str, images: int, without: Sequence[str]) -> list[Course]:
+    """Return arms of the file that is there, of the same set and so many images."""
+    if not path.exists():
+        return []
+    record = parse_json(path.read_text(encoding="utf-8"))
+    if record.get("set") != name:
+        return []
+    courses = [Course(**one) for one in record["courses"] if one["arm"] not in without]
+    return [course for course in courses if len(course.clicks) == images]
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Measure, and write the figures and the plot."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--images", type=int, default=40, help="at most 90")
     parser.add_argument("--every", type=int, default=EVERY, help="images a training")
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS)
+    parser.add_argument("--set", choices=instant.SETS, default="kvasir-seg")
     parser.add_argument(
         "--out", type=Path, default=Path("docs/images/annotate-clicks.json")
     )
@@ -437,9 +537,17 @@ def main(arguments: list[str] | None = None) -> None:
     if not 1 <= asked.images <= 90:
         parser.error(f"--images must be 1 to 90, got {asked.images}")
     with demo._screen(demo._has_display()):
-        courses = run(asked.arms, asked.images, every=asked.every, shots=asked.shots)
+        courses = run(
+            asked.arms,
+            asked.images,
+            name=asked.set,
+            every=asked.every,
+            shots=asked.shots,
+        )
+    named = "kvasir-seg, part val" if asked.set == "kvasir-seg" else asked.set
+    courses = [*earlier(asked.out, named, asked.images, asked.arms), *courses]
     record = {
-        "set": "kvasir-seg, part val",
+        "set": named,
         "until_iou": ENOUGH,
         "most_clicks": MOST,
         "trained_every": asked.every,

@@ -81,6 +81,14 @@ def listed(name: str, part: str) -> list[datasets.Pair]:
     return found
 
 
+def true_mask(name: str, pair: datasets.Pair) -> NDArray[np.bool_]:
+    """Read what of an image's labels is meant."""
+    labels = datasets.read_labels(pair.target)
+    labels = labels[..., 0] if labels.ndim == 3 else labels
+    mask: NDArray[np.bool_] = SMALL[name][1](labels) if name in SMALL else labels > 127
+    return mask
+
+
 def chosen(pairs: Sequence[Any], most: int) -> list[Any]:
     """Return so many pairs at random, always the same ones, in their order."""
     order = np.random.default_rng(1).permutation(len(pairs))[:most]
@@ -93,9 +101,7 @@ def encoded(
     """Encode images that show an object, or take them from the cache."""
     found = []
     for pair in pairs:
-        labels = datasets.read_labels(pair.target)
-        labels = labels[..., 0] if labels.ndim == 3 else labels
-        mask = SMALL[name][1](labels) if name in SMALL else labels > 127
+        mask = true_mask(name, pair)
         if not mask.any():
             continue
         path = cache / f"{name}__{pair.image.stem}.npz"

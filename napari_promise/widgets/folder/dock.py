@@ -506,7 +506,9 @@ class FolderWidget(QWidget):
 
     def _prefetch_next(self) -> None:
         """Encode the images that are likely to come next, in the background."""
-        if self._opened is not None and self._opened.work.key is not None:
+        if self._opened is not None and self._opened.suggestions.is_asking:
+            self._ahead.start()  # what is seen of this image comes first
+        elif self._opened is not None and self._opened.work.key is not None:
             self._opened.runs.prefetch(
                 order.coming(
                     self.table.model.order,

@@ -115,6 +115,11 @@ class FolderRuns:
             self._prefetch = Prefetch(self._images, keys)
             self._desk.session.start_job(self._prefetch, first=True)
 
+    @property
+    def is_prefetching(self) -> bool:
+        """Whether images are being encoded ahead."""
+        return self._prefetch is not None and not self._prefetch.is_over
+
     def end_prefetch(self) -> None:
         """Encode no image ahead."""
         job, self._prefetch = self._prefetch, None

@@ -14,6 +14,7 @@ from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QInputDialog
 
+from napari_promise.document import Document
 from napari_promise.jobs.instant import (
     NAME,
     Better,
@@ -42,8 +43,6 @@ class Suggestions:
         The image that is open.
     desk : Desk
     bar : SuggestionBar
-    name : str
-        What the adapter is called that is kept.
 
     Attributes
     ----------
@@ -60,6 +59,7 @@ class Suggestions:
         self._others: list[Any] = []
         self._closed = False
         self.ids: tuple[int, ...] = ()
+        self._document: Document | None = None  # that the ids are of
         self._connections = Connections()
         heard: tuple[tuple[Any, Callable[..., Any]], ...] = (
             (work.opened, self._on_opened),
@@ -77,6 +77,16 @@ class Suggestions:
             self._connections.add(signal, handler)
         bar.show_on(project.settings.suggest)
 
+    @property
+    def is_asking(self) -> bool:
+        """Whether a suggestion may be on its way."""
+        return self._job is not None
+
+    @property
+    def is_comparing(self) -> bool:
+        """Whether a trained adapter is being compared."""
+        return bool(self._others)
+
     def close(self) -> None:
         """End what runs and forget what was learnt; images that are done stay so."""
         self._closed = True
@@ -91,6 +101,8 @@ class Suggestions:
     def ask(self) -> None:
         """Ask what is suggested for the image that is open, where it is untouched."""
         self._end()
+        if self._there():
+            return  # it is shown already
         self.ids = ()
         self._bar.show_line("", takes=False)
         key = self._work.key
@@ -133,6 +145,8 @@ class Suggestions:
             record_of(number, one) for number, one in enumerate(found.objects, start=1)
         ]
         self.ids = self._work.put_suggestion(records)
+        work = self._work.work
+        self._document = None if work is None else work.document
         if self.ids:
             source = (
                 f"learnt from {counted(found.learnt, 'image')}"
@@ -174,7 +188,7 @@ class Suggestions:
 
     def _there(self) -> tuple[int, ...]:
         work = self._work.work
-        if work is None or not self._work.is_on_display():
+        if work is None or work.document is not self._document:
             return ()
         document = work.document
         return tuple(
@@ -201,7 +215,10 @@ class Suggestions:
             return
         if self._project.item(key).state == "done":
             self._tutor.reopen(key)
-        if self.ids and len(self._there()) < len(self.ids):
+        work = self._work.work
+        if self.ids and work is not None and work.document.undo_name == "paint":
+            QTimer.singleShot(0, self.ignore)  # drawn by hand: it is not wanted
+        elif self.ids and len(self._there()) < len(self.ids):
             self.ids = ()  # undone, committed or deleted
             self._bar.show_line("", takes=False)
 
@@ -219,6 +236,7 @@ class Suggestions:
         self._desk.session.start_job(job)
 
     def _on_compared(self, found: Better | None) -> None:
+        self._others.clear()
         if self._closed or found is None:
             return
         trained = found.winner == "trained"
@@ -236,14 +254,19 @@ class Suggestions:
             text=f"{self._project.source.stem}-{NAME}".replace(" ", "-"),
         )
         if agreed and name.strip():
-            job = Keep(self._tutor, name.strip(), self._on_kept, show_error)
+            job = Keep(self._tutor, name.strip(), self._on_kept, self._on_not_kept)
             self._others.append(job)
             self._desk.session.start_job(job, first=True)
 
     def _on_kept(self, name: str) -> None:
+        self._others.clear()
         if not self._closed:
             self._desk.read_adapters()
             show_info(
                 f"Kept as {name}: choose it in the ProMISe dock, or pass it on from "
                 "the list of adapters."
             )
+
+    def _on_not_kept(self, line: str) -> None:
+        self._others.clear()
+        show_error(line)

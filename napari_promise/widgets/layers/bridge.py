@@ -238,6 +238,13 @@ class LayerBridge:
                 self._enter(work)
         self.work_changed.emit()
 
+    def work_on(self, image: Image) -> Work | None:
+        """Return the work on an image of the viewer, begun where there is none yet.
+
+        It is not put on display; None where the image cannot be worked on.
+        """
+        return self._works.on(image, self._viewer.layers) or self._begin(image)
+
     def open_work(
         self, work: Work, plane: Plane | None = None, active: int | None = None
     ) -> None:

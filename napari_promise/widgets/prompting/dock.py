@@ -188,6 +188,7 @@ class PromiseWidget(QWidget):
         objects.class_edited.connect(actions.set_class)
         objects.delete_requested.connect(actions.delete)
         objects.rewrite_requested.connect(actions.rewrite)
+        objects.alike_requested.connect(self.desk.alike.find)
         objects.many_deleted.connect(actions.delete_many)
         objects.many_classed.connect(actions.set_class_many)
         objects.review.floor_changed.connect(self.bridge.set_floor)

@@ -87,6 +87,8 @@ class ObjectsPanel(QWidget):
     delete_requested : Signal(int)
     rewrite_requested : Signal(int)
         Write the object as its mask is, over what was painted.
+    alike_requested : Signal(int, str)
+        Find more like an object: where, see `alike.Where`.
     many_deleted : Signal(tuple)
         Delete all of these.
     many_classed : Signal(tuple, str)
@@ -103,6 +105,7 @@ class ObjectsPanel(QWidget):
     class_edited = Signal(int, str)
     delete_requested = Signal(int)
     rewrite_requested = Signal(int)
+    alike_requested = Signal(int, str)
     many_deleted = Signal(tuple)
     many_classed = Signal(tuple, str)
     many_committed = Signal(tuple)
@@ -358,6 +361,17 @@ class ObjectsPanel(QWidget):
         for act in (commit, merge):
             assert act is not None
             act.setVisible(several)
+        alike = menu.addMenu("Find more like this")
+        assert alike is not None
+        alike.setEnabled(not several)
+        places = {
+            where: alike.addAction(text)
+            for where, text in (
+                ("plane", "In this image or plane"),
+                ("stack", "On all planes of the stack"),
+                ("images", "In the other images"),
+            )
+        }
         delete = menu.addAction(
             f"Delete {len(self.chosen_ids())} objects"
             if several
@@ -376,6 +390,9 @@ class ObjectsPanel(QWidget):
             self.many_merged.emit()
         elif chosen is rewrite:
             self.rewrite_requested.emit(row.object_id)
+        elif chosen in places.values():
+            where = next(w for w, action in places.items() if action is chosen)
+            self.alike_requested.emit(row.object_id, where)
         elif chosen is rename:
             self.table.edit(index.siblingAtColumn(CLASS))
 
