@@ -693,9 +693,10 @@ class Segmenter:
         adapter = self._adapter
         apm = None if adapter is None else adapter.apm
         if adapter is not None and isinstance(apm, InstantAPM) and apm.many:
+            own = _own(emb)
             parts = oom_fallback(
                 lambda: promise.auto_prompts_of_parts(
-                    adapter, _own(emb).to(self.device), self.sam
+                    adapter, own.to(self.device), self.sam
                 ),
                 self._modules(),
                 self._notify,
