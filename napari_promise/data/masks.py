@@ -89,7 +89,8 @@ def understand_mask(path: PathLike) -> ReadMask:
         - ids as they are, whole numbers in float too (within 0.001);
         - 255 beside ids up to 63 is what many sets write where a pixel is to be
           ignored: background here;
-          65,535 in 16 bits, and -1, are read alike;
+          65,535 in 16 bits, and -1, are read alike, and 255 in wider numbers with a
+          sign; in those without, where it is drawn around others;
         - soft edges between 0 and 255 (many grey values, none of them an area) are cut
           above 127, so that an edge is no crowd of objects;
         - of JPEG, in a TIFF too, the areas of about one colour, see `lossy_masks`;
@@ -161,12 +162,27 @@ def _ids_of_whole(array: npt.NDArray[Any], path: Path, rule: str) -> ReadMask:
                 "is background: save it with 0 as background."
             )
         array, rule = np.where(array < 0, 0, array), "ids, -1 left out as “ignore”"
-    if greatest == 255:
+    # Somebody who chose a wider type without a sign than 255 needs may mean number 255.
+    wide = array.dtype.kind == "u"
+    if greatest == 255 and not (wide and not _is_ring(array, 255)):
         found = _ids_of_bytes(array.astype(np.uint8), path, rule)
         return found if found.rule != rule else ReadMask(array, rule)
-    if greatest == _TOP_16:
+    if greatest == _TOP_16 and not (wide and array.dtype.itemsize > 2):
         return _ids_up_to_65535(array, rule)
     return ReadMask(array, rule)
+
+
+def _is_ring(array: npt.NDArray[Any], number: int) -> bool:
+    """Whether a number is drawn around others, as what is to be ignored often is."""
+    from scipy import ndimage
+
+    flat = array.reshape(-1, *array.shape[-2:])
+    return any(
+        ((plane > 0) & ndimage.binary_fill_holes(plane == number))[
+            plane != number
+        ].any()
+        for plane in flat
+    )
 
 
 def _ids_up_to_65535(array: npt.NDArray[Any], rule: str) -> ReadMask:
