@@ -44,6 +44,9 @@ def test_the_manifest_passes_npe2s_validation_and_every_command_can_be_imported(
     manifest.validate_imports()
 
 
+_SAMPLES = ("endoscopy", "stack", "abdomen", "hippocampus", "nuclei", "retina")
+
+
 def test_napari_finds_the_plugin_with_its_docks_and_its_samples() -> None:
     manager = PluginManager()
     manager.discover()
@@ -52,10 +55,10 @@ def test_napari_finds_the_plugin_with_its_docks_and_its_samples() -> None:
     widgets = [widget.display_name for widget in manifest.contributions.widgets]
     assert widgets == ["ProMISe", "ProMISe: annotate folder"]
     samples = {sample.key for sample in manifest.contributions.sample_data}
-    assert samples == {"endoscopy", "stack", "nuclei", "retina"}
+    assert samples == set(_SAMPLES)
 
 
-@pytest.mark.parametrize("key", ["endoscopy", "stack", "nuclei", "retina"])
+@pytest.mark.parametrize("key", _SAMPLES)
 def test_a_sample_opens_in_a_viewer_as_napari_opens_it(key) -> None:
     from napari.components import ViewerModel
 
@@ -141,6 +144,8 @@ def test_metadata_is_in_setup_cfg_alone_and_names_no_qt_binding() -> None:
 
 #: Distributions whose modules have another name.
 _MODULES = {"pillow": "PIL", "scikit-image": "skimage"}
+#: Modules that come with an extra under another name.
+_WITH_EXTRAS = {"distributed"}
 #: tifffile opens compressed files with it, and imports it by itself.
 _UNSEEN = {"imagecodecs"}
 #: Parts of napari's own interface: its key codes, and the tables of its features.
@@ -177,8 +182,9 @@ def test_nothing_is_imported_that_is_not_required_or_an_extra() -> None:
         ("options", "install_requires"),
         ("options.extras_require", "dicom"),
         ("options.extras_require", "metrics"),
+        ("options.extras_require", "remote"),
     )
-    assert not _imported() - required - _OF_NAPARI
+    assert not _imported() - required - _OF_NAPARI - _WITH_EXTRAS
 
 
 def _nox_sessions() -> set[str]:

@@ -117,7 +117,8 @@ def propose(
     tuple of ProposedObject
         None at all where nothing was found.
     """
-    targets = _targets(request, getattr(segmenter, "finds_many", False))
+    many = getattr(segmenter, "finds_many", False)
+    targets, joined = _targets(request, many), next(_targets(request, many))
     found = proposing.propose(
         segmenter,
         embedding,
@@ -130,7 +131,7 @@ def propose(
     # The part on the screen overlaps with those that were looked at before.
     rows, columns = request.image.source.shape[-2:]
     here = request.image.document.on_plane(request.plane)
-    known = [r.region or r.written for r in here if r.id != request.object_id]
+    known = [r.region or r.written for r in here if r.id != joined]
     return proposing.not_known(
         found, [r for r in known if r is not None], request.tile.bbox, (rows, columns)
     )

@@ -338,7 +338,10 @@ class Worker:
         segmenter, reports = self._model.segmenter, self._reports
         assert segmenter is not None
         embedding = self._embeddings.get(request.image, request.tile)
-        if request.hand_over and getattr(segmenter, "finds_many", False):
+        whole = (
+            request.tile.bbox is None
+        )  # else only what is on the screen is looked at
+        if whole and request.hand_over and getattr(segmenter, "finds_many", False):
             self._deliver(lambda: reports.handed_over(request))
             return
         if request.propose:

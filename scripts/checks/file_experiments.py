@@ -833,7 +833,7 @@ def _(folder: Path) -> Outcome:
 
 @_experiment("33", "COCO for programs that take polygons only")
 def _(folder: Path) -> Outcome:
-    from PIL import Image, ImageDraw
+    from skimage.draw import polygon2mask
 
     from napari_promise.data.coco import save_coco
 
@@ -847,9 +847,9 @@ def _(folder: Path) -> Outcome:
     outlines = data["annotations"][0]["segmentation"]
     if not isinstance(outlines, list):
         return "run-length only", False
-    drawn = Image.new("1", labels.shape[::-1])
-    ImageDraw.Draw(drawn).polygon(outlines[0], fill=1)
-    there, seen = labels > 0, np.asarray(drawn)
+    # COCO counts from the corner of the first pixel, (x, y).
+    corners = np.reshape(outlines[0], (-1, 2))[:, ::-1] - 0.5
+    there, seen = labels > 0, polygon2mask(labels.shape, corners)
     both, either = there & seen, there | seen
     told = f"polygons by choice, {both.sum() / either.sum():.0%} of the area agrees"
     return told, bool(both.sum() > 0.95 * either.sum())

@@ -34,4 +34,4 @@ def test_a_sample_that_is_not_there_is_named_with_those_that_are(capsys) -> None
     from napari_promise import demo
 
     assert demo.main(sample="unicorns") == 1
-    assert "there are endoscopy, cells" in capsys.readouterr().err
+    assert "there are endoscopy, volume, cells" in capsys.readouterr().err

@@ -27,7 +27,7 @@ def test_train_passes_its_arguments_on_and_tells_the_scores(
 
     configs = []
 
-    def fake(config: Any) -> Any:
+    def fake(config: Any, *_: Any, **__: Any) -> Any:
         configs.append(config)
         yield Step("embed", 1, message="one image was left out")
         yield Step("apm", 2, loss=0.5, held_out={"automatic": 0.75})
@@ -54,7 +54,7 @@ def test_train_takes_pairs_from_a_table_and_goes_on_where_it_stopped(
 
     configs = []
 
-    def fake(config: Any) -> Any:
+    def fake(config: Any, *_: Any, **__: Any) -> Any:
         configs.append(config)
         yield Step("embed", 1, eta=90.0)
 
@@ -90,7 +90,9 @@ def test_train_names_the_images_that_have_no_mask(
 ) -> None:
     from napari_promise.training import trainer
 
-    monkeypatch.setattr(trainer, "train", lambda _: (s for s in [Step("done", 1)]))
+    monkeypatch.setattr(
+        trainer, "train", lambda *_, **__: (s for s in [Step("done", 1)])
+    )
     (pairs[1] / "b.png").unlink()
     command = ("train", "--images", pairs[0], "--masks", pairs[1], "-o", tmp_path / "o")
     assert run(*command) == 2
@@ -130,7 +132,7 @@ def test_a_failed_training_is_one_line_and_status_1(
 ) -> None:
     from napari_promise.training import trainer
 
-    def fails(config: Any) -> Any:
+    def fails(config: Any, *_: Any, **__: Any) -> Any:
         raise ValueError("every mask is empty: check that foreground is above zero")
         yield
 
@@ -149,7 +151,7 @@ def test_stopping_a_training_says_what_was_kept(
 
     closed = []
 
-    def interrupted(config: Any) -> Any:
+    def interrupted(config: Any, *_: Any, **__: Any) -> Any:
         try:
             yield Step("apm", 1)
             raise KeyboardInterrupt

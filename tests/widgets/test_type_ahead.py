@@ -109,6 +109,7 @@ class Layers:
         )
         self.plane = (0,)
         self.include = True
+        self.picks, self.chosen = False, ()
         self._order = order
 
     def work_of(self, document: Document) -> Any:
