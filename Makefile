@@ -25,13 +25,17 @@ BIN := $(VENV)/bin
 # (--no-compile: Python compiles what is used, when it is used, which is far less.)
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-quick lint docs results setup system clean
+.PHONY: demo test test-all test-quick lint docs results setup system clean
 
 demo: setup
 	$(BIN)/napari-promise demo $(if $(SAMPLE),--sample $(SAMPLE))
 
 # Two processes, each with a screen, folders and a thread of its own.
 test: setup
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m "not long"
+
+# With those that take minutes each: servers that are killed, hundreds of objects.
+test-all: setup
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 # While working on something: a minute or so.

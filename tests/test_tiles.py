@@ -46,7 +46,10 @@ def objects(draw: st.DrawFn) -> tuple[tuple[int, int], Prompts, BBox | None]:
     shape = draw(planes())
     points = draw(
         st.lists(
-            st.tuples(st.floats(-0.5, shape[0] - 0.5), st.floats(-0.5, shape[1] - 0.5)),
+            st.tuples(
+                st.floats(-0.5, shape[0] - 0.5, allow_subnormal=False),
+                st.floats(-0.5, shape[1] - 0.5, allow_subnormal=False),
+            ),
             max_size=4,
         )
     )

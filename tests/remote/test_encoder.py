@@ -15,7 +15,7 @@ pytest.importorskip("cryptography", reason="the extra 'remote' is not installed"
 from napari_promise.prompts import Prompts
 from napari_promise.segmenter import Segmenter
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
 
 
 def picture(seed: int = 0, shape: tuple[int, int] = (60, 90)) -> np.ndarray:

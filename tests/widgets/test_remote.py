@@ -19,6 +19,8 @@ from napari_promise.session import Session, Settings
 pytest.importorskip("distributed", reason="the extra 'remote' is not installed")
 pytest.importorskip("cryptography", reason="the extra 'remote' is not installed")
 
+pytestmark = pytest.mark.long
+
 PATIENCE = 600_000
 ROOT = Path(__file__).parents[2]
 

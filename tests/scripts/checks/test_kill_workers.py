@@ -10,7 +10,7 @@ pytest.importorskip("cryptography", reason="the extra 'remote' is not installed"
 from scripts.checks import kill_workers
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_a_folder_outlives_its_workers(capsys) -> None:
     asked = ["--images", "6", "--workers", "1", "--kills", "1"]

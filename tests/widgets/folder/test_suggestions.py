@@ -287,7 +287,7 @@ def test_what_was_learnt_is_kept_shared_and_imported_as_an_adapter(
     person.session.settings.adapter = "discs"
     person.until(lambda: person.session.adapter_info is not None)
     person.promise.actions.auto()
-    person.until(lambda: len(person.document) == 1 and person.document.active_id)
+    person.until(lambda: len(person.document) == 1 and bool(person.document.active_id))
     record = person.document.active
     person.until(lambda: person.document.active.is_answered)
     assert record.prompts.points.tolist() == before[0][1]

@@ -17,7 +17,7 @@ PLACES = [(24 + APART * r, 24 + APART * c) for r in range(ROWS) for c in range(C
 SHAPE = (APART * ROWS + 60, APART * COLUMNS)
 
 #: Two hundred masks are computed twice: on a busy machine that takes its time.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(2400)]
 
 
 def nuclei() -> np.ndarray:
