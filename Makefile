@@ -3,7 +3,9 @@
 #   make demo    napari with a sample, the dock, the model and an adapter, ready to click;
 #                without a display the same by itself, under Xvfb, into demo/;
 #                SAMPLE=cells takes an image of many objects, SAMPLE=volume a CT volume
-#   make test    every test, the layering included
+#   make test    the tests, the layering included
+#   make test-all
+#                those that take minutes, too
 #   make test-quick
 #                those without a window that take no more than three seconds
 #   make lint    ruff, mypy, import-linter, and the plugin's manifest
