@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+
+from napari_promise.depth import deepest
 
 if TYPE_CHECKING:
     from napari_promise.document import Document
@@ -402,9 +403,8 @@ def _correction(mask: NDArray[Any], truth: NDArray[Any]) -> tuple[int, int, bool
     wrong = mask != truth
     if not wrong.any():
         raise DemoFailed("the automatic mask needs no correction, which is too good")
-    depth = ndimage.distance_transform_edt(np.pad(wrong, 1))[1:-1, 1:-1]
-    row, column = np.unravel_index(int(np.argmax(depth)), depth.shape)
-    return int(row), int(column), bool(truth[row, column])
+    row, column = deepest(wrong)
+    return row, column, bool(truth[row, column])
 
 
 def _missed(
@@ -416,11 +416,7 @@ def _missed(
         seen |= mask
     touched = np.unique(truth[seen])
     left = np.isin(truth, touched, invert=True) & (truth > 0)
-    if not left.any():
-        return None
-    depth = ndimage.distance_transform_edt(np.pad(left, 1))[1:-1, 1:-1]
-    row, column = np.unravel_index(int(np.argmax(depth)), depth.shape)
-    return int(row), int(column)
+    return deepest(left) if left.any() else None
 
 
 def _right(labels: NDArray[Any], truth: NDArray[Any]) -> int:

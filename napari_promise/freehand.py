@@ -11,10 +11,9 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import ndimage
 from skimage.draw import polygon2mask
 
-__all__ = ["Freehand", "deepest", "lasso_mask", "scribble_points"]
+__all__ = ["Freehand", "lasso_mask", "scribble_points"]
 
 #: Points sent for a scribble at most: more of them say nothing new to a model, and
 #: outvote the clicks that correct it.
@@ -98,21 +97,3 @@ def lasso_mask(vertices: ArrayLike, shape: tuple[int, int]) -> NDArray[np.bool_]
         return np.zeros(shape, bool)
     mask: NDArray[np.bool_] = polygon2mask(shape, line)
     return mask
-
-
-def deepest(mask: ArrayLike) -> tuple[int, int]:
-    """Return the pixel of a mask that lies farthest from its border.
-
-    Parameters
-    ----------
-    mask : array_like, shape (H, W), bool
-        Not empty. The image's edge is a border, too.
-
-    Returns
-    -------
-    (row, column)
-    """
-    padded = np.pad(np.asarray(mask, bool), 1)
-    depth = ndimage.distance_transform_edt(padded)[1:-1, 1:-1]
-    row, column = np.unravel_index(int(depth.argmax()), depth.shape)
-    return int(row), int(column)

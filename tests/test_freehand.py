@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_promise.freehand import deepest, lasso_mask, scribble_points
+from napari_promise.freehand import lasso_mask, scribble_points
 
 SHAPE = (40, 60)
 
@@ -50,9 +50,3 @@ def test_a_lasso_around_nothing_is_empty(line) -> None:
     mask = lasso_mask(line, SHAPE)
     assert mask.shape == SHAPE
     assert not mask.any()
-
-
-def test_the_deepest_pixel_is_far_from_border_and_edge() -> None:
-    mask = np.zeros(SHAPE, bool)
-    mask[:9, 20:50] = True
-    assert deepest(mask)[0] == 4

@@ -254,10 +254,8 @@ def _joined(records: Sequence[ObjectRecord]) -> tuple[Prompts, tuple[Any, ...]]:
 def _around(part: Region) -> Prompts:
     """Return a point in the deepest place of a mask, and the box around it."""
     r0, c0, r1, c1 = part.bbox
-    depth = ndimage.distance_transform_edt(np.pad(part.crop, 1))
-    row, column = np.unravel_index(int(depth.argmax()), depth.shape)
     return Prompts(
-        points=[(r0 + int(row) - 1, c0 + int(column) - 1)],
+        points=[part.deepest],
         labels=[1],
         boxes=[(r0 - 0.5, c0 - 0.5, r1 - 0.5, c1 - 0.5)],
     )

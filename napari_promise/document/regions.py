@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from napari_promise.depth import deepest
+
 __all__ = ["BBox", "Plane", "Region", "Tile", "union_bbox"]
 
 #: The indices of the axes that are not displayed; () for a 2-D image.
@@ -128,6 +130,12 @@ class Region:
     def area(self) -> int:
         """The number of pixels."""
         return int(np.count_nonzero(self.crop))
+
+    @property
+    def deepest(self) -> tuple[int, int]:
+        """The pixel farthest from the outline, (row, column) of the plane."""
+        row, column = deepest(self.crop)
+        return self.bbox[0] + row, self.bbox[1] + column
 
     def covers(self, points: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Tell which points lie on the mask.

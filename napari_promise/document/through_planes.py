@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from napari_promise.document.logits import MaskLogits
 from napari_promise.document.records import ObjectRecord, Source
@@ -94,7 +93,7 @@ def found_record(
         Gives a revision that was never used.
     """
     assert found.region is not None
-    prompts = Prompts(points=[_deepest(found.region)], labels=[1])
+    prompts = Prompts(points=[found.region.deepest], labels=[1])
     revision = next(revisions)
     return ObjectRecord(
         object_id,
@@ -124,10 +123,3 @@ def confirmed(record: ObjectRecord) -> ObjectRecord:
     """Return a propagated record as the user's: its mask stays as it is."""
     user: Source = "user"
     return dataclasses.replace(record, sources=(user,) * len(record.sources))
-
-
-def _deepest(region: Region) -> tuple[float, float]:
-    """Return the pixel that is farthest from the outline, (row, column)."""
-    depth = ndimage.distance_transform_edt(np.pad(region.crop, 1))[1:-1, 1:-1]
-    row, column = np.unravel_index(int(depth.argmax()), depth.shape)
-    return float(region.bbox[0] + row), float(region.bbox[1] + column)

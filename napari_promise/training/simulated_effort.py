@@ -17,7 +17,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from napari_promise.document import Document, Region, Source
 from napari_promise.proposing import ProposedObject, region_iou
@@ -174,10 +173,7 @@ class _Person:
 
     def add(self) -> None:
         """Click the deepest point of the object."""
-        deep = ndimage.distance_transform_edt(np.pad(self.truth.crop, 1))
-        row, column = np.unravel_index(int(deep.argmax()), deep.shape)
-        r0, c0 = self.truth.bbox[:2]
-        self._click((int(row) - 1 + r0, int(column) - 1 + c0), 1)
+        self._click(self.truth.deepest, 1)
 
     def correct(self, most: int) -> int:
         """Click where the mask is most wrong until it is good; return the clicks."""

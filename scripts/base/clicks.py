@@ -14,26 +14,6 @@ from scipy import ndimage
 Point = tuple[int, int]
 
 
-def deepest(region: np.ndarray) -> Point:
-    """Pixel of `region` that lies farthest from its border.
-
-    Parameters
-    ----------
-    region : numpy.ndarray
-        (H, W) bool, not empty.
-
-    Returns
-    -------
-    (row, column)
-    """
-    rows, columns = np.nonzero(region)
-    r0, r1, c0, c1 = rows.min(), rows.max() + 1, columns.min(), columns.max() + 1
-    crop = np.pad(region[r0:r1, c0:c1], 1)
-    depth = ndimage.distance_transform_edt(crop)
-    row, column = np.unravel_index(int(np.argmax(depth)), depth.shape)
-    return int(row + r0 - 1), int(column + c0 - 1)
-
-
 def largest(region: np.ndarray) -> np.ndarray:
     """Largest connected part of `region`, (H, W) bool; empty stays empty."""
     labels, count = ndimage.label(region)

@@ -20,6 +20,7 @@ import torch
 from scipy import ndimage
 from skimage.measure import find_contours
 
+from napari_promise.depth import deepest
 from napari_promise.files import write_whole
 from napari_promise.freehand import lasso_mask, scribble_points
 from napari_promise.prompts import Before, Prompts
@@ -27,7 +28,6 @@ from napari_promise.segmenter import Segmenter
 from napari_promise.training.metrics import dice
 from napari_promise.training.simulated_prompts import bounding_box, next_click
 from scripts.base import sets
-from scripts.base.clicks import deepest
 from scripts.base.evaluate_base import Embeddings, select, shown_planes, spread
 
 SETS = (

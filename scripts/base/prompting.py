@@ -15,7 +15,8 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 from torch import Tensor, nn
 
-from scripts.base.clicks import deepest, error_region
+from napari_promise.depth import deepest
+from scripts.base.clicks import error_region
 from scripts.base.episodes import Sample
 from scripts.base.scenes import outline
 

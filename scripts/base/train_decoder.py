@@ -37,9 +37,10 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from napari_promise.depth import deepest
 from napari_promise.model.litemedsam import build_promise_medical
 from napari_promise.model.sam import load_sam
-from scripts.base.clicks import deepest, error_region
+from scripts.base.clicks import error_region
 from scripts.base.episodes import Sample
 from scripts.base.lean_decoder import Answer, answer, drawn, fine, whole
 from scripts.base.prompting import (

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
 
 from napari_promise import demo
 from napari_promise.data.samples import nuclei_image
+from napari_promise.depth import deepest
 from napari_promise.widgets.training.panel import MANY
 
 PICTURES = Path("docs/images")
@@ -124,9 +124,7 @@ class Walk:
         """Click into the middle of each nucleus, and commit all."""
         truth = self.truths[number]
         for nucleus in np.unique(truth[truth > 0]):
-            inside = np.pad(truth == nucleus, 1)
-            depth = ndimage.distance_transform_edt(inside)[1:-1, 1:-1]
-            self.click(*np.unravel_index(int(depth.argmax()), depth.shape))
+            self.click(*deepest(truth == nucleus))
         self.document.active_id = None
 
     def walk(self) -> None:

@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike
 
+from napari_promise.depth import deepest
 from napari_promise.document import (
     SOURCES,
     Document,
@@ -21,12 +22,7 @@ from napari_promise.document import (
     Region,
     Source,
 )
-from napari_promise.freehand import (
-    Freehand,
-    deepest,
-    lasso_mask,
-    scribble_points,
-)
+from napari_promise.freehand import Freehand, lasso_mask, scribble_points
 from napari_promise.prompts import Prompts
 from napari_promise.widgets.layers.boxes import Box
 from napari_promise.widgets.layers.table import (

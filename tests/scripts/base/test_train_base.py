@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from napari_promise.depth import deepest
 from napari_promise.training.simulated_prompts import bounding_box, next_click
-from scripts.base.clicks import deepest, largest
+from scripts.base.clicks import largest
 from scripts.base.episodes import Sample
 from scripts.base.prompting import (
     correct,
