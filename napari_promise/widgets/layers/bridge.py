@@ -33,6 +33,7 @@ from napari_promise.prompts import Prompts
 from napari_promise.widgets.connections import Connections
 from napari_promise.widgets.layers import edits, lookup
 from napari_promise.widgets.layers.boxes import Box
+from napari_promise.widgets.layers.enclosing import Enclosing
 from napari_promise.widgets.layers.geometry import (
     TRANSFORM_EVENTS,
     camera_of,
@@ -42,7 +43,6 @@ from napari_promise.widgets.layers.geometry import (
     point_dims_at,
 )
 from napari_promise.widgets.layers.guard import Guard
-from napari_promise.widgets.layers.lasso import Lasso
 from napari_promise.widgets.layers.picking import meant_by, within
 from napari_promise.widgets.layers.placing import Placing
 from napari_promise.widgets.layers.showing import Display, DragPreview
@@ -99,8 +99,8 @@ class LayerBridge:
         click is the active object's. See `picking`.
     chosen : tuple of int
         Objects that were chosen together, for one act.
-    lasso : Lasso
-        Chooses objects by an outline.
+    enclosing : Enclosing
+        Chooses objects by an outline; the lasso is a prompt.
     images_changed : Signal
         Images came, went or were renamed.
     work_changed : Signal
@@ -151,7 +151,7 @@ class LayerBridge:
         self.floor = 0.0
         self.picks = False
         self.chosen: tuple[int, ...] = ()
-        self.lasso = Lasso(viewer)
+        self.enclosing = Enclosing(viewer)
         self.include = True
         self._label = 0
         self._works = Works(self._handlers)
@@ -178,15 +178,15 @@ class LayerBridge:
         for layer in self.images():
             self._watch_name(layer)
         self._works.adopt(viewer.layers)
-        self.lasso.drawn.connect(self._on_lasso)
-        self.lasso.ended.connect(self.use_points)
+        self.enclosing.drawn.connect(self._on_enclosed)
+        self.enclosing.ended.connect(self.use_points)
 
     def close(self) -> None:
         """Let go of the viewer; the layers stay in it."""
         with contextlib.suppress(RuntimeError):  # gone with Qt, at the program's end
             self._contrast.stop()
-        self.lasso.ended.disconnect(self.use_points)
-        self.lasso.end()
+        self.enclosing.ended.disconnect(self.use_points)
+        self.enclosing.end()
         self._view.close()
         self._image_connections.release()
         self._connections.release()
@@ -311,7 +311,7 @@ class LayerBridge:
         work, self.work = self.work, None
         if work is None:
             return
-        self.lasso.end()
+        self.enclosing.end()
         self.set_chosen(())
         self._image_connections.release()
         self._contrast.stop()
@@ -417,12 +417,12 @@ class LayerBridge:
         """Have an outline drawn next, which chooses the objects inside it."""
         if self.work is None or not self.flat():
             self.noticed.emit("Switch to the 2D view to draw around objects.")
-        elif self.lasso.is_open:
-            self.lasso.end()
+        elif self.enclosing.is_open:
+            self.enclosing.end()
         else:
-            self.lasso.begin(self.work.image, box=box)
+            self.enclosing.begin(self.work.image, box=box)
 
-    def _on_lasso(self, outline: np.ndarray) -> None:
+    def _on_enclosed(self, outline: np.ndarray) -> None:
         if self.work is not None:
             found = within(self.work.document, self.plane, outline)
             if not found:

@@ -233,21 +233,21 @@ def test_dragging_a_point_of_another_object_computes_that_object_live(many) -> N
     assert many.document.get(40).region is before
 
 
-def lasso(many: Any, corners: list[tuple[float, float]]) -> None:
+def enclose(many: Any, corners: list[tuple[float, float]]) -> None:
     """Draw around objects, as napari's lasso leaves it."""
     many.press("E")
-    drawn = many.bridge.lasso.layer
+    drawn = many.bridge.enclosing.layer
     assert many.viewer.layers.selection.active is drawn
     drawn.add_polygons(np.array(corners, dtype=float))
-    many.until(lambda: not many.bridge.lasso.is_open)
+    many.until(lambda: not many.bridge.enclosing.is_open)
     assert drawn not in many.viewer.layers
     many.qtbot.wait(1)
 
 
-def test_a_lasso_chooses_objects_to_delete_commit_and_name_at_once(many) -> None:
+def test_an_outline_chooses_objects_to_delete_commit_and_name_at_once(many) -> None:
     inside = [1, 2, 21, 22]
     corners = [(0, 0), (0, 50), (50, 50), (50, 0)]
-    lasso(many, corners)
+    enclose(many, corners)
     assert many.bridge.chosen == tuple(inside)
     assert many.widget.objects_panel.chosen_ids() == tuple(inside)
     assert (outline_values(many) == CHOSEN).any()
@@ -256,7 +256,7 @@ def test_a_lasso_chooses_objects_to_delete_commit_and_name_at_once(many) -> None
     many.press("Ctrl+Z")
     assert len(many.document) == len(PLACES)
 
-    lasso(many, corners)
+    enclose(many, corners)
     shown = many.widget.objects_panel.table.model()
     shown.setData(shown.index(0, 1), "gland")
     many.qtbot.wait(1)
@@ -270,10 +270,10 @@ def test_a_lasso_chooses_objects_to_delete_commit_and_name_at_once(many) -> None
 
 def test_committed_objects_are_merged_and_split_again_each_in_one_step(many) -> None:
     corners = [(0, 0), (0, 50), (25, 50), (25, 0)]
-    lasso(many, corners)
+    enclose(many, corners)
     many.press("C")
     separate = many.labels.data.copy()
-    lasso(many, corners)
+    enclose(many, corners)
     many.press("J")
     assert len(many.document) == len(PLACES) - 1
     np.testing.assert_array_equal(many.labels.data > 0, separate > 0)

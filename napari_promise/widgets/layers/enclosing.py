@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     import napari
     from napari.layers import Image
 
-__all__ = ["Lasso"]
+__all__ = ["Enclosing"]
 
 _EDGE = "#56b4e9"
 
 
-class Lasso:
+class Enclosing:
     """Draws one outline, tells it, and is gone.
 
     Parameters
@@ -85,7 +85,7 @@ class Lasso:
         self.ended.emit()
 
     def _on_drawn(self, _event: Any) -> None:
-        # A lasso adds its first corner, then many; it is whole when it is not being
+        # A free outline adds its first corner, then many; it is whole when it is not being
         # drawn any more, and napari must be done with it before it goes.
         QTimer.singleShot(0, self._finish)
 
