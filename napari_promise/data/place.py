@@ -43,6 +43,21 @@ class Place:
     file_world: NDArray[np.float64] | None = None
     header: Any | None = None
 
+    def layer_options(self, ndim: int) -> dict[str, Any]:
+        """Return keyword arguments of a napari layer that lies here.
+
+        Parameters
+        ----------
+        ndim : int
+            Number of the layer's axes.
+        """
+        options: dict[str, Any] = {"metadata": {"place": self}}  # labels go back there
+        if self.scale is not None:
+            options["scale"] = self.scale
+        if self.unit is not None:
+            options["units"] = (self.unit,) * ndim
+        return options
+
     def labels_as_in_file(
         self, labels: NDArray[Any]
     ) -> tuple[NDArray[Any], dict[str, Any]]:

@@ -74,12 +74,8 @@ class Pyramid:
             "name": self.name,
             "rgb": self.rgb or None,
             "multiscale": True,
-            "metadata": {"place": self.place},
+            **self.place.layer_options(len(self.shape)),
         }
-        if self.place.scale is not None:
-            options["scale"] = self.place.scale
-        if self.place.unit is not None:
-            options["units"] = (self.place.unit,) * len(self.shape)
         if self.contrast_limits is not None:
             options["contrast_limits"] = self.contrast_limits
         return options
