@@ -20,18 +20,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from beating import Beating
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-BEAT_MS = 5
 PATIENCE = 120.0
 
 
-class Desk:
+class Desk(Beating):
     """Both docks in a window, and a timer that beats."""
 
     def __init__(self, work: Path) -> None:
         import napari
-        from qtpy.QtCore import QTimer
 
         from napari_promise.data.embeddings import EmbeddingCache
         from napari_promise.session import Session, Settings
@@ -52,42 +51,18 @@ class Desk:
         self.viewer.window.add_dock_widget(
             self.folder, name="ProMISe: annotate folder", area="left"
         )
-        self._beats: list[float] = []
-        self._timer = QTimer()
-        self._timer.setInterval(BEAT_MS)
-        self._timer.timeout.connect(lambda: self._beats.append(time.monotonic()))
-        self._timer.start()
+        super().__init__(PATIENCE)
 
     def close(self) -> None:
         """Close docks and window."""
-        self._timer.stop()
+        self.stop()
         self.folder.close_down()
         self.promise.close_down()
         self.viewer.close()
 
-    def until(self, condition: Callable[[], bool]) -> None:
-        """Let the window work until something is so."""
-        from qtpy.QtWidgets import QApplication
-
-        end = time.monotonic() + PATIENCE
-        while not condition():
-            QApplication.processEvents()
-            if time.monotonic() > end:
-                raise RuntimeError(f"nothing happened for {PATIENCE:.0f} s")
-            time.sleep(0.0005)
-
-    def rest(self, seconds: float) -> None:
-        """Let the window finish what it began."""
-        end = time.monotonic() + seconds
-        self.until(lambda: time.monotonic() > end)
-
     def felt(self, act: Callable[[], object], seconds: float = 0.1) -> float:
-        """Milliseconds of the longest stall by `act` and what comes of it."""
-        began = time.monotonic()
-        self._beats = [began]
-        act()
-        self.rest(seconds)
-        return 1e3 * float(np.diff([*self._beats, time.monotonic()]).max())
+        """Milliseconds of the longest stall by `act` and what comes of it so soon."""
+        return super().felt(act, seconds)
 
     def is_ready(self, key: str | None = None) -> bool:
         """Whether this image, or any, is on display and can be clicked into."""
@@ -142,13 +117,13 @@ def measure(folder: Path, work: Path) -> dict[str, Any]:
         key = desk.folder.work.key
         following = model.order[model.row_of(key) + 1]
         asked = time.monotonic()
-        desk._beats = [asked]
+        desk.begin()
         desk.folder.next()
         desk.until(lambda k=following: desk.folder.work.key == k)
         shown.append(1e3 * (time.monotonic() - asked))
         desk.until(lambda k=following: desk.is_ready(k))
         ready.append(1e3 * (time.monotonic() - asked))
-        stalls.append(1e3 * float(np.diff([*desk._beats, time.monotonic()]).max()))
+        stalls.append(desk.longest())
     found["next_shown"], found["next_ready"] = told(shown), told(ready)
     found["next_stall"] = told(stalls)
     found["memory_in_use_mb"] = resident() - before

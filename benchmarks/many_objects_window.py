@@ -27,9 +27,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from beating import Beating
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-BEAT_MS = 5
 PATIENCE = 1200.0
 CLICKS, LOTS = 5, 4
 SHAPE = (1024, 1024)
@@ -74,7 +74,7 @@ class _Nothing:
         return {"shape": np.array(self.shape)}
 
 
-class Desk:
+class Desk(Beating):
     """The dock in a window, and a timer that beats.
 
     Parameters
@@ -85,7 +85,6 @@ class Desk:
 
     def __init__(self, instant: bool) -> None:
         import napari
-        from qtpy.QtCore import QTimer
 
         from napari_promise.data.embeddings import EmbeddingCache
         from napari_promise.session import Session, Settings
@@ -103,15 +102,11 @@ class Desk:
         )
         self.widget = PromiseWidget(self.viewer, self.session)
         self.viewer.window.add_dock_widget(self.widget, name="ProMISe", area="right")
-        self._beats: list[float] = []
-        self._timer = QTimer()
-        self._timer.setInterval(BEAT_MS)
-        self._timer.timeout.connect(lambda: self._beats.append(time.perf_counter()))
-        self._timer.start()
+        super().__init__(PATIENCE)
 
     def close(self) -> None:
         """Close dock and window."""
-        self._timer.stop()
+        self.stop()
         self.widget.close_down()
         self.viewer.close()
 
@@ -126,29 +121,9 @@ class Desk:
         self.until(lambda: self.session.status.state == "ready")
         self.rest(0.5)
 
-    def until(self, condition: Callable[[], bool]) -> None:
-        """Let the window work until something is so."""
-        from qtpy.QtWidgets import QApplication
-
-        end = time.monotonic() + PATIENCE
-        while not condition():
-            QApplication.processEvents()
-            if time.monotonic() > end:
-                raise RuntimeError(f"nothing happened for {PATIENCE:.0f} s")
-            time.sleep(0.0005)
-
-    def rest(self, seconds: float) -> None:
-        """Let the window finish what it began."""
-        end = time.monotonic() + seconds
-        self.until(lambda: time.monotonic() > end)
-
     def felt(self, act: Callable[[], object], seconds: float = 0.15) -> float:
-        """Milliseconds of the longest stall by `act` and what comes of it."""
-        began = time.perf_counter()
-        self._beats = [began]
-        act()
-        self.rest(seconds)
-        return 1e3 * float(np.diff([*self._beats, time.perf_counter()]).max())
+        """Milliseconds of the longest stall by `act` and what comes of it so soon."""
+        return super().felt(act, seconds)
 
     def click(self, row: float, column: float) -> float:
         """Add a point to the object in work; milliseconds until its mask is painted."""

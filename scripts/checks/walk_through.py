@@ -12,8 +12,6 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from PIL import Image
 from napari_promise import demo
 from napari_promise.data.samples import endoscopy_scene
 from napari_promise.proposing import iou
+from scripts.checks.walking import Walking
 
 PICTURES = Path("docs/images")
 SCENES, LABELLED = 16, 8
@@ -53,7 +52,7 @@ def generate(folder: Path) -> dict[str, Mask]:
     return truths
 
 
-class Walk:
+class Walk(Walking):
     """A window with both docks, and somebody who uses it."""
 
     def __init__(self, out: Path, truths: dict[str, Mask]) -> None:
@@ -65,16 +64,15 @@ class Walk:
         from napari_promise.widgets.folder.dock import FolderWidget
         from napari_promise.widgets.prompting.dock import PromiseWidget
 
-        self._out, self._truths = out, truths
-        self._failures: list[str] = []
-        self.viewer = napari.Viewer()
+        super().__init__(napari.Viewer(), out, PATIENCE)
+        self._truths = truths
         self.viewer.window._qt_window.resize(*SIZE)
         self.session = Session(
             dispatch=GuiDispatcher(),
             settings=Settings(model=demo.MODEL, adapter=""),
             cache=EmbeddingCache(None),
         )
-        self.session.failed.connect(self._failures.append)
+        self.session.failed.connect(self.failures.append)
         self.promise = PromiseWidget(self.viewer, self.session)
         self.viewer.window.add_dock_widget(
             self.promise, name="ProMISe (napari-promise)", area="right"
@@ -83,34 +81,6 @@ class Walk:
         self.viewer.window.add_dock_widget(
             self.folder, name="ProMISe: annotate folder", area="right"
         )
-
-    def until(self, condition: Callable[[], bool]) -> None:
-        """Let the window work until something is so."""
-        from qtpy.QtWidgets import QApplication
-
-        end = time.monotonic() + PATIENCE
-        while not condition():
-            QApplication.processEvents()
-            time.sleep(0.005)
-            if self._failures:
-                raise SystemExit(self._failures[0])
-            if time.monotonic() > end:
-                raise SystemExit(f"nothing happened for {PATIENCE:.0f} s")
-
-    def rest(self, seconds: float) -> None:
-        """Let messages fade, and the window paint."""
-        end = time.monotonic() + seconds
-        self.until(lambda: time.monotonic() > end)
-
-    def take(self, name: str, widget: Any = None) -> None:
-        """Take a picture of the whole window, or of one of its own windows."""
-        self.rest(5.5)
-        path = str(self._out / f"{name}.png")
-        if widget is None:
-            self.viewer.screenshot(path, canvas_only=False, flash=False)
-        else:
-            widget.grab().save(path)
-        print(path, flush=True)
 
     def ready(self) -> None:
         """Wait until the image that is wanted can be clicked into."""

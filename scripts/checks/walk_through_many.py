@@ -14,7 +14,6 @@ import argparse
 import os
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from napari_promise import demo
 from napari_promise.data.samples import nuclei_image
 from napari_promise.depth import deepest
 from napari_promise.widgets.training.panel import MANY
+from scripts.checks.walking import Walking
 
 PICTURES = Path("docs/images")
 SIZE = (1366, 768)
@@ -31,7 +31,7 @@ PATIENCE = 3600.0
 NAME = "my-nuclei"
 
 
-class Walk:
+class Walk(Walking):
     """A window with the dock, and somebody who uses it."""
 
     def __init__(self, out: Path) -> None:
@@ -42,9 +42,7 @@ class Walk:
         from napari_promise.widgets.dispatch import GuiDispatcher
         from napari_promise.widgets.prompting.dock import PromiseWidget
 
-        self._out = out
-        self._failures: list[str] = []
-        self.viewer = napari.Viewer()
+        super().__init__(napari.Viewer(), out, PATIENCE)
         self.viewer.window._qt_window.resize(*SIZE)
         image, labels = nuclei_image()
         rows, columns = (n // 2 for n in image.shape)
@@ -69,7 +67,7 @@ class Walk:
             settings=Settings(model=demo.MODEL, adapter=""),
             cache=EmbeddingCache(None),
         )
-        self.session.failed.connect(self._failures.append)
+        self.session.failed.connect(self.failures.append)
         self.promise = PromiseWidget(self.viewer, self.session)
         self.viewer.window.add_dock_widget(self.promise, name="ProMISe", area="right")
 
@@ -77,30 +75,6 @@ class Walk:
     def document(self) -> Any:
         """The objects of the image on display."""
         return self.promise.bridge.work.document
-
-    def until(self, condition: Callable[[], bool]) -> None:
-        """Let the window work until something is so."""
-        from qtpy.QtWidgets import QApplication
-
-        end = time.monotonic() + PATIENCE
-        while not condition():
-            QApplication.processEvents()
-            time.sleep(0.005)
-            if self._failures:
-                raise SystemExit(self._failures[0])
-            if time.monotonic() > end:
-                raise SystemExit(f"nothing happened for {PATIENCE:.0f} s")
-
-    def take(self, name: str, widget: Any = None) -> None:
-        """Take a picture of the whole window, or of one of its own windows."""
-        end = time.monotonic() + 5.5  # messages fade
-        self.until(lambda: time.monotonic() > end)
-        path = str(self._out / f"{name}.png")
-        if widget is None:
-            self.viewer.screenshot(path, canvas_only=False, flash=False)
-        else:
-            widget.grab().save(path)
-        print(path, flush=True)
 
     def open(self, number: int) -> None:
         """Look at one of the parts, alone."""

@@ -85,8 +85,8 @@ class Enclosing:
         self.ended.emit()
 
     def _on_drawn(self, _event: Any) -> None:
-        # A free outline adds its first corner, then many; it is whole when it is not being
-        # drawn any more, and napari must be done with it before it goes.
+        # A free outline adds its first corner, then many; it is whole when it is not
+        # being drawn any more, and napari must be done with it before it goes.
         QTimer.singleShot(0, self._finish)
 
     def _finish(self) -> None:

@@ -76,7 +76,9 @@ def test_a_smaller_object_is_found_within_a_larger(document: Document) -> None:
     assert meant_by(document, LABELS, (), (10, 50)) == Pick(3)
 
 
-def test_an_outline_holds_objects_whose_middle_it_goes_around(document: Document) -> None:
+def test_an_outline_holds_objects_whose_middle_it_encloses(
+    document: Document,
+) -> None:
     around = np.array([(0, 40), (40, 50), (40, 90), (0, 90)], float)
     assert within(document, (), around) == (2,)
     everything = np.array([(0, 0), (0, 99), (59, 99), (59, 0)], float)
