@@ -389,6 +389,11 @@ class SampleReader:
         """
         image = self._files.image(pair.image)
         mask = self._files.mask(pair.mask)
+        if mask.shape[1:] == image.shape:
+            raise ValueError(
+                f"{pair.mask} has {mask.shape[0]} pages for one image: save its "
+                "objects as the numbers 1, 2, 3 … on one page."
+            )
         if image.shape != mask.shape:
             sizes = [" x ".join(map(str, shape)) for shape in (image.shape, mask.shape)]
             raise ValueError(

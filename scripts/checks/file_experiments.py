@@ -911,6 +911,59 @@ def _(folder: Path) -> Outcome:
     return told, not black
 
 
+@_experiment("35c", "A mask in a TIFF with one object on each page")
+def _(folder: Path) -> Outcome:
+    import tifffile
+
+    for name in ("images", "masks"):
+        (folder / name).mkdir()
+    _png(folder / "images/a.png", np.zeros((120, 160), np.uint8))
+    pages = np.zeros((2, 120, 160), np.uint8)
+    pages[0, 10:30, 10:40], pages[1, 60:90, 50:80] = 255, 255
+    tifffile.imwrite(folder / "masks/a.tif", pages, photometric="minisblack")
+    arguments = ["--images", folder / "images", "--masks", folder / "masks"]
+    status, _out, said = _command("evaluate", *arguments, "--prompts", "box")
+    if status:
+        return _told(said.splitlines()[-1], folder), "pages" in said
+    return f"read as {_ids(_read_mask(folder / 'masks/a.tif'))}", False
+
+
+@_experiment("39", "A point added in the window while the axes of a stack are rolled")
+def _(folder: Path) -> Outcome:
+    import time
+
+    import napari
+    from napari.layers import Points
+    from qtpy.QtWidgets import QApplication
+
+    try:
+        from napari_promise.widgets.prompting.dock import PromiseWidget
+    except ImportError:
+        from napari_promise.widgets.dock import PromiseWidget
+    viewer = napari.Viewer(show=False)
+    try:
+        viewer.add_image(np.zeros((5, 90, 120), np.uint8))
+        widget = PromiseWidget(viewer)
+        viewer.window.add_dock_widget(widget)
+        viewer.dims.order = (1, 0, 2)
+        (points,) = (each for each in viewer.layers if isinstance(each, Points))
+        points.add((1.8, 30, 40))
+        document = widget.bridge.work.document
+        end = time.monotonic() + 10
+        while len(points.data) and not len(document) and time.monotonic() < end:
+            QApplication.processEvents()
+        if not len(document):
+            return "refused" if not len(points.data) else "nothing", not len(
+                points.data
+            )
+        (record,) = document.objects
+        (place,) = record.prompts.points.tolist()
+        told = f"plane {record.plane[0]}, at {tuple(place)}"
+        return told, record.plane == (2,) and place == [30, 40]
+    finally:
+        viewer.close()
+
+
 @_experiment("38", "A folder that cannot be written, annotated")
 def _(folder: Path) -> Outcome:
     from napari_promise.project import Project

@@ -9,7 +9,7 @@ from scripts.checks.file_experiments import EXPERIMENTS
 #: Not right yet.
 WRONG: set[str] = set()
 #: These run the command line, or train.
-SLOW = {"14", "23", "28a", "29a", "29b", "29c", "29d", "30", "31"}
+SLOW = {"14", "23", "28a", "29a", "29b", "29c", "29d", "30", "31", "35c"}
 
 
 @pytest.mark.parametrize(
