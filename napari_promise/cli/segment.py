@@ -33,9 +33,16 @@ from napari_promise.cli.segment_request import (
     read_tiles,
 )
 from napari_promise.cli.segment_volume import read_volume_request, segment_volume
+from napari_promise.data.ct_windows import CT_WINDOWS
 
 if TYPE_CHECKING:
     from napari_promise.data.embeddings import EmbeddingCache
+
+_LIMITS_HELP = (
+    '"low,high": the values shown black and white, or a window of CT: '
+    + ", ".join(CT_WINDOWS)
+    + "."
+)
 
 
 def segment(
@@ -76,7 +83,7 @@ def segment(
     ] = None,
     contrast_limits: Annotated[
         str | None,
-        typer.Option(help='"low,high": the values shown black and white.'),
+        typer.Option(help=_LIMITS_HELP),
     ] = None,
     ips: Annotated[
         bool, typer.Option("--ips/--no-ips", help="Use the adapter's pattern shift.")

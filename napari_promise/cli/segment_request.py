@@ -43,12 +43,7 @@ def read_request(
     objects: tuple[SavedObject, ...] = ()
     limits, replayed = None, None
     if contrast_limits is not None:
-        low, high = _numbers("--contrast-limits", contrast_limits, (2,), "low,high")[0]
-        limits = (low, high)
-        if low > high:
-            raise ValueError(
-                f"--contrast-limits {contrast_limits}: the lower one comes first."
-            )
+        limits = _limits(contrast_limits)
     if points or boxes:
         if replay is not None:
             raise ValueError(
@@ -99,6 +94,21 @@ def read_tiles(
             f"--region {region} has no area: the first corner comes first."
         )
     return replace(request, region=(r0, c0, r1, c1))
+
+
+def _limits(text: str) -> tuple[float, float]:
+    """Read ``low,high``, or the name of a window of CT."""
+    from napari_promise.data.ct_windows import window_of
+
+    if not any(letter.isdigit() for letter in text):
+        try:
+            return window_of(text)
+        except ValueError as error:
+            raise ValueError(f"--contrast-limits {error}") from None
+    low, high = _numbers("--contrast-limits", text, (2,), "low,high")[0]
+    if low > high:
+        raise ValueError(f"--contrast-limits {text}: the lower one comes first.")
+    return low, high
 
 
 def _numbers(

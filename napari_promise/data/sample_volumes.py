@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from napari_promise.data.ct_windows import SOFT_TISSUE
 from napari_promise.data.images import read_image, read_mask
 
 __all__ = ["ABDOMEN", "HIPPOCAMPUS", "abdomen_layers", "hippocampus_layers"]
@@ -19,8 +20,6 @@ LayerData = tuple[Any, dict[str, Any], str]
 _HERE = Path(__file__).parent
 ABDOMEN = _HERE / "abdomen_ct.nii.gz"
 HIPPOCAMPUS = _HERE / "hippocampus_mr.nii.gz"
-#: What shows soft tissue in CT, black to white, in Hounsfield units.
-_SOFT_TISSUE = (-160.0, 240.0)
 
 
 def abdomen_layers() -> list[LayerData]:
@@ -29,7 +28,7 @@ def abdomen_layers() -> list[LayerData]:
     1 spleen, 2 and 3 right and left kidney, 4 gallbladder, 5 liver, 6 stomach,
     52 aorta.
     """
-    return _layers(ABDOMEN, "abdomen", contrast_limits=_SOFT_TISSUE)
+    return _layers(ABDOMEN, "abdomen", contrast_limits=SOFT_TISSUE)
 
 
 def hippocampus_layers() -> list[LayerData]:

@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from napari_promise.data.ct_windows import SOFT_TISSUE
 from scripts.study import datasets
 from scripts.study.datasets import Pair
 
@@ -31,9 +32,6 @@ LEFT_OUT = ("octa_faz", "prostate_mr_deepreg", "subcortical_brain_mr")
 TEST_SHARE, VAL_SHARE = 0.25, 0.08
 #: With fewer groups than this none is spent on choosing settings.
 LEAST_GROUPS = 10
-
-#: Hounsfield units shown black and white where a CT volume is measured.
-SOFT_TISSUE = (-160.0, 240.0)
 
 
 @dataclass(frozen=True)

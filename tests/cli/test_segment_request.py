@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import tifffile
 
+from napari_promise.cli.segment_request import read_request
 from napari_promise.data.export import load_prompts, save_prompts
 from napari_promise.data.images import read_mask
 from napari_promise.prompts import Prompts
@@ -76,3 +78,10 @@ def test_several_replayed_objects_keep_their_ids_and_classes(
     assert set(np.unique(read_mask(out / "frame.png"))) <= {0, 4, 300}
     back = load_prompts(out / "frame.prompts.json").objects
     assert [(o.id, o.class_name) for o in back] == [(4, "a"), (300, "b")]
+
+
+def test_contrast_limits_are_a_window_of_ct_by_its_name() -> None:
+    request = read_request(["3,4"], None, None, "lung", None)
+    assert request.contrast_limits == (-1350, 150)
+    with pytest.raises(ValueError, match=r"--contrast-limits 'kidney' is no window"):
+        read_request(["3,4"], None, None, "kidney", None)

@@ -27,6 +27,7 @@ from napari_promise.widgets.prompting.models import Models
 from napari_promise.widgets.prompting.objects_panel import ObjectsPanel
 from napari_promise.widgets.prompting.prompt_panel import PromptPanel
 from napari_promise.widgets.prompting.rows import ObjectRows
+from napari_promise.widgets.prompting.windows import WindowStrip
 from napari_promise.widgets.volumes.panel import VolumePanel
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class PromiseWidget(QWidget):
         self.actions, self.training = desk.actions, desk.training
         self.model_panel = ModelPanel()
         self.channel_strip = ChannelStrip(desk)
+        self.window_strip = WindowStrip(desk)
         self.prompt_panel = PromptPanel()
         self.volume_panel = VolumePanel(desk.propagation)
         self.many_panel = ManyPanel(desk.many)
@@ -122,6 +124,7 @@ class PromiseWidget(QWidget):
     def _end(self, _window_stays: bool) -> None:
         self._connections.release()
         self.channel_strip.close_down()
+        self.window_strip.close_down()
         self.volume_panel.close_down()
         self.desk.propagation.chosen = tuple
         self.many_panel.close_down()
@@ -144,6 +147,7 @@ class PromiseWidget(QWidget):
         column.setSpacing(8)
         column.addWidget(self.model_panel)
         column.addWidget(self.channel_strip)
+        column.addWidget(self.window_strip)
         column.addWidget(_line())
         column.addWidget(self.prompt_panel)
         column.addWidget(self.many_panel)
