@@ -6,11 +6,13 @@ holds for all of them.
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +102,12 @@ def has_screen() -> None:
     """Skip where no window can be opened."""
     if sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
         pytest.skip("no display, and Xvfb is not installed")
+    # napari's fixture collects garbage around every window, to see what stays of it:
+    # what is imported is not looked through again each time.
+    for name in ("napari.qt", "torch"):
+        import_module(name)
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
