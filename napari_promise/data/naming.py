@@ -2,11 +2,13 @@
 
 One rule for the folder dock, training and evaluating. Names in, names out: no file is
 looked at. Understood are equal stems; a word for the mask before or after the image's
-name (``a_mask``, ``a-seg``, ``mask_a``, ``a_cp_masks``, ``a_Annotation``); the image's
-whole name (``a.jpg.png``); a word for the image (``a_img`` with ``a_masks``,
-``volume-0`` with ``segmentation-0``, ``imaging`` with ``segmentation``); and nnU-Net's
-number of the channel (``a_0000`` with ``a``). Capitals and small letters are the same
-where they leave no doubt.
+name (``a_mask``, ``a-seg``, ``mask_a``, ``a_cp_masks``, ``a_bin_mask``,
+``a_Annotation``); the image's whole name (``a.jpg.png``); a word for the image
+(``a_img`` with ``a_masks``, ``volume-0`` with ``segmentation-0``, ``imaging`` with
+``segmentation``, ``21_training`` with ``21_manual1``); and what tells the channels of a
+case apart, nnU-Net's number or the name of a sequence (``a_0000`` with ``a``,
+``a_flair`` with ``a_seg``). Capitals and small letters are the same where they leave no
+doubt.
 """
 
 from __future__ import annotations
@@ -27,17 +29,24 @@ __all__ = [
     "stem_of",
 ]
 
+_KIND = r"(?:bin|binary|instances?|inst|semantic|manual|seg|segmentation|label|object)"
 _MASK = (
-    r"(?:cp_masks?|masks?|labels?|segmentations?|segs?|gts?|ground[-_ ]?truths?"
-    r"|annotations?|1stho|manual1?)"
+    rf"(?:cp_masks?|(?:{_KIND}[-_ ])?masks?|label[-_ ]?maps?|labels?|segmentations?"
+    r"|segs?|gts?|ground[-_ ]?truths?|annotations?|1stho|1st[-_ ]manual|manual[12]?)"
 )
 _IMAGE = r"(?:images?|imgs?|im|imaging|volumes?|vol|scans?|orig|original|raw)"
 _BETWEEN = r"[-_. ]"
 _AFTER = re.compile(rf"(?:^|{_BETWEEN}){_MASK}(?P<more>_\d{{1,2}})?$", re.IGNORECASE)
 _BEFORE = re.compile(rf"^{_MASK}(?:{_BETWEEN}|(?=\d)|$)", re.IGNORECASE)
-_IMAGE_AFTER = re.compile(rf"(?:^|{_BETWEEN}){_IMAGE}$", re.IGNORECASE)
+# DRIVE's 21_training goes with 21_manual1.
+_IMAGE_AFTER = re.compile(
+    rf"(?:^|{_BETWEEN})(?:{_IMAGE}|training|test|rgb)$", re.IGNORECASE
+)
 _IMAGE_BEFORE = re.compile(rf"^{_IMAGE}(?:{_BETWEEN}|(?=\d)|$)", re.IGNORECASE)
-_CHANNEL = re.compile(r"_\d{4}$")
+_CHANNEL = re.compile(
+    r"_\d{4}$|[-_](?:flair|t1(?:w|n|c|ce|gd)?|t2(?:w|f)?|pd|adc|dwi|ct|pet)$",
+    re.IGNORECASE,
+)
 # Tr, Ts and the like, as data sets divide themselves.
 _PART = r"(?P<part>[-_ ]?(?:tr|ts|va|train|training|val|valid|validation|test|\d*))"
 _MASK_FOLDER = re.compile(

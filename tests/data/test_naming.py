@@ -27,6 +27,14 @@ from napari_promise.data.naming import (
         ("e.png", "e_seg.png"),
         ("e.png", "e.seg.png"),
         ("f.tif", "f_cp_masks.tif"),
+        ("f.tif", "f_bin_mask.tif"),
+        ("f.tif", "f_seg_mask.tif"),
+        ("f.tif", "f-instance-masks.tif"),
+        ("f.nii", "f_label_map.nii"),
+        ("21_training.tif", "21_manual1.gif"),
+        ("01_test.tif", "01_manual1.gif"),
+        ("BraTS_001_flair.nii.gz", "BraTS_001_seg.nii.gz"),
+        ("sub-01_T1w.nii.gz", "sub-01_label.nii.gz"),
         ("h_HC.png", "h_HC_Annotation.png"),
         ("001_img.png", "001_masks.png"),
         ("001_img.png", "001.png"),
@@ -70,6 +78,18 @@ def test_pairing_lets_channels_of_a_case_share_its_mask_and_stay_together():
     assert found.shared == {"p_0000.nii": "p", "p_0001.nii": "p"}
 
 
+def test_pairing_lets_the_sequences_of_a_case_share_its_mask():
+    found = match(["p_t1ce.nii", "p_flair.nii"], ["p_seg.nii"])
+    assert found.masks == {"p_t1ce.nii": "p_seg.nii", "p_flair.nii": "p_seg.nii"}
+    assert set(found.shared) == {"p_t1ce.nii", "p_flair.nii"}
+
+
+def test_pairing_prefers_a_mask_of_the_sequence_itself():
+    masks = ["p_t1_seg.nii", "p_seg.nii"]
+    found = match(["p_t1.nii", "p_t2.nii"], masks)
+    assert found.masks == {"p_t1.nii": "p_t1_seg.nii", "p_t2.nii": "p_seg.nii"}
+
+
 def test_pairing_takes_frames_with_masks_of_their_own_as_they_are():
     frames = ["f_0001.png", "f_0002.png"]
     assert match(frames, frames).masks == {name: name for name in frames}
@@ -97,6 +117,8 @@ def test_pairing_in_one_folder_asks_a_mask_to_say_that_it_is_one():
         ("SegmentationClass", False, True),
         ("JPEGImages", True, False),
         ("Ground Truth", False, True),
+        ("1st_manual", False, True),
+        ("binary_masks", False, True),
         ("train_images", False, False),
         ("labelled", False, False),
         ("patients", False, False),
