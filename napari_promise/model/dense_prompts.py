@@ -191,6 +191,11 @@ class DensePromptEncoder(PromptEncoder):
         """
         grid, side = self.image_embedding_size[0], self.input_image_size[0]
         size = grid if size is None else size
+        # In double they come from segment_anything's SamAutomaticMaskGenerator.
+        if points is not None:
+            points = points[0].float(), points[1]
+        if boxes is not None:
+            boxes = boxes.float()
 
         def seen(frame_xy: torch.Tensor) -> torch.Tensor:
             """Bring (B, N, 2) pixels of the input to sides, from the first cell."""

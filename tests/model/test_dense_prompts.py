@@ -125,3 +125,12 @@ def test_every_object_of_a_batch_is_drawn_by_itself(trained):
     for index in range(2):
         _, alone = trained(None, boxes[index : index + 1], None)
         torch.testing.assert_close(together[index : index + 1], alone)
+
+
+def test_prompts_in_double_are_those_in_single(trained):
+    # as SamAutomaticMaskGenerator gives them
+    points, box = (CLICKS[0].double(), CLICKS[1]), BOX.double()
+    for mine, same in zip(
+        trained(points, box, None), trained(CLICKS, BOX, None), strict=True
+    ):
+        assert torch.equal(mine, same)
