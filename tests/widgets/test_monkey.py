@@ -11,6 +11,6 @@ from scripts.checks import monkey
 def test_random_hands_break_nothing(has_screen, make_napari_viewer, tmp_path) -> None:
     viewer = make_napari_viewer(show=True)
     viewer.window._qt_viewer.canvas.native.hide()
-    played = monkey.play(viewer, tmp_path / "images", acts=150, seed=1)
+    played = monkey.play(viewer, tmp_path / "images", acts=100, seed=1)
     assert played.faults == []
-    assert sum(played.done.values()) == 150
+    assert sum(played.done.values()) == 100
