@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 from skimage.io import imsave
 
+from napari_promise.document import Region
+from napari_promise.segmentation import Segmentation
 from napari_promise.training.metrics import dice
+from napari_promise.training.simulated_prompts import bounding_box
 from scripts.base import evaluate_base
 from scripts.base.evaluate_base import (
     RADII,
@@ -63,7 +66,7 @@ class Colour:
     model_id = "colour"
     prompt_kinds = ("points", "boxes", "masks")
 
-    def encode(self, image):
+    def encode(self, image, *, region=None):
         return Picture(image[..., 0] > 128)
 
     def segment(self, emb, prompts, *, multimask=None, local=None):
@@ -140,6 +143,27 @@ def test_a_model_that_knows_boxes_only_is_measured_with_boxes_only(tmp_path):
     assert scores["box"] == 1
     assert "click_1" not in scores
     assert scores["objects"] == 2
+
+
+class Near:
+    """A model that draws a small disc sharply only where it looks at a part."""
+
+    prompt_kinds = ("points", "boxes")
+
+    def segment(self, emb, prompts, *, ips=True, local=None):
+        mask = _disc(400, (200, 200), 9 if emb is not None else 13)
+        low = np.zeros((1, 4, 4), np.float32)
+        return Segmentation((400, 400), Region.from_mask(mask), 0.9, low, tile=emb)
+
+
+def test_boxes_and_clicks_are_measured_as_the_window_answers_them():
+    truth = _disc(400, (200, 200), 9)
+    found = evaluate_base.closer_figures(
+        Near(), lambda region: region, truth, bounding_box(truth), (200, 200)
+    )
+    assert found["closer_box"] == found["closer_1"] == 1
+    assert found["looked_closer_box"] == found["looked_closer_1"] == 1
+    assert 0.5 < found["click_1"] < 0.9
 
 
 class Local(Colour):
