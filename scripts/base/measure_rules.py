@@ -3,8 +3,9 @@ r"""Measure how answers are chosen and kept, on views of the val parts: for the 
     python -m scripts.base.view_store --folder CACHE/held-out --held-out --capacity 80
     python -m scripts.base.measure_rules --views CACHE/held-out --model promise-medical
 
-Dice of one click by the single mask, by the best of three as the quality head says, by
-the best of all four, by the mean of the three weighted by it, and by the best there is;
+Dice of one click (with ``--boxes`` of a tight box) by the single mask, by the best of
+three as the quality head says, by the best of all four, by the mean of the three
+weighted by it, and by the best there is;
 then Dice after 1, 3, 5 and 10 clicks of whole answers and of answers kept local, with
 every value of `napari_promise.model.local_correction.ALIKE` that is asked for. To the
 views come drawn trees, which stand for what is thin and branches.
@@ -28,7 +29,7 @@ from napari_promise.model.encoders import LiteMedSamEncoder
 from napari_promise.model.sam import Embedding
 from napari_promise.segmenter import Segmenter
 from napari_promise.training.metrics import dice
-from napari_promise.training.simulated_prompts import next_click
+from napari_promise.training.simulated_prompts import bounding_box, next_click
 from scripts.base import crops, sets
 from scripts.base.evaluate_base import REPORTED, click_through, select
 from scripts.base.view_store import ViewStore, open_store
@@ -100,19 +101,19 @@ def viewed(
 
 
 @torch.no_grad()
-def first_clicks(
-    segmenter: Segmenter, emb: Embedding, truth: np.ndarray
+def first_answers(
+    segmenter: Segmenter, emb: Embedding, truth: np.ndarray, *, boxed: bool = False
 ) -> dict[str, float]:
-    """Dice of one click by every way to choose among the decoder's masks."""
-    click = next_click(np.zeros_like(truth), truth)
-    assert click is not None
-    point = torch.tensor([[click[0][1], click[0][0]]], dtype=torch.float64)[None]
-    logits, quality = promise.decode_every_token(
-        segmenter.sam,
-        emb,
-        points_xy=point,
-        labels=torch.ones(1, 1, dtype=torch.int64),
-    )
+    """Dice of one click, or of a tight box, by every way to choose among the masks."""
+    if boxed:
+        r0, c0, r1, c1 = bounding_box(truth)
+        asked = {"boxes_xy": torch.tensor([[c0, r0, c1, r1]], dtype=torch.float32)}
+    else:
+        click = next_click(np.zeros_like(truth), truth)
+        assert click is not None
+        point = torch.tensor([[click[0][1], click[0][0]]], dtype=torch.float64)[None]
+        asked = {"points_xy": point, "labels": torch.ones(1, 1, dtype=torch.int64)}
+    logits, quality = promise.decode_every_token(segmenter.sam, emb, **asked)
     drawn = [segmenter.probabilities(emb, m[None].numpy()) > 0.5 for m in logits[0]]
     dices = [dice(mask, truth) for mask in drawn]
     best = 1 + int(quality[0, 1:].argmax())
@@ -133,12 +134,14 @@ def measure(
     views: Iterator[tuple[str, Embedding, list[np.ndarray]]],
     alike: list[float],
     most: int,
+    *,
+    boxed: bool = False,
 ) -> Iterator[Found]:
     """Measure each rule on at most `most` objects a view; yield what is known."""
     found = Found()
     for number, (source, emb, masks) in enumerate(views):
         for truth in select(masks, number, most):
-            figures = first_clicks(segmenter, emb, truth)
+            figures = first_answers(segmenter, emb, truth, boxed=boxed)
             ways = {"whole": click_through(segmenter, emb, truth)} if alike else {}
             for value in alike:
                 with mock.patch.object(local_correction, "ALIKE", value):
@@ -162,13 +165,14 @@ def main() -> None:
     parser.add_argument("--trees", type=int, default=6)
     parser.add_argument("--objects", type=int, default=2, help="of a view")
     parser.add_argument("--alike", type=float, nargs="*", default=list(ALIKE))
+    parser.add_argument("--boxes", action="store_true", help="not clicks, tight boxes")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
     segmenter = Segmenter.load(args.model, device="cpu")
     views = viewed(open_store(args.views), segmenter, args.trees)
     table: dict[str, dict[str, float]] = {}
-    for found in measure(segmenter, views, args.alike, args.objects):
+    for found in measure(segmenter, views, args.alike, args.objects, boxed=args.boxes):
         table = found.table()
         if args.json:
             write_whole(args.json, (json.dumps(table, indent=2) + "\n").encode())

@@ -9,7 +9,7 @@ import pytest
 
 from napari_promise.segmenter import Segmenter
 from scripts.base.evaluate_base import REPORTED
-from scripts.base.measure_rules import Found, first_clicks, measure
+from scripts.base.measure_rules import Found, first_answers, measure
 
 
 def test_every_set_counts_alike_whatever_its_objects():
@@ -28,8 +28,9 @@ def view(micro_sam: Any):
     return segmenter, segmenter.encode(image), image[..., 0] > 0
 
 
-def test_the_best_there_is_is_never_behind_a_choice_among_masks(view):
-    figures = first_clicks(*view)
+@pytest.mark.parametrize("boxed", [False, True])
+def test_the_best_there_is_is_never_behind_a_choice_among_masks(view, boxed):
+    figures = first_answers(*view, boxed=boxed)
     chosen = [figures[name] for name in ("single", "three", "four")]
     assert figures["oracle"] >= max(chosen)
     assert all(0 <= value <= 1 for value in figures.values())
