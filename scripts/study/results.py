@@ -17,7 +17,7 @@ from typing import Any
 
 from napari_promise.files import whole_file
 from scripts.base.export_base import BUNDLED
-from scripts.study import instances, runs, volumes
+from scripts.study import bundled, instances, runs, volumes
 
 PAGE = runs.RESULTS.parent / "docs" / "results.md"
 BASE = BUNDLED / "promise-tiny.json"
@@ -589,7 +589,9 @@ def main(arguments: list[str] | None = None) -> None:
     reading = options.results / READING
     words = reading.read_text(encoding="utf-8") if reading.is_file() else ""
     with whole_file(options.page, overwrite=True) as temporary:
-        text = "\n".join([page(records, words, _bundled()), *many])
+        text = "\n".join(
+            [page(records, words, _bundled()), bundled.section() + "\n", *many]
+        )
         temporary.write_text(text, encoding="utf-8")
     print(f"{len(found)} runs: {options.page}")
 
