@@ -928,6 +928,21 @@ def _(folder: Path) -> Outcome:
     return f"read as {_ids(_read_mask(folder / 'masks/a.tif'))}", False
 
 
+@_experiment("38", "A folder that cannot be written, annotated")
+def _(folder: Path) -> Outcome:
+    from napari_promise.project import Project
+
+    source = folder / "images"
+    source.mkdir()
+    _scene(source / "a.png")
+    (source / ".promise").write_text("in the way of the project's own folder")
+    project, line = _refusal(lambda: Project.open(source))
+    if project is not None:
+        project.close()
+        return "opens", False
+    return _told(line, source), "choose another folder" in line
+
+
 @_experiment("39", "A point added in the window while the axes of a stack are rolled")
 def _(folder: Path) -> Outcome:
     import time
@@ -962,21 +977,6 @@ def _(folder: Path) -> Outcome:
         return told, record.plane == (2,) and place == [30, 40]
     finally:
         viewer.close()
-
-
-@_experiment("38", "A folder that cannot be written, annotated")
-def _(folder: Path) -> Outcome:
-    from napari_promise.project import Project
-
-    source = folder / "images"
-    source.mkdir()
-    _scene(source / "a.png")
-    (source / ".promise").write_text("in the way of the project's own folder")
-    project, line = _refusal(lambda: Project.open(source))
-    if project is not None:
-        project.close()
-        return "opens", False
-    return _told(line, source), "choose another folder" in line
 
 
 # Running them ------------------------------------------------------------------------
