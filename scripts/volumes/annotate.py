@@ -88,7 +88,7 @@ def propagate_and_correct(case: Case, aim: float) -> tuple[Effort, float]:
             had = found[plane] if found[plane].any() else None
             given = _clicked(case, plane, had, effort)
             mask = given.mask
-            if len(given.points):
+            if given.clicks:
                 mask = propagator.refined(plane, 1, mask, given.points, given.labels)
             propagator.set_plane(plane, 1, mask)
         _run(propagator, effort)
@@ -109,7 +109,7 @@ def _clicked(case: Case, plane: int, mask: Any, effort: Effort) -> Clicked:
     begun = time.process_time()
     given = click(case, plane, mask)
     effort.computing += time.process_time() - begun
-    effort.clicks += len(given.points)
+    effort.clicks += given.clicks
     effort.planes += 1
     return given
 
