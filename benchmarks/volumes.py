@@ -351,9 +351,17 @@ def measure(
 
 @dataclass
 class Record:
-    """What was measured, in a file where one is named."""
+    """What was measured, in a file where one is named.
 
-    model: str
+    Attributes
+    ----------
+    about : dict
+        Kind of the record, model, and whatever else makes rows comparable.
+    path : Path or None
+    rows : list of dict
+    """
+
+    about: dict[str, Any]
     path: Path | None
     rows: list[dict[str, Any]] = field(default_factory=list)
 
@@ -361,9 +369,12 @@ class Record:
         if self.path is None or not self.path.exists():
             return
         known = json.loads(self.path.read_text(encoding="utf-8"))
-        if known["model"] != self.model:
-            raise SystemExit(f"{self.path} is of {known['model']}: name another file.")
-        self.rows = known["rows"]
+        self.rows = known.pop("rows")
+        if known != self.about:
+            raise SystemExit(
+                f"{self.path} is of {known}, this run of {self.about}: name another "
+                "file."
+            )
 
     def holds(self, what: dict[str, Any]) -> bool:
         """Whether an object was measured already."""
@@ -373,7 +384,7 @@ class Record:
         """Take what was measured of one object."""
         self.rows += rows
         if self.path is not None:
-            known = {"kind": "volumes", "model": self.model, "rows": self.rows}
+            known = {**self.about, "rows": self.rows}
             write_whole(self.path, json.dumps(known, indent=1).encode())
 
 
@@ -401,7 +412,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures here, or go on")
     arguments = parser.parse_args()
     segmenter = Segmenter.load(arguments.model, device="cpu")
-    record = Record(segmenter.model_id, arguments.json)
+    about = {"kind": "volumes", "model": segmenter.model_id}
+    record = Record(about, arguments.json)
     for name in arguments.sets:
         measure(name, segmenter, arguments.cache, Rules(), arguments.most, record)
         show([row for row in record.rows if row["set"] == name])

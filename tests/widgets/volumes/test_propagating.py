@@ -98,6 +98,22 @@ def test_undoing_while_it_runs_ends_it(desk: Any) -> None:
     assert desk.document.can_redo
 
 
+def test_scrolling_while_it_runs_neither_stops_it_nor_loses_a_plane(desk: Any) -> None:
+    Discs.may_go.clear()
+    desk.press("P")
+    desk.until(lambda: bool(Discs.made))
+    for plane in (0, 5, END, 2):
+        desk.viewer.dims.set_point(0, plane * 5)
+        desk.qtbot.wait(1)
+        assert desk.widget.desk.propagation.is_running
+    Discs.may_go.set()
+    finish(desk)
+    assert states(desk) == "pppspppp" + "n"
+    assert len(Discs.runs) == 1
+    assert desk.bridge.plane == (2,)
+    assert desk.preview.any()
+
+
 def test_a_correction_is_followed_up_to_the_next_sure_planes(desk: Any) -> None:
     desk.press("P")
     finish(desk)
