@@ -20,8 +20,8 @@ carried on.
     python benchmarks/volumes.py hippocampus-axial ct-organs mr-organs \
         --json results/volumes-promise-tiny.json
 
-The record is written after each object, and what stands in it is not measured again:
-a run that was ended goes on where it was.
+The record is written after each object and question, and what stands in it is not
+measured again: a run that was ended goes on where it was.
 
 `make results` sets the record as tables, see `scripts/study/volumes.py`.
 """
@@ -343,10 +343,10 @@ def measure(
             break
         for named, truth in stack.truth.items():
             what = {"set": name, "stack": stack.name, "object": named}
-            if record.holds(what):
-                continue
             case = Case(stack, named, truth, rules)
-            record.add([{**what, **r} for r in (*true_planes(case), *clicked(case))])
+            for ask, first in ((true_planes, "1 true"), (clicked, "clicked")):
+                if not record.holds({**what, "question": first}):
+                    record.add([{**what, **row} for row in ask(case)])
 
 
 @dataclass
@@ -377,12 +377,13 @@ class Record:
             )
 
     def holds(self, what: dict[str, Any]) -> bool:
-        """Whether an object was measured already."""
+        """Whether there is a row that says all this."""
         return any(what.items() <= row.items() for row in self.rows)
 
     def add(self, rows: list[dict[str, Any]]) -> None:
-        """Take what was measured of one object."""
-        self.rows += rows
+        """Take what was measured of one object, to four digits."""
+        short = json.dumps(rows)
+        self.rows += json.loads(short, parse_float=lambda text: round(float(text), 4))
         if self.path is not None:
             known = {**self.about, "rows": self.rows}
             write_whole(self.path, json.dumps(known, indent=1).encode())

@@ -300,8 +300,7 @@ class Propagation:
 
         def found(result: PlaneResult, logits: Any) -> None:
             if self._run is run:
-                run.take(result, logits)
-                self.changed.emit()
+                run.take(result, logits)  # what changes, the document tells
 
         def ended(why: str) -> None:
             if self._run is run:

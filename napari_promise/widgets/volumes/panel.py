@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QSpinBox, QVBoxLayout, QWidget
 
 from napari_promise.widgets.buttons import KeyButton
@@ -14,6 +17,9 @@ from napari_promise.widgets.volumes.strip import PlaneStrip
 __all__ = ["VolumePanel"]
 
 _AUTO = "Auto-prompt all planes"
+#: Milliseconds after which numbers follow what is being found: measuring an object
+#: again with each of its planes held the window up.
+_PAUSE = 250
 
 
 class VolumePanel(QWidget):
@@ -82,6 +88,10 @@ class VolumePanel(QWidget):
             "object's volume and its longest diameter, of the masks as they stand."
         )
         self._count = 0
+        self._later = QTimer(self)
+        self._later.setSingleShot(True)
+        self._later.setInterval(_PAUSE)
+        self._later.timeout.connect(self._show_state)
         self._compose()
         self._connections = Connections()
         self._connections.add(propagation.changed, self.show_now)
@@ -99,6 +109,7 @@ class VolumePanel(QWidget):
 
     def close_down(self) -> None:
         """Hear nothing more."""
+        self._later.stop()
         self._connections.release()
 
     def _compose(self) -> None:
@@ -156,14 +167,25 @@ class VolumePanel(QWidget):
         other = bool(found or sure or proposed) and marks[what.plane].state == "none"
         self.same.setEnabled(other)
         self.weakest.setEnabled(bool(found or proposed))
+        if not what.is_running:
+            self._show_state()
+        elif not self._later.isActive():
+            self._later.start()
+
+    def _show_state(self) -> None:
+        """Say in numbers what there is of the object."""
+        self._later.stop()
+        marks, extent = self.strip.marks, self._propagation.extent()
+        count = Counter(mark.state for mark in marks)
+        sure, found, proposed = (
+            count[state] for state in ("sure", "propagated", "proposed")
+        )
         if not (found or sure or proposed):
             self.state.setText("Click on an object, then propagate it.")
-        else:
-            extent = what.extent()
-            size = "" if extent is None else f" · {extent.in_words}"
-            by_adapter = f", {proposed} the adapter's" if proposed else ""
-            told = f"{sure} drawn{by_adapter}, {found} propagated{size}"
-            self.state.setText(told)
+            return
+        size = "" if extent is None else f" · {extent.in_words}"
+        by_adapter = f", {proposed} the adapter's" if proposed else ""
+        self.state.setText(f"{sure} drawn{by_adapter}, {found} propagated{size}")
 
     def _show_proposing(self) -> None:
         """Offer to auto-prompt the stack where that is possible; say how far it is."""

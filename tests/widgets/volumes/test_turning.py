@@ -15,7 +15,7 @@ from napari_promise.data.readers import image_reader
 from napari_promise.jobs.propagating import Propagate
 from napari_promise.widgets.prompting import exporting
 from napari_promise.widgets.prompting.export_dialog import FORMATS, ExportRequest
-from napari_promise.widgets.turning import across_columns, across_rows, turned
+from napari_promise.widgets.volumes.turning import across_columns, across_rows, turned
 from tests.widgets.volumes.discs import END, Discs, as_prompt
 
 SHAPE = (40, 50, 60)
