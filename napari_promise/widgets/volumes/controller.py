@@ -301,6 +301,7 @@ class Propagation:
         def found(result: PlaneResult, logits: Any) -> None:
             if self._run is run:
                 run.take(result, logits)  # what changes, the document tells
+                self._look_at(document, result.label, (*before, result.plane))
 
         def ended(why: str) -> None:
             if self._run is run:
@@ -326,6 +327,13 @@ class Propagation:
         self._run = run
         self._session.start_job(run.job, first=True, watched=True)
         self.changed.emit()
+
+    def _look_at(self, document: Document, label: int, where: Plane) -> None:
+        """Have the object in work where it comes to the plane that somebody waits on."""
+        if self._bridge.plane == where and document.active is None:
+            record = document.get_at(label, where)
+            if record is not None:
+                document.active_id = record.id
 
     def _end_run(self) -> None:
         run, self._run = self._run, None
