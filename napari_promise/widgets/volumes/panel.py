@@ -17,6 +17,8 @@ from napari_promise.widgets.volumes.strip import PlaneStrip
 __all__ = ["VolumePanel"]
 
 _AUTO = "Auto-prompt all planes"
+#: Pixels of a plane's number.
+_NUMBER = 44
 #: Milliseconds after which numbers follow what is being found: measuring an object
 #: again with each of its planes held the window up.
 _PAUSE = 250
@@ -80,6 +82,9 @@ class VolumePanel(QWidget):
         for box, what in ((self.first, "first"), (self.last, "last")):
             box.setToolTip(f"The {what} plane that may be drawn on.")
             box.setKeyboardTracking(False)
+            # With buttons the row was wider than the dock and was cut off.
+            box.setButtonSymbols(QSpinBox.ButtonSymbols.NoButtons)
+            box.setFixedWidth(_NUMBER)
         self.strip = PlaneStrip()
         self.state = QLabel()
         self.state.setWordWrap(True)  # else it would widen the dock
