@@ -329,7 +329,7 @@ class Propagation:
         self.changed.emit()
 
     def _look_at(self, document: Document, label: int, where: Plane) -> None:
-        """Have the object in work where it comes to the plane that somebody waits on."""
+        """Have the object in work where it comes to the plane on display."""
         if self._bridge.plane == where and document.active is None:
             record = document.get_at(label, where)
             if record is not None:
