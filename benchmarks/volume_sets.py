@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from napari_promise.data.images import read_image
 from napari_promise.data.planes import digest, robust_limits, to_rgb8
+from napari_promise.document import BBox
 from napari_promise.model.sam import Embedding
 from napari_promise.segmenter import Segmenter
 
@@ -137,31 +138,41 @@ class Stack:
     truth: dict[str, NDArray[np.bool_]]
     segmenter: Segmenter = field(repr=False)
     cache: Path = field(repr=False)
-    _kept: dict[int, Embedding] = field(default_factory=dict, repr=False)
+    _kept: dict[object, Embedding] = field(default_factory=dict, repr=False)
 
     def pixels(self, plane: int) -> NDArray[np.float32]:
         """Return a plane, 0 to 1."""
         return self.rgb8[plane].astype(np.float32) / 255
 
-    def embed(self, plane: int) -> Embedding:
-        """Return a plane's embedding, from the folder where it is there."""
-        if plane not in self._kept:
+    def embed(self, plane: int, tile: BBox | None = None) -> Embedding:
+        """Return the embedding of a plane or of a part, from the folder if it is there.
+
+        Parameters
+        ----------
+        plane : int
+        tile : (int, int, int, int), optional
+            Row 0, column 0, row 1, column 1; half open.
+        """
+        key = (plane, tile)
+        if key not in self._kept:
             rgb8 = to_rgb8(self.rgb8[plane])
-            path = self.cache / f"{self.segmenter.model_id}-{digest(rgb8)}.npz"
+            name = f"{self.segmenter.model_id}-{digest(rgb8)}"
+            part = "" if tile is None else "-" + "-".join(map(str, tile))
+            path = self.cache / f"{name}{part}.npz"
             if path.exists():
                 with np.load(path) as arrays:
-                    self._kept[plane] = Embedding.from_arrays(dict(arrays))
+                    self._kept[key] = Embedding.from_arrays(dict(arrays))
             else:
-                found = self.segmenter.encode(rgb8)
+                found = self.segmenter.encode(rgb8, region=tile)
                 arrays = {
                     k: v for k, v in found.to_arrays().items() if "level" not in k
                 }
                 self.cache.mkdir(parents=True, exist_ok=True)
-                part = path.with_suffix(f".{os.getpid()}.npz")
-                np.savez(part, **arrays)
-                part.replace(path)
-                self._kept[plane] = Embedding.from_arrays(arrays)
-        return self._kept[plane]
+                half_done = path.with_suffix(f".{os.getpid()}.npz")
+                np.savez(half_done, **arrays)
+                half_done.replace(path)
+                self._kept[key] = Embedding.from_arrays(arrays)
+        return self._kept[key]
 
 
 def stacks(name: str, segmenter: Segmenter, cache: Path) -> Iterator[Stack]:

@@ -11,11 +11,17 @@ Three questions, each per set and object:
 - ``corrected``: after that, three times: the plane with most wrong pixels is corrected
   with at most five clicks, and what it changes is propagated again.
 
-A click that made the mask worse is undone, and so is not part of it. What answers the
-clicks is drawn anew (`Propagator.refined`) before it is carried on.
+Clicks are answered as in the window: a small object is looked at again from closer, and
+an added click changes the mask only where it points; of a propagated plane it is the
+mask there that is corrected. A click that made the mask worse is undone, and so is not
+part of it. What answers the clicks is drawn anew (`Propagator.refined`) before it is
+carried on.
 
     python benchmarks/volumes.py hippocampus-axial ct-organs mr-organs \
         --json results/volumes-promise-tiny.json
+
+The record is written after each object and question, and what stands in it is not
+measured again: a run that was ended goes on where it was.
 
 `make results` sets the record as tables, see `scripts/study/volumes.py`.
 """
@@ -34,6 +40,10 @@ import numpy as np
 from numpy.typing import NDArray
 from volume_sets import Stack, sets, stacks
 
+from napari_promise.closer import segment_closer
+from napari_promise.document import Region
+from napari_promise.files import write_whole
+from napari_promise.jobs.propagating import mask_prompt
 from napari_promise.prompts import Before, Prompts
 from napari_promise.propagation import Propagator, Rules, shapes
 from napari_promise.segmenter import Segmenter
@@ -141,7 +151,8 @@ def by_decoder(case: Case, start: int, answer: Any, way: str) -> Masks:
             else:
                 click = next_click(np.zeros_like(last.mask), last.mask)
                 assert click is not None
-                prompts = Prompts(points=[click[0]], before=Before(last.logits))
+                before = Before(last.logits, tile=last.tile)
+                prompts = Prompts(points=[click[0]], before=before)
             emb = case.stack.embed(plane)
             last = case.stack.segmenter.segment(emb, prompts)
             found[plane] = last.mask
@@ -157,6 +168,7 @@ class Clicked:
     mask: Masks
     points: NDArray[np.float64]
     labels: NDArray[np.int64]
+    clicks: int
 
 
 def click(case: Case, plane: int, mask: Masks | None = None) -> Clicked:
@@ -165,15 +177,21 @@ def click(case: Case, plane: int, mask: Masks | None = None) -> Clicked:
     Parameters
     ----------
     mask : (rows, columns) bool, optional
-        The mask to correct, sent as mask prompt with the first click.
+        The mask to correct, which has a point where it is deepest.
     """
-    truth, emb = case.truth[plane], case.stack.embed(plane)
-    points: list[tuple[int, int]] = []
+    truth, segmenter = case.truth[plane], case.stack.segmenter
+    points: list[tuple[float, float]] = []
     labels: list[int] = []
     current = best = np.zeros_like(truth) if mask is None else mask
     answer: Any = None
     before: Before | None = None
-    for _ in range(CLICKS):
+    region = None if mask is None else Region.from_mask(mask)
+    if region is not None:
+        emb = case.stack.embed(plane)
+        before = Before(mask_prompt(segmenter, emb, region.mask))
+        points, labels = [region.deepest], [1]
+    clicks = 0
+    while clicks < CLICKS:
         overlap = dice(current, truth)
         if overlap / (2 - overlap) >= ENOUGH:
             break
@@ -182,18 +200,26 @@ def click(case: Case, plane: int, mask: Masks | None = None) -> Clicked:
             break
         points.append(wrong[0])
         labels.append(wrong[1])
+        clicks += 1
+        if before is not None:
+            added = np.arange(len(points)) == len(points) - 1
+            before = replace(before, added=added)
         given = Prompts(points=points, labels=labels, before=before)
-        if before is None and mask is not None:
-            given = given.replace(mask=mask)
         if not given.has_target:
             break
-        answer = case.stack.segmenter.segment(emb, given)
-        before = Before(answer.logits)
+        answer = segment_closer(
+            segmenter,
+            lambda tile: case.stack.embed(plane, tile),
+            given,
+            (truth.shape[0], truth.shape[1]),
+            local=True,
+        )
+        before = Before(answer.logits, tile=answer.tile)
         current = answer.mask
         if dice(current, truth) > dice(best, truth):
             best = current
     return Clicked(
-        answer, best, np.reshape(points, (-1, 2)), np.array(labels, np.int64)
+        answer, best, np.reshape(points, (-1, 2)), np.array(labels, np.int64), clicks
     )
 
 
@@ -208,6 +234,8 @@ def true_planes(case: Case) -> Iterator[dict[str, Any]]:
         propagator = case.propagator(stop=False)
         for plane, mask in masks.items():
             propagator.set_plane(plane, 1, mask)
+        for plane in range(case.first, case.last + 1):
+            case.stack.embed(plane)  # encoding is no part of the time
         begun = time.process_time()
         steps = sum(1 for _ in propagator.run(case.ends))
         spent = time.process_time() - begun
@@ -234,7 +262,7 @@ def clicked(case: Case) -> Iterator[dict[str, Any]]:
     """From one plane of at most five clicks, then three corrected planes."""
     start = case.largest
     first = click(case, start)
-    answer, clicks = first.answer, len(first.points)
+    answer, clicks = first.answer, first.clicks
     if answer is None:
         return
     propagator = case.propagator()
@@ -282,7 +310,7 @@ def clicked(case: Case) -> Iterator[dict[str, Any]]:
             had = found[worst] if found[worst].any() else None
             more = click(case, worst, had)
             mask = propagator.refined(worst, 1, more.mask, more.points, more.labels)
-            clicks += len(more.points)
+            clicks += more.clicks
         else:
             mask, clicks = case.truth[worst], clicks + 1  # one key: not here
         done.add(worst)
@@ -304,18 +332,63 @@ def clicked(case: Case) -> Iterator[dict[str, Any]]:
 
 
 def measure(
-    name: str, segmenter: Segmenter, cache: Path, rules: Rules, most: int | None
-) -> list[dict[str, Any]]:
-    """Ask all questions of a set's objects."""
-    rows = []
+    name: str,
+    segmenter: Segmenter,
+    cache: Path,
+    rules: Rules,
+    most: int | None,
+    record: Record,
+) -> None:
+    """Ask all questions of a set's objects that are not in the record."""
     for number, stack in enumerate(stacks(name, segmenter, cache)):
         if most is not None and number >= most:
             break
         for named, truth in stack.truth.items():
+            what = {"set": name, "stack": stack.name, "object": named}
             case = Case(stack, named, truth, rules)
-            for row in (*true_planes(case), *clicked(case)):
-                rows.append({"set": name, "stack": stack.name, "object": named, **row})
-    return rows
+            for ask, first in ((true_planes, "1 true"), (clicked, "clicked")):
+                if not record.holds({**what, "question": first}):
+                    record.add([{**what, **row} for row in ask(case)])
+
+
+@dataclass
+class Record:
+    """What was measured, in a file where one is named.
+
+    Attributes
+    ----------
+    about : dict
+        Kind of the record, model, and whatever else makes rows comparable.
+    path : Path or None
+    rows : list of dict
+    """
+
+    about: dict[str, Any]
+    path: Path | None
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.path is None or not self.path.exists():
+            return
+        known = json.loads(self.path.read_text(encoding="utf-8"))
+        self.rows = known.pop("rows")
+        if known != self.about:
+            raise SystemExit(
+                f"{self.path} is of {known}, this run of {self.about}: name another "
+                "file."
+            )
+
+    def holds(self, what: dict[str, Any]) -> bool:
+        """Whether there is a row that says all this."""
+        return any(what.items() <= row.items() for row in self.rows)
+
+    def add(self, rows: list[dict[str, Any]]) -> None:
+        """Take what was measured of one object, to four digits."""
+        short = json.dumps(rows)
+        self.rows += json.loads(short, parse_float=lambda text: round(float(text), 4))
+        if self.path is not None:
+            known = {**self.about, "rows": self.rows}
+            write_whole(self.path, json.dumps(known, indent=1).encode())
 
 
 def show(rows: list[dict[str, Any]]) -> None:
@@ -339,17 +412,14 @@ def main() -> None:
     parser.add_argument("--model", default="promise-tiny")
     parser.add_argument("--most", type=int, help="stacks of a set")
     parser.add_argument("--cache", type=Path, default=Path("volumes-cache"))
-    parser.add_argument("--json", type=Path, help="also write the figures here")
+    parser.add_argument("--json", type=Path, help="write the figures here, or go on")
     arguments = parser.parse_args()
     segmenter = Segmenter.load(arguments.model, device="cpu")
-    rows = []
+    about = {"kind": "volumes", "model": segmenter.model_id}
+    record = Record(about, arguments.json)
     for name in arguments.sets:
-        found = measure(name, segmenter, arguments.cache, Rules(), arguments.most)
-        show(found)
-        rows += found
-    if arguments.json:
-        record = {"kind": "volumes", "model": segmenter.model_id, "rows": rows}
-        arguments.json.write_text(json.dumps(record, indent=1), encoding="utf-8")
+        measure(name, segmenter, arguments.cache, Rules(), arguments.most, record)
+        show([row for row in record.rows if row["set"] == name])
 
 
 if __name__ == "__main__":

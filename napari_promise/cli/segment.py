@@ -102,12 +102,21 @@ def segment(
         typer.Option(
             "--propagate",
             help="Carry the objects of --prompts from the planes they are prompted on "
-            "through the whole stack.",
+            "through the whole stack; without, the object that the adapter proposes on "
+            "some planes.",
         ),
     ] = False,
     z_range: Annotated[
         str | None,
         typer.Option(help='With --propagate, "first,last" plane to go to.'),
+    ] = None,
+    every: Annotated[
+        int | None,
+        typer.Option(
+            help="With --propagate and an adapter: ask it on one of so many planes. By "
+            "default on about twelve in all.",
+            min=1,
+        ),
     ] = None,
     region: Annotated[
         str | None,
@@ -151,7 +160,7 @@ def segment(
         request = read_request(points, box, prompts, contrast_limits, adapter)
         request = replace(request, ips=ips, local=local, closer=closer)
         request = read_tiles(request, region, tiles)
-        volume = read_volume_request(request, propagate, z_range)
+        volume = read_volume_request(request, propagate, z_range, every)
         jobs = find_jobs(images, output, format_)
     waiting = [job for job in jobs if force or not job.labels.exists()]
     skipped = len(jobs) - len(waiting)

@@ -21,17 +21,24 @@ if TYPE_CHECKING:
     from napari_promise.propagation import PlaneResult
     from napari_promise.segmenter import Segmenter
 
+#: The label of what an adapter proposes: one object a stack.
+_PROPOSED = 1
+
 
 @dataclass(frozen=True)
 class VolumeRequest:
     """What is wanted of every stack."""
 
-    prompted: SegmentRequest
+    prompted: SegmentRequest  # without objects the adapter proposes
     z_range: tuple[int, int] | None = None
+    every: int | None = None  # of so many planes one is proposed on
 
 
 def read_volume_request(
-    request: SegmentRequest, propagate: bool, z_range: str | None
+    request: SegmentRequest,
+    propagate: bool,
+    z_range: str | None,
+    every: int | None = None,
 ) -> VolumeRequest | None:
     """Read what `--propagate` is to do; None without it.
 
@@ -43,11 +50,18 @@ def read_volume_request(
     if not propagate:
         if z_range is not None:
             raise ValueError("--z-range belongs to --propagate: add it.")
+        if every is not None:
+            raise ValueError("--every belongs to --propagate: add it.")
         return None
-    if request.replayed is None:
+    if request.replayed is None and request.objects:
         raise ValueError(
             "--propagate needs --prompts FILE, which says on which planes the objects "
-            "are."
+            "are, or an --adapter alone, which proposes one."
+        )
+    if every is not None and request.objects:
+        raise ValueError(
+            "--every is for what an adapter proposes, and --prompts says where the "
+            "objects are: leave one out."
         )
     if any(not record.plane for record in request.objects):
         raise ValueError(
@@ -55,7 +69,7 @@ def read_volume_request(
             "a plane of the stack."
         )
     if z_range is None:
-        return VolumeRequest(request)
+        return VolumeRequest(request, None, every)
     try:
         first, last = (int(number) for number in z_range.split(","))
     except ValueError:
@@ -64,7 +78,7 @@ def read_volume_request(
         ) from None
     if first > last:
         raise ValueError(f"--z-range {z_range}: the first plane comes first.")
-    return VolumeRequest(request, (first, last))
+    return VolumeRequest(request, (first, last), every)
 
 
 def segment_volume(
@@ -86,10 +100,16 @@ def segment_volume(
     limits = request.prompted.contrast_limits
     done: list[SavedObject] = []
     found: list[dict[str, Any]] = []
-    for lead in sorted({record.plane[:-1] for record in records}):
+    prompted = {record.plane[:-1] for record in records}
+    every = np.ndindex(*opened.shape[:-3])
+    for lead in sorted(prompted) if request.prompted.objects else every:
         stack = _Planes(opened, lead, limits, segmenter, embeddings, job)
         here = [record for record in records if record.plane[:-1] == lead]
-        scored, results = _propagated(stack, here, request)
+        scored, results = (
+            _propagated(stack, here, request)
+            if request.prompted.objects
+            else _proposed(stack, request)
+        )
         done += scored
         for result in results:
             if result.region is not None:
@@ -101,7 +121,7 @@ def segment_volume(
         ",".join(map(str, record.plane)): planes.digest(
             opened.rgb8(record.plane, limits)
         )
-        for record in records
+        for record in done
     }
     image: dict[str, Any] = {"name": job.image.name, "digest": digests}
     if limits is not None:
@@ -183,6 +203,71 @@ def _propagated(
     for _ in propagator.run(request.z_range):
         pass
     return done, [r for label in propagator.labels for r in propagator.results(label)]
+
+
+def _proposed(
+    stack: _Planes, request: VolumeRequest
+) -> tuple[list[SavedObject], list[PlaneResult]]:
+    """Have the adapter propose on some planes of a stack, and fill the others."""
+    from napari_promise.data.export import SavedObject
+    from napari_promise.propagation import Propagator
+    from napari_promise.propagation.proposed import agreeing, planes_to_ask
+    from napari_promise.proposing import ProposedObject, propose
+
+    segmenter = stack.segmenter
+    if segmenter.finds_many:
+        raise ValueError(
+            "the adapter looks for many objects on a plane: leave --propagate out, or "
+            "choose an adapter of one object."
+        )
+    first, last = request.z_range or (0, stack.count - 1)
+    first, last = max(0, first), min(last, stack.count - 1)
+    if first > last:
+        raise ValueError(
+            f"--z-range {first},{last} holds no plane: there are {stack.count}."
+        )
+    proposals: dict[int, ProposedObject] = {}
+    for plane in planes_to_ask(first, last, request.every):
+        objects = propose(
+            segmenter,
+            stack.embed(plane),
+            (*stack.lead, plane),
+            ips=request.prompted.ips,
+            local=request.prompted.local,
+        )
+        if objects and objects[0].region is not None:
+            proposals[plane] = objects[0]
+    propagator = Propagator(
+        stack.embed, stack.pixels, stack.count, spacing=stack.spacing
+    )
+    votes = agreeing(
+        propagator,
+        _PROPOSED,
+        {p: one.region.mask for p, one in proposals.items() if one.region is not None},
+    )
+    for _ in propagator.run(request.z_range):
+        pass
+    named = segmenter.adapter_info.class_name if segmenter.adapter_info else ""
+    done = [
+        SavedObject(
+            number,
+            proposals[plane].prompts,
+            (*stack.lead, plane),
+            named,
+            proposals[plane].sources or (),
+            proposals[plane].score,
+            coarse=proposals[plane].coarse,
+            label=_PROPOSED,
+        )
+        for number, plane in enumerate(sorted(votes), 1)
+    ]
+    results = [
+        replace(result, source="proposed", confidence=votes[result.plane])
+        if result.plane in votes
+        else result
+        for result in propagator.results(_PROPOSED)
+    ]
+    return done, results
 
 
 def _told(result: PlaneResult, lead: tuple[int, ...]) -> dict[str, Any]:

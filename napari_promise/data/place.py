@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,9 @@ class Place:
     header : object or None
         The file's own header, from which labels in the same place are written: of
         NIfTI both transforms with their codes, the units and the time step.
+    order : tuple of int or None
+        Where the array was turned after it was read: which of the axes that were read
+        each of its axes is.
     """
 
     scale: tuple[float, ...] | None = None
@@ -42,6 +45,22 @@ class Place:
     file_shape: tuple[int, ...] | None = None
     file_world: NDArray[np.float64] | None = None
     header: Any | None = None
+    order: tuple[int, ...] | None = None
+
+    def turned(self, order: tuple[int, ...]) -> Place:
+        """Return the place of an array whose axes were put into another order.
+
+        Parameters
+        ----------
+        order : tuple of int
+            As `numpy.transpose` takes it.
+        """
+        before = self.order or tuple(range(len(order)))
+        return replace(
+            self,
+            scale=None if self.scale is None else tuple(self.scale[i] for i in order),
+            order=tuple(before[i] for i in order),
+        )
 
     def layer_options(self, ndim: int) -> dict[str, Any]:
         """Return keyword arguments of a napari layer that lies here.
@@ -76,6 +95,11 @@ class Place:
             ``affine`` or ``scale``, ``unit`` and ``header``, as `save_labels` takes
             them.
         """
+        scale = self.scale
+        if self.order is not None:
+            back = tuple(np.argsort(self.order))
+            labels = labels.transpose(back)
+            scale = None if scale is None else tuple(scale[i] for i in back)
         if self.file_shape is not None and self.file_world is not None:
             placed = labels.reshape(self.file_shape)
             return placed, {
@@ -83,9 +107,9 @@ class Place:
                 "unit": self.unit,
                 "header": self.header,
             }
-        if self.scale is None:
+        if scale is None:
             return labels, {}
-        return labels, {"scale": self.scale, "unit": self.unit}
+        return labels, {"scale": scale, "unit": self.unit}
 
     def is_that_of(self, transforms: Mapping[str, Any]) -> bool:
         """Tell whether a layer lies where it was opened: nobody moved it.

@@ -29,6 +29,8 @@ from napari_promise.document.through_planes import (
     FoundPlane,
     is_absent,
     is_propagated,
+    is_proposed,
+    unconfirmed_planes,
 )
 
 __all__ = [
@@ -57,11 +59,13 @@ __all__ = [
     "feedback",
     "is_absent",
     "is_propagated",
+    "is_proposed",
     "longest_diameter",
     "merge",
     "outermost",
     "parts_of",
     "split",
+    "unconfirmed_planes",
     "union_bbox",
     "volume_ml",
 ]

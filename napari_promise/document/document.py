@@ -53,6 +53,7 @@ from napari_promise.document.through_planes import (
     ending,
     found_record,
     is_propagated,
+    is_proposed,
 )
 from napari_promise.prompts import Prompts
 
@@ -423,7 +424,7 @@ class Document:
         return changed
 
     def confirm(self, object_ids: Iterable[int]) -> int:
-        """Make propagated records the user's, with their masks as they are; one step.
+        """Make propagated and proposed records the user's, masks as they are; one step.
 
         Returns
         -------
@@ -431,7 +432,9 @@ class Document:
             How many there were.
         """
         records = [self.get(object_id) for object_id in object_ids]
-        changed = {r.id: confirmed(r) for r in records if is_propagated(r)}
+        changed = {
+            r.id: confirmed(r) for r in records if is_propagated(r) or is_proposed(r)
+        }
         if changed:
             with self.step("confirm"):
                 self._put(changed)

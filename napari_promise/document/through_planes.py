@@ -7,7 +7,7 @@ propagated there from other planes: then all its points are of source "propagate
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +26,8 @@ __all__ = [
     "found_record",
     "is_absent",
     "is_propagated",
+    "is_proposed",
+    "unconfirmed_planes",
 ]
 
 
@@ -56,6 +58,11 @@ class FoundPlane:
 def is_propagated(record: ObjectRecord) -> bool:
     """Whether a record was found from other planes, and nobody edited it since."""
     return bool(record.sources) and set(record.sources) == {"propagated"}
+
+
+def is_proposed(record: ObjectRecord) -> bool:
+    """Whether an adapter placed all points of a record, and nobody edited it since."""
+    return bool(record.sources) and set(record.sources) == {"auto"}
 
 
 def is_absent(record: ObjectRecord) -> bool:
@@ -120,6 +127,40 @@ def ending(record: ObjectRecord, plane: Plane, why: str) -> ObjectRecord:
 
 
 def confirmed(record: ObjectRecord) -> ObjectRecord:
-    """Return a propagated record as the user's: its mask stays as it is."""
+    """Return a propagated or proposed record as the user's: its mask stays as it is.
+
+    Of an adapter's points one deep in the mask is left: nobody placed the others.
+    """
     user: Source = "user"
+    if is_proposed(record) and record.region is not None:
+        prompts = Prompts(points=[record.region.deepest], labels=[1])
+        return dataclasses.replace(
+            record, prompts=prompts, answered=prompts, sources=(user,), coarse=None
+        )
     return dataclasses.replace(record, sources=(user,) * len(record.sources))
+
+
+def unconfirmed_planes(
+    records: Collection[ObjectRecord], labels: Collection[int] | None = None
+) -> frozenset[Plane]:
+    """Return the planes whose label pixels hold a mask that nobody has looked at.
+
+    Those of an object that was carried through planes, where it was propagated, or
+    proposed by an adapter, and neither corrected nor confirmed since. A proposal on a
+    single plane was on display when it was committed.
+
+    Parameters
+    ----------
+    records : collection of ObjectRecord
+    labels : collection of int, optional
+        Only of these objects.
+    """
+    carried = {record.label for record in records if is_propagated(record)}
+    return frozenset(
+        record.plane
+        for record in records
+        if record.written is not None
+        and record.label in carried
+        and (labels is None or record.label in labels)
+        and (is_propagated(record) or is_proposed(record))
+    )

@@ -20,7 +20,7 @@ from napari_promise.prompts import round_logits
 from napari_promise.propagation import PlaneResult, Propagator
 from napari_promise.session import ImageSource, JobContext
 
-__all__ = ["Drawing", "Memory", "Propagate", "mask_prompt"]
+__all__ = ["Drawing", "Memory", "Propagate", "mask_prompt", "shown_pixels"]
 
 #: Values between which a plane without contrast limits lies: it is shown as it is.
 _FULL = (0.0, 255.0)
@@ -43,6 +43,16 @@ def mask_prompt(
     rows, columns = segmenter.sam.prompt_encoder.mask_input_size
     logits = mask_to_logits(mask, embedding, (rows, columns))[0]
     return round_logits(logits.float().cpu().numpy())
+
+
+def shown_pixels(source: ImageSource, plane: Plane) -> NDArray[np.float32]:
+    """Return a plane of a stack as it is shown, (rows, columns), 0 to 1."""
+    pixels = np.asarray(source.plane_pixels(plane))
+    if source.rgb:
+        pixels = pixels[..., :3].mean(axis=-1)
+    low, high = source.contrast_limits or _FULL
+    scaled = (pixels.astype(np.float32) - low) / max(high - low, 1e-6)
+    return np.clip(scaled, 0, 1)
 
 
 class Memory:
@@ -238,9 +248,4 @@ class Propagate:
 
     def pixels(self, plane: int) -> NDArray[np.float32]:
         """Return a plane as it is shown, 0 to 1."""
-        pixels = np.asarray(self._source.plane_pixels((*self._before, plane)))
-        if self._source.rgb:
-            pixels = pixels[..., :3].mean(axis=-1)
-        low, high = self._source.contrast_limits or _FULL
-        scaled = (pixels.astype(np.float32) - low) / max(high - low, 1e-6)
-        return np.clip(scaled, 0, 1)
+        return shown_pixels(self._source, (*self._before, plane))

@@ -92,16 +92,23 @@ class LabelledImage:
     labels : LabelsLike
     wanted : frozenset of int or None
         Labels of the class that is trained; None for all.
+    unconfirmed : frozenset of Plane
+        Planes with masks that nobody has looked at: no masks to learn from.
     """
 
     image: ImageSource
     labels: LabelsLike
     wanted: frozenset[int] | None = None
+    unconfirmed: frozenset[Plane] = frozenset()
 
 
 @dataclass(frozen=True, eq=False)
 class ViewerSource:
-    """Images of the viewer with Labels; of stacks, the planes that have any."""
+    """Images of the viewer with Labels; of stacks, the planes that have any.
+
+    Of an object that was carried through a stack, the planes that somebody drew or
+    confirmed.
+    """
 
     items: tuple[LabelledImage, ...]
 
@@ -109,6 +116,11 @@ class ViewerSource:
     def name(self) -> str:
         """Names of the images."""
         return ", ".join(item.image.name for item in self.items)
+
+    @property
+    def unconfirmed(self) -> int:
+        """Planes that are left out, as nobody has looked at their masks."""
+        return sum(len(item.unconfirmed) for item in self.items)
 
     def images(self, folder: Path | None) -> Iterator[LabelledPlane | None]:
         """See `TrainingSource`."""
@@ -118,6 +130,8 @@ class ViewerSource:
             # Planes of one stack are alike: two stacks are not divided, one has to be.
             group = f"stack {number}" if leading and stacks > 1 else None
             for index in np.ndindex(*leading):
+                if index in item.unconfirmed:
+                    continue
                 labels = np.asarray(item.labels.plane_labels(index))
                 ids = np.unique(labels)
                 ids = ids[ids != 0]
@@ -230,7 +244,8 @@ class Survey:
     groups : int
         Patients, sequences or stacks that the images are of; 0 where nothing says so.
     masks : tuple of str
-        How mask files were understood, and what looks wrong with them, in lines.
+        How mask files were understood, and what looks wrong with them, in lines; and
+        how many planes were left out.
     """
 
     images: int
@@ -265,6 +280,12 @@ def survey(source: TrainingSource) -> Survey:
                 seen.add(each.pair.mask)
                 masks.add(each.pair.mask.name, each.read)
     said = (f"{masks.line()}.", *masks.warnings()) if masks.shares else ()
+    if left_out := getattr(source, "unconfirmed", 0):
+        said = (
+            *said,
+            f"{left_out} planes that were propagated and never confirmed are left out; "
+            "Y confirms the plane on display.",
+        )
     return Survey(len(names), objects, unlabelled, tuple(names), len(groups), said)
 
 

@@ -138,8 +138,12 @@ class PlaneFeatures:
 
     def within(self, window: Window) -> NDArray[np.float32]:
         """Return the feature vectors of some cells, (h, w, F) float32."""
-        if window not in self._known:
-            self._known = {window: features(self._embedding, self.picture, window)}
+        for (r0, c0, r1, c1), known in self._known.items():
+            top, left = window[0] - r0, window[1] - c0
+            bottom, right = window[2] - r0, window[3] - c0
+            if top >= 0 and left >= 0 and bottom <= r1 - r0 and right <= c1 - c0:
+                return known[top:bottom, left:right]
+        self._known = {window: features(self._embedding, self.picture, window)}
         return self._known[window]
 
 

@@ -7,7 +7,7 @@ others speak against is left out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from napari_promise.model.sam import Embedding
     from napari_promise.segmenter import Segmenter
 
-__all__ = ["agreeing", "planes_to_ask", "proposal"]
+__all__ = ["agreeing", "planes_to_ask", "proposal", "voting"]
 
 #: Dice with what the others find, from which on a proposal stands.
 _AGREES = 0.5
@@ -66,9 +66,6 @@ def agreeing(
 ) -> dict[int, float]:
     """Have proposals vote, and leave those drawn that are left.
 
-    Each is propagated by itself to the next two on either side: its vote for one of
-    them is the Dice of what it finds with what was proposed there.
-
     Parameters
     ----------
     propagator : Propagator
@@ -81,6 +78,42 @@ def agreeing(
     Returns
     -------
     dict of int to float
+        See `voting`.
+    """
+    votes = voting(propagator, label, proposals)
+    while True:
+        try:
+            next(votes)
+        except StopIteration as over:
+            left: dict[int, float] = over.value
+            break
+    for plane in left:
+        propagator.set_plane(plane, label, proposals[plane])
+    return left
+
+
+def voting(
+    propagator: Propagator, label: int, proposals: Mapping[int, NDArray[np.bool_]]
+) -> Generator[int, None, dict[int, float]]:
+    """Have proposals vote, plane by plane.
+
+    Each is propagated by itself to the next two on either side: its vote for one of
+    them is the Dice of what it finds with what was proposed there.
+
+    Parameters
+    ----------
+    propagator, label, proposals
+        See `agreeing`; the propagator is left as it was.
+
+    Yields
+    ------
+    int
+        The plane that is looked at next, so that it can be encoded where that may take
+        its time.
+
+    Returns
+    -------
+    dict of int to float
         The planes that are left, with the vote for them: the second best of their
         neighbours', so that one that is wrong itself neither makes nor breaks them. 1
         where there were too few to ask.
@@ -89,22 +122,24 @@ def agreeing(
     votes: dict[int, list[float]] = {plane: [] for plane in order}
     for at, plane in enumerate(order if len(order) > _FEW else ()):
         low, high = max(0, at - _REACH), min(len(order) - 1, at + _REACH)
+        yield plane
         propagator.set_plane(plane, label, proposals[plane])
-        found = {
-            result.plane: result.mask
-            for result in propagator.run((order[low], order[high]), [label])
-            if result.label == label
-        }
+        run, found = propagator.run((order[low], order[high]), [label]), {}
+        while True:
+            if propagator.upcoming is not None:
+                yield propagator.upcoming
+            result = next(run, None)
+            if result is None:
+                break
+            if result.label == label:
+                found[result.plane] = result.mask
         propagator.remove_plane(plane, label)
         for other in order[low : high + 1]:
             if other != plane:
                 mask = proposals[other]
                 votes[other].append(_dice(found.get(other, np.zeros_like(mask)), mask))
     sure = {plane: _second(each) for plane, each in votes.items()}
-    left = {plane: vote for plane, vote in sure.items() if vote >= _AGREES}
-    for plane in left:
-        propagator.set_plane(plane, label, proposals[plane])
-    return left
+    return {plane: vote for plane, vote in sure.items() if vote >= _AGREES}
 
 
 def _second(votes: list[float]) -> float:

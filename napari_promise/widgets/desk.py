@@ -35,6 +35,7 @@ from napari_promise.widgets.layers.bridge import LayerBridge
 from napari_promise.widgets.many.controller import ManyObjects
 from napari_promise.widgets.training.controller import Training
 from napari_promise.widgets.volumes.controller import Propagation
+from napari_promise.widgets.volumes.proposing import StackProposing
 from napari_promise.widgets.volumes.solid import Solid
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class Desk:
     actions : Actions
     training : Training
     propagation : Propagation
+    stack_proposing : StackProposing
     solid : Solid
     many : ManyObjects
     alike : Alike
@@ -90,6 +92,9 @@ class Desk:
         )
         self.propagation = Propagation(self.session, self.bridge, show_warning)
         self.actions.is_finding = self.propagation.is_finding
+        self.stack_proposing = StackProposing(
+            self.session, self.bridge, self.propagation, show_warning
+        )
         self.solid = Solid(viewer.dims, self.bridge, self.propagation)
         self.many = ManyObjects(self.session, self.bridge, show_warning)
         self.alike = Alike(self.session, self.bridge, show_info)
@@ -115,6 +120,7 @@ class Desk:
                 "reject": self.actions.reject,
                 "reject, too": self.actions.reject,
                 "propagate": self.propagation.toggle,
+                "auto stack": self.stack_proposing.toggle,
                 "weakest plane": self.propagation.go_to_weakest,
                 "confirm plane": self.propagation.confirm,
                 "not here": self.propagation.not_here,
@@ -199,6 +205,7 @@ class Desk:
         _DESKS.pop(id(self.viewer), None)
         self._keys.release_all()
         self.solid.close()
+        self.stack_proposing.close()
         self.propagation.close()
         self.many.close()
         self.alike.close()

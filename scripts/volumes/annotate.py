@@ -17,7 +17,6 @@ as processor time with planes encoded ahead; both stand in the record.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ from napari_promise.segmenter import Segmenter
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 from volume_sets import sets, stacks
-from volumes import Case, Clicked, click, dice, whole
+from volumes import Case, Clicked, Record, click, dice, whole
 
 #: Looked at so many planes without reaching the aim, the annotator gives up.
 _PATIENCE = 30
@@ -88,7 +87,7 @@ def propagate_and_correct(case: Case, aim: float) -> tuple[Effort, float]:
             had = found[plane] if found[plane].any() else None
             given = _clicked(case, plane, had, effort)
             mask = given.mask
-            if len(given.points):
+            if given.clicks:
                 mask = propagator.refined(plane, 1, mask, given.points, given.labels)
             propagator.set_plane(plane, 1, mask)
         _run(propagator, effort)
@@ -109,7 +108,7 @@ def _clicked(case: Case, plane: int, mask: Any, effort: Effort) -> Clicked:
     begun = time.process_time()
     given = click(case, plane, mask)
     effort.computing += time.process_time() - begun
-    effort.clicks += len(given.points)
+    effort.clicks += given.clicks
     effort.planes += 1
     return given
 
@@ -131,10 +130,12 @@ def main() -> None:
     parser.add_argument("--click", type=float, default=2.0, help="seconds of a click")
     parser.add_argument("--plane", type=float, default=2.0, help="seconds to look")
     parser.add_argument("--cache", type=Path, default=Path("volumes-cache"))
-    parser.add_argument("--json", type=Path, help="also write the figures here")
+    parser.add_argument("--json", type=Path, help="write the figures here, or go on")
     options = parser.parse_args()
     segmenter = Segmenter.load(options.model, device="cpu")
-    rows = []
+    about = {"aim": options.aim, "click": options.click, "plane": options.plane}
+    about = {"kind": "volume-effort", "model": segmenter.model_id, **about}
+    record = Record(about, options.json)
     for name in options.sets:
         for number, stack in enumerate(stacks(name, segmenter, options.cache)):
             if options.most is not None and number >= options.most:
@@ -142,12 +143,13 @@ def main() -> None:
             for part, truth in stack.truth.items():
                 case = Case(stack, part, truth, Rules())
                 for way in (plane_by_plane, propagate_and_correct):
+                    what = {"set": name, "stack": stack.name, "object": part}
+                    what["way"] = way.__name__
+                    if record.holds(what):
+                        continue
                     effort, reached = way(case, options.aim)
                     row = {
-                        "set": name,
-                        "stack": stack.name,
-                        "object": part,
-                        "way": way.__name__,
+                        **what,
                         "dice": reached,
                         "reached": reached >= options.aim,
                         "clicks": effort.clicks,
@@ -155,18 +157,13 @@ def main() -> None:
                         "computing": effort.computing,
                         "seconds": effort.seconds(options.click, options.plane),
                     }
-                    rows.append(row)
+                    record.add([row])
                     print(
                         f"{name:18} {stack.name:20} {part:14} {way.__name__:22} Dice "
                         f"{reached:.3f}  {effort.clicks:3} clicks  {effort.planes:2} "
                         f"planes  {row['seconds']:5.0f} s",
                         flush=True,
                     )
-    if options.json:
-        about = {"aim": options.aim, "click": options.click, "plane": options.plane}
-        record = {"kind": "volume-effort", "model": segmenter.model_id, **about}
-        text = json.dumps({**record, "rows": rows}, indent=1)
-        options.json.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from napari_promise.data.export import SavedObject, save_prompts
+from napari_promise.document import Region
 from napari_promise.prompts import Prompts
+from napari_promise.proposing import ProposedObject
 from tests.cli.running import one_line, run
 
 AFFINE = np.diag([2.0, 2.0, 3.0, 1.0])
@@ -66,11 +68,39 @@ def test_the_range_bounds_the_planes(volume, prompts, tmp_path) -> None:
     assert found[..., 4].any()
 
 
+def test_what_an_adapter_proposes_on_some_planes_becomes_one_object(
+    volume, ball, tmp_path, encoded, adapter, monkeypatch
+) -> None:
+    asked = []
+
+    def propose(_segmenter, _embedding, plane, **_options):
+        asked.append(plane[-1])
+        mask = ball[:, :, plane[-1]].T
+        if plane[-1] == 5:  # here it sees something else
+            mask = np.zeros_like(mask)
+            mask[2:8, 2:8] = True
+        region = Region.from_mask(mask) if mask.any() else None
+        return (ProposedObject(Prompts(points=[(15, 22)]), region, 0.8),)
+
+    monkeypatch.setattr("napari_promise.proposing.propose", propose)
+    out = tmp_path / "out.nii.gz"
+    command = ("segment", volume, "-o", out, "--adapter", adapter, "--propagate")
+    assert run(*command, "--every", "1", "--no-cache") == 0
+    assert asked == list(range(9))
+    found = np.asarray(nibabel.load(out).dataobj) == 1
+    assert 2 * (found & ball).sum() / (found.sum() + ball.sum()) > 0.8
+    told = json.loads((tmp_path / "out.prompts.json").read_text())
+    said = {p["plane"][0]: p["source"] for p in told["provenance"]["propagation"]}
+    assert [plane for plane in said if said[plane] == "proposed"] == [2, 3, 4, 6]
+    assert said[5] == "interpolated"
+
+
 @pytest.mark.parametrize(
     ("arguments", "remedy"),
     [
         (("--points", "3,3", "--propagate"), "--prompts FILE"),
         (("--points", "3,3", "--z-range", "1,2"), "belongs to --propagate"),
+        (("--points", "3,3", "--every", "2"), "belongs to --propagate"),
     ],
 )
 def test_bad_arguments_are_refused_in_one_line(

@@ -8,9 +8,11 @@ import pytest
 from napari_promise.document import (
     Document,
     FoundPlane,
+    ObjectRecord,
     Region,
     is_absent,
     is_propagated,
+    unconfirmed_planes,
 )
 from napari_promise.prompts import Prompts
 
@@ -107,6 +109,41 @@ def test_confirming_can_be_undone_and_keeps_the_mask(document) -> None:
     assert document.get(record.id).is_answered
     document.undo()
     assert is_propagated(document.get(record.id))
+
+
+def test_a_committed_plane_is_unconfirmed_until_somebody_confirms_it(document) -> None:
+    labels = np.zeros((9, *SHAPE), np.uint16)
+    document.put_propagated(1, [found(6), found(4)], run=object())
+    assert unconfirmed_planes(document.objects) == frozenset()
+    document.commit_many([record.id for record in document.of_label(1)], labels)
+    assert unconfirmed_planes(document.objects) == {(6,), (4,)}
+    assert unconfirmed_planes(document.objects, {2}) == frozenset()
+    document.confirm([document.get_at(1, (6,)).id])
+    assert unconfirmed_planes(document.objects) == {(4,)}
+
+
+def test_of_a_proposed_plane_that_is_confirmed_the_mask_is_left(document) -> None:
+    region = found(6).region
+    many = Prompts(points=[(1, 1), (4, 4), (9, 9)], labels=[1, 1, 0])
+    (record,) = document.add_many(
+        [
+            ObjectRecord(
+                5,
+                (6,),
+                prompts=many,
+                sources=("auto",) * 3,
+                region=region,
+                answered=many,
+                answered_revision=0,
+            )
+        ]
+    )
+    assert document.confirm([record.id]) == 1
+    kept = document.get(record.id)
+    assert kept.region is region
+    assert kept.is_answered
+    assert kept.sources == ("user",)
+    assert region.covers(kept.prompts.points).all()
 
 
 def test_a_class_is_given_to_all_planes_in_one_step(document) -> None:

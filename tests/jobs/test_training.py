@@ -70,3 +70,15 @@ def test_planes_without_the_wanted_class_are_left_out() -> None:
     assert survey(both).names == ("stack, plane 1", "stack, plane 2")
     assert survey(both).objects == 3
     assert survey(ViewerSource((second,))).names == ("stack, plane 2",)
+
+
+def test_planes_that_nobody_confirmed_are_left_out_and_counted() -> None:
+    labels = np.zeros((4, 8, 8), np.uint8)
+    labels[:, :2] = 1
+    stack = ArraySource(np.zeros((4, 8, 8), np.uint8), name="stack")
+    unconfirmed = frozenset({(0,), (3,)})
+    item = LabelledImage(stack, _Labels(labels), None, unconfirmed)
+    found = survey(ViewerSource((item,)))
+    assert found.names == ("stack, plane 1", "stack, plane 2")
+    assert found.unlabelled == 0
+    assert found.masks[-1].startswith("2 planes")

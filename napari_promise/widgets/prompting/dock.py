@@ -70,7 +70,7 @@ class PromiseWidget(QWidget):
         self.channel_strip = ChannelStrip(desk)
         self.window_strip = WindowStrip(desk)
         self.prompt_panel = PromptPanel()
-        self.volume_panel = VolumePanel(desk.propagation)
+        self.volume_panel = VolumePanel(desk.propagation, desk.stack_proposing)
         self.many_panel = ManyPanel(desk.many)
         self.objects_panel = ObjectsPanel()
         desk.propagation.chosen = self.objects_panel.chosen_ids

@@ -87,7 +87,8 @@ def write(request: ExportRequest, snapshot: Snapshot) -> Path:
     labels, placement = snapshot.labels, dict(snapshot.placement)
     placement["unit"] = snapshot.unit
     if snapshot.place is not None and request.format.key in ("nifti", "dicom"):
-        if snapshot.place.file_shape is not None:
+        place = snapshot.place
+        if place.file_shape is not None or place.order is not None:
             labels, placement = snapshot.place.labels_as_in_file(labels)
     return export.save_labels(
         request.path,

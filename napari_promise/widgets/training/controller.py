@@ -14,6 +14,7 @@ from typing import Any
 from qtpy.QtCore import QObject, QTimer, Signal
 from qtpy.QtWidgets import QWidget
 
+from napari_promise.document import unconfirmed_planes
 from napari_promise.files import duration
 from napari_promise.jobs import training, training_sources
 from napari_promise.jobs.comparing import CompareJob
@@ -238,10 +239,13 @@ class Training(QObject):
             wanted: frozenset[int] | None = None
             if class_name:
                 objects = () if work is None else work.document.objects
-                ids = {o.id for o in objects if o.class_name == class_name}
+                ids = {o.label for o in objects if o.class_name == class_name}
                 wanted = frozenset(ids)
             source = LabelsSource(labels, image)
-            items.append(LabelledImage(LayerSource(image), source, wanted))
+            known = () if work is None else work.document.objects
+            unconfirmed = unconfirmed_planes(known, wanted)
+            layer = LayerSource(image)
+            items.append(LabelledImage(layer, source, wanted, unconfirmed))
         return ViewerSource(tuple(items)) if items else None
 
     def _count(self) -> None:

@@ -27,6 +27,7 @@ from napari_promise.document import (
     Region,
     is_absent,
     is_propagated,
+    is_proposed,
 )
 from napari_promise.jobs.propagating import Memory, Propagate
 from napari_promise.propagation import PlaneResult
@@ -129,6 +130,13 @@ class Propagation:
             return ()
         return marks_of(work.document, label, self._bridge.plane[:-1], self.planes)
 
+    @property
+    def can_confirm(self) -> bool:
+        """Whether the object in work has planes that nobody has looked at."""
+        work, label = self._bridge.work, self.label
+        whole = () if work is None or label is None else work.document.of_label(label)
+        return any(is_propagated(r) or is_proposed(r) for r in whole)
+
     def extent(self) -> Extent | None:
         """Return how large the object in work is; None where there is none."""
         work, label = self._bridge.work, self.label
@@ -199,6 +207,13 @@ class Propagation:
         low, high = self.z_range or (0, self.planes - 1)
         self._start(work, labels, (max(0, low), min(high, self.planes - 1)), object())
 
+    def carry_on(self, label: int, step: object) -> None:
+        """Find an object on all planes, as part of a step that is the latest."""
+        work = self._bridge.work
+        if work is not None and self.planes:
+            low, high = self.z_range or (0, self.planes - 1)
+            self._start(work, (label,), (max(0, low), min(high, self.planes - 1)), step)
+
     def cancel(self) -> None:
         """Stop; what was found stays."""
         labels = self._wanted + self._awaited
@@ -232,14 +247,14 @@ class Propagation:
         self._follow(work, record)
 
     def confirm(self) -> None:
-        """Make the propagated plane on display the user's, with its mask."""
+        """Make the propagated or proposed plane on display the user's, mask and all."""
         work, label = self._bridge.work, self.label
         if work is None or label is None:
             self._tell("There is nothing to confirm: propagate an object first.")
             return
         record = work.document.get_at(label, self._bridge.plane)
         if record is None or not work.document.confirm([record.id]):
-            self._tell("Nothing was propagated to this plane.")
+            self._tell("Nothing was propagated to this plane, or proposed on it.")
 
     def go_to_weakest(self) -> None:
         """Go to the propagated plane with the next higher confidence."""
@@ -285,8 +300,8 @@ class Propagation:
 
         def found(result: PlaneResult, logits: Any) -> None:
             if self._run is run:
-                run.take(result, logits)
-                self.changed.emit()
+                run.take(result, logits)  # what changes, the document tells
+                self._look_at(document, result.label, (*before, result.plane))
 
         def ended(why: str) -> None:
             if self._run is run:
@@ -312,6 +327,13 @@ class Propagation:
         self._run = run
         self._session.start_job(run.job, first=True, watched=True)
         self.changed.emit()
+
+    def _look_at(self, document: Document, label: int, where: Plane) -> None:
+        """Have the object in work where it comes to the plane on display."""
+        if self._bridge.plane == where and document.active is None:
+            record = document.get_at(label, where)
+            if record is not None:
+                document.active_id = record.id
 
     def _end_run(self) -> None:
         run, self._run = self._run, None

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_promise.document import ObjectRecord, longest_diameter, volume_ml
-from napari_promise.widgets.layers.geometry import placement
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -81,7 +80,7 @@ def extent_of(records: Sequence[ObjectRecord], image: Image) -> Extent | None:
 
 def unit_of(image: Image) -> str:
     """Return the unit of an image's scale; empty where it says none."""
-    units = placement(image).get("units")
+    units = getattr(image, "units", None)  # not in the oldest naparis
     return "" if units is None else str(units[-1])
 
 

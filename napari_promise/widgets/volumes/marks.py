@@ -5,9 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from napari_promise.document import Document, Plane, is_absent, is_propagated
+from napari_promise.document import (
+    Document,
+    Plane,
+    is_absent,
+    is_propagated,
+    is_proposed,
+)
 
 __all__ = ["PlaneMark", "marks_of", "next_weakest"]
+
+#: States of planes that nobody has looked at.
+_UNSEEN = ("propagated", "proposed")
 
 
 @dataclass(frozen=True)
@@ -16,16 +25,17 @@ class PlaneMark:
 
     Attributes
     ----------
-    state : {"none", "propagated", "sure", "absent"}
-        "sure" is what somebody prompted, corrected, confirmed or committed; "absent"
-        where somebody said that the object is not there.
+    state : {"none", "propagated", "proposed", "sure", "absent"}
+        "proposed" is what an adapter found and nobody has looked at; "sure" what
+        somebody prompted, corrected, confirmed or committed; "absent" where somebody
+        said that the object is not there.
     confidence : float
-        In [0, 1]; of a propagated plane.
+        In [0, 1]; of a propagated or proposed plane.
     stopped : str
         Why propagation ended on this plane; empty where it did not.
     """
 
-    state: Literal["none", "propagated", "sure", "absent"] = "none"
+    state: Literal["none", "propagated", "proposed", "sure", "absent"] = "none"
     confidence: float = 0.0
     stopped: str = ""
 
@@ -35,6 +45,8 @@ class PlaneMark:
             return f"Plane {plane}: the object ends here, {self.stopped}."
         if self.state == "propagated":
             return f"Plane {plane}: propagated, confidence {self.confidence:.0%}."
+        if self.state == "proposed":
+            return f"Plane {plane}: the adapter's, confidence {self.confidence:.0%}."
         if self.state == "sure":
             return f"Plane {plane}: prompted, corrected or confirmed."
         if self.state == "absent":
@@ -73,6 +85,8 @@ def marks_of(
             mark = PlaneMark("absent")
         elif is_propagated(record) and document.is_draft(record):
             mark = PlaneMark("propagated", record.score or 0.0)
+        elif is_proposed(record) and document.is_draft(record):
+            mark = PlaneMark("proposed", record.score or 0.0)
         else:
             mark = PlaneMark("sure", 1.0)
         marks[record.plane[-1]] = mark
@@ -80,28 +94,28 @@ def marks_of(
 
 
 def next_weakest(marks: tuple[PlaneMark, ...], plane: int) -> int | None:
-    """Return the propagated plane to look at next.
+    """Return the propagated or proposed plane to look at next.
 
     Parameters
     ----------
     marks : tuple of PlaneMark
     plane : int
-        On display: where it is a propagated plane, the next one up in confidence is
+        On display: where nobody has looked at it yet, the next one up in confidence is
         returned, and after the surest the weakest again.
 
     Returns
     -------
     int or None
-        None where nothing is propagated.
+        None where nothing is propagated or proposed.
     """
     order = sorted(
         (mark.confidence, index)
         for index, mark in enumerate(marks)
-        if mark.state == "propagated"
+        if mark.state in _UNSEEN
     )
     if not order:
         return None
     here = (marks[plane].confidence, plane)
-    if marks[plane].state == "propagated":
+    if marks[plane].state in _UNSEEN:
         order = [one for one in order if one > here] or order
     return order[0][1]

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QSpinBox, QVBoxLayout, QWidget
 
 from napari_promise.widgets.buttons import KeyButton
 from napari_promise.widgets.connections import Connections
 from napari_promise.widgets.keys import SHORTCUTS
 from napari_promise.widgets.volumes.controller import Propagation
+from napari_promise.widgets.volumes.proposing import StackProposing
 from napari_promise.widgets.volumes.strip import PlaneStrip
 
 __all__ = ["VolumePanel"]
+
+_AUTO = "Auto-prompt all planes"
+#: Pixels of a plane's number.
+_NUMBER = 44
+#: Milliseconds after which numbers follow what is being found: measuring an object
+#: again with each of its planes held the window up.
+_PAUSE = 250
 
 
 class VolumePanel(QWidget):
@@ -21,12 +32,25 @@ class VolumePanel(QWidget):
     Parameters
     ----------
     propagation : Propagation
+    proposing : StackProposing
     parent : QWidget, optional
     """
 
-    def __init__(self, propagation: Propagation, parent: QWidget | None = None) -> None:
+    def __init__(
+        self,
+        propagation: Propagation,
+        proposing: StackProposing,
+        parent: QWidget | None = None,
+    ) -> None:
         super().__init__(parent)
         self._propagation = propagation
+        self._proposing = proposing
+        self.auto = KeyButton(
+            _AUTO,
+            SHORTCUTS["auto stack"].shown,
+            "Let the adapter propose the object on about twelve planes, keep what they "
+            "agree on, and find it on the others. Press again to stop.",
+        )
         self.propagate = KeyButton(
             "Propagate",
             SHORTCUTS["propagate"].shown,
@@ -58,6 +82,9 @@ class VolumePanel(QWidget):
         for box, what in ((self.first, "first"), (self.last, "last")):
             box.setToolTip(f"The {what} plane that may be drawn on.")
             box.setKeyboardTracking(False)
+            # With buttons the row was wider than the dock and was cut off.
+            box.setButtonSymbols(QSpinBox.ButtonSymbols.NoButtons)
+            box.setFixedWidth(_NUMBER)
         self.strip = PlaneStrip()
         self.state = QLabel()
         self.state.setWordWrap(True)  # else it would widen the dock
@@ -66,9 +93,15 @@ class VolumePanel(QWidget):
             "object's volume and its longest diameter, of the masks as they stand."
         )
         self._count = 0
+        self._later = QTimer(self)
+        self._later.setSingleShot(True)
+        self._later.setInterval(_PAUSE)
+        self._later.timeout.connect(self._show_state)
         self._compose()
         self._connections = Connections()
         self._connections.add(propagation.changed, self.show_now)
+        self._connections.add(proposing.changed, self.show_now)
+        self.auto.clicked.connect(lambda: proposing.toggle())
         self.propagate.clicked.connect(lambda: propagation.toggle())
         self.weakest.clicked.connect(lambda: propagation.go_to_weakest())
         self.confirm.clicked.connect(lambda: propagation.confirm())
@@ -81,6 +114,7 @@ class VolumePanel(QWidget):
 
     def close_down(self) -> None:
         """Hear nothing more."""
+        self._later.stop()
         self._connections.release()
 
     def _compose(self) -> None:
@@ -91,6 +125,7 @@ class VolumePanel(QWidget):
         first.addWidget(self.propagate, 1)
         first.addWidget(self.same, 1)
         column.addLayout(first)
+        column.addWidget(self.auto)
         column.addWidget(self.strip)
         column.addWidget(self.state)
         span = QHBoxLayout()
@@ -128,16 +163,42 @@ class VolumePanel(QWidget):
         marks = what.marks()
         self.strip.show_marks(marks, what.plane)
         self.propagate.setText("Stop" if what.is_running else "Propagate")
+        self._show_proposing()
         found = sum(mark.state == "propagated" for mark in marks)
+        proposed = sum(mark.state == "proposed" for mark in marks)
         sure = sum(mark.state == "sure" for mark in marks)
-        self.confirm.setEnabled(bool(found))
-        self.absent.setEnabled(found + sure > 1)
-        other = bool(found or sure) and marks[what.plane].state == "none"
+        self.confirm.setEnabled(what.can_confirm)
+        self.absent.setEnabled(found + sure + proposed > 1)
+        other = bool(found or sure or proposed) and marks[what.plane].state == "none"
         self.same.setEnabled(other)
-        self.weakest.setEnabled(bool(found))
-        if not (found or sure):
+        self.weakest.setEnabled(bool(found or proposed))
+        if not what.is_running:
+            self._show_state()
+        elif not self._later.isActive():
+            self._later.start()
+
+    def _show_state(self) -> None:
+        """Say in numbers what there is of the object."""
+        self._later.stop()
+        marks, extent = self.strip.marks, self._propagation.extent()
+        count = Counter(mark.state for mark in marks)
+        sure, found, proposed = (
+            count[state] for state in ("sure", "propagated", "proposed")
+        )
+        if not (found or sure or proposed):
             self.state.setText("Click on an object, then propagate it.")
+            return
+        size = "" if extent is None else f" · {extent.in_words}"
+        by_adapter = f", {proposed} the adapter's" if proposed else ""
+        self.state.setText(f"{sure} drawn{by_adapter}, {found} propagated{size}")
+
+    def _show_proposing(self) -> None:
+        """Offer to auto-prompt the stack where that is possible; say how far it is."""
+        what, progress = self._proposing, self._proposing.progress
+        self.auto.setVisible(what.can_start or what.is_running)
+        if progress is None:
+            self.auto.setText(_AUTO)
+        elif progress.asked < progress.total:
+            self.auto.setText(f"Stop · plane {progress.asked + 1} of {progress.total}")
         else:
-            extent = what.extent()
-            size = "" if extent is None else f" · {extent.in_words}"
-            self.state.setText(f"{sure} drawn, {found} propagated{size}")
+            self.auto.setText("Stop · comparing the planes")

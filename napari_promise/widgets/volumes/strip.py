@@ -12,6 +12,7 @@ __all__ = ["PlaneStrip"]
 
 _HEIGHT = 44
 _SURE = QColor(86, 160, 255)
+_PROPOSED = QColor(170, 120, 230)
 _STRONG = QColor(92, 190, 120)
 _WEAK = QColor(232, 152, 60)
 _STOP = QColor(220, 80, 80)
@@ -37,8 +38,8 @@ class PlaneStrip(QWidget):
         self.setFixedHeight(_HEIGHT)
         self.setToolTip(
             "One bar a plane, as high as its confidence. Blue: prompted, corrected or "
-            "confirmed. Green: propagated; orange: weak, look there. Red: the object "
-            "ends here. Click to go to a plane."
+            "confirmed. Violet: an adapter's. Green: propagated; orange: weak, look "
+            "there. Red: the object ends here. Click to go to a plane."
         )
 
     @property
@@ -90,6 +91,8 @@ class PlaneStrip(QWidget):
         for plane, mark in enumerate(self._marks):
             tall = height * (1.0 if mark.state == "sure" else mark.confidence)
             colour = _SURE if mark.state == "sure" else _STRONG
+            if mark.state == "proposed":
+                colour = _PROPOSED
             if mark.state == "propagated" and mark.confidence < _ENOUGH:
                 colour = _WEAK
             if mark.stopped and mark.state == "none":

@@ -3,82 +3,15 @@
 from __future__ import annotations
 
 import functools
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
-from napari_promise.document import FoundPlane, Region, is_propagated
+from napari_promise.document import FoundPlane, is_propagated
 from napari_promise.jobs.propagating import Propagate
-from napari_promise.prompts import round_logits
-from napari_promise.propagation import PlaneResult
-
-PLANES = 9
-END = 8  # the object is found on planes before this one
-CENTRE = (45, 60)
-
-
-class Discs:
-    """Finds what was drawn on every plane, the less surely the farther away."""
-
-    may_go = threading.Event()
-    made: list[Discs] = []
-    runs: list[tuple[tuple[int, ...], tuple[int, int], set[int]]] = []
-
-    def __init__(self, embed: Any, pixels: Any, planes: int, *, spacing: Any) -> None:
-        self.embed, self.planes, self.spacing = embed, planes, spacing
-        self.upcoming: int | None = None
-        self._drawn: dict[int, dict[int, Region | None]] = {}
-        Discs.made.append(self)
-
-    @property
-    def drawn(self) -> dict[int, Region | None]:
-        return self._drawn[1]
-
-    def set_plane(self, plane: int, label: int, mask: Region | None) -> None:
-        self._drawn.setdefault(label, {})[plane] = mask
-
-    def remove_plane(self, plane: int, label: int) -> None:
-        del self._drawn[label][plane]
-
-    def forget_found(self) -> None:
-        pass
-
-    def run(
-        self, z_range: tuple[int, int], labels: tuple[int, ...]
-    ) -> Iterator[PlaneResult]:
-        Discs.runs.append((labels, z_range, set(self._drawn[labels[0]])))
-        return self.go(z_range, labels)
-
-    def go(
-        self, z_range: tuple[int, int], labels: tuple[int, ...]
-    ) -> Iterator[PlaneResult]:
-        wanted = [
-            (self.distance(plane, label), plane, label)
-            for label in labels
-            for plane in range(z_range[0], z_range[1] + 1)
-            if plane not in self._drawn[label]
-        ]
-        for far, plane, label in sorted(wanted):
-            Discs.may_go.wait(60)
-            self.embed(plane)
-            drawn = {p: r for p, r in self._drawn[label].items() if r is not None}
-            nearest = min(drawn, key=lambda other: abs(other - plane))
-            region = drawn[nearest] if plane < END else None
-            stopped = None if plane < END else "contrast is down to 10%"
-            sure = max(0.0, 1 - 0.15 * far)
-            yield PlaneResult(
-                plane, label, drawn[nearest].shape, region, sure, "propagated", stopped
-            )
-
-    def distance(self, plane: int, label: int) -> int:
-        return min(abs(plane - other) for other in self._drawn[label])
-
-
-def as_prompt(_segmenter: Any, _embedding: Any, mask: np.ndarray) -> np.ndarray:
-    return round_logits(np.where(mask[::10, ::10], 4.0, -4.0))[None]
+from tests.widgets.volumes.discs import CENTRE, END, PLANES, Discs, as_prompt
 
 
 @pytest.fixture
@@ -163,6 +96,22 @@ def test_undoing_while_it_runs_ends_it(desk: Any) -> None:
     Discs.may_go.set()
     desk.qtbot.wait(50)
     assert desk.document.can_redo
+
+
+def test_scrolling_while_it_runs_neither_stops_it_nor_loses_a_plane(desk: Any) -> None:
+    Discs.may_go.clear()
+    desk.press("P")
+    desk.until(lambda: bool(Discs.made))
+    for plane in (0, 5, END, 2):
+        desk.viewer.dims.set_point(0, plane * 5)
+        desk.qtbot.wait(1)
+        assert desk.widget.desk.propagation.is_running
+    Discs.may_go.set()
+    finish(desk)
+    assert states(desk) == "pppspppp" + "n"
+    assert len(Discs.runs) == 1
+    assert desk.bridge.plane == (2,)
+    assert desk.preview.any()
 
 
 def test_a_correction_is_followed_up_to_the_next_sure_planes(desk: Any) -> None:
