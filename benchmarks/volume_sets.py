@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_promise.data.ct_windows import SOFT_TISSUE
 from napari_promise.data.images import read_image
 from napari_promise.data.planes import digest, robust_limits, to_rgb8
 from napari_promise.document import BBox
 from napari_promise.model.sam import Embedding
 from napari_promise.segmenter import Segmenter
 
-SOFT_TISSUE = (-160.0, 240.0)
 #: Planes beyond the objects that are read too: somewhere to overrun into.
 BEYOND = 6
 ORGANS = {"liver": 5, "spleen": 1, "stomach": 6, "right kidney": 2, "left kidney": 3}
