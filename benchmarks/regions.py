@@ -186,10 +186,11 @@ def drive(
     rows = []
     try:
         canvas.until(lambda: session.status.state == "ready")
-        segmenter, whole = session._model.segmenter, session._embeddings
+        segmenter = session._model.segmenter
+        # Held here: the session keeps the latest ones only.
+        emb = session._embeddings.get(queue.image, queue.tile)
         for number, one in enumerate(objects):
             row, column, high, wide = one
-            emb = whole.get(queue.image, queue.tile)
             before = segmenter.segment(emb, Prompts(points=[(row, column)]))
             for kind in ("from afar", "zoomed in"):
                 viewer.reset_view()
