@@ -11,7 +11,8 @@ image, its embedding ready, and clicks, five times an object, objects in turns:
 
 Both have ``--threads`` of torch, and as they take turns, whatever else the computer
 does meets both alike: the ratio of their medians is the figure to look at. ``cpu`` is
-the processor time of the whole program in between, all threads together.
+the processor time of the whole program in between, all threads together; ``window``
+is that of the window's thread.
 
 The plugin's time is told apart: ``asked``, until the session was asked; ``waited``,
 until its worker began to answer; ``decoded``, until the worker was done; ``delivered``,
@@ -204,13 +205,15 @@ class Plugin:
     def click(self, position: tuple[float, float], include: bool) -> dict[str, float]:
         """Click, and return the seconds of each part."""
         self._at.clear()
-        used, began = time.process_time(), time.perf_counter()
+        used, window = time.process_time(), time.thread_time()
+        began = time.perf_counter()
         self._bridge.work.points.layer.add(position)
         self._canvas.until(lambda: "shown" in self._at)
         drawn = self._canvas.draw()
         cpu = time.process_time() - used
         self._at["painted"] = drawn
-        taken = {"drawn": drawn - began, "cpu": cpu}
+        window = time.thread_time() - window
+        taken = {"drawn": drawn - began, "cpu": cpu, "window": window}
         last = began
         for stage in STAGES:
             taken[stage] = self._at[stage] - last

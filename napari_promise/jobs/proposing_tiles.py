@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -71,7 +72,9 @@ class ProposeInTiles:
         self._source, self._plane, self._tell = source, plane, tell
         self._shape = source.shape[-2], source.shape[-1]
         self._known = [region for region in known if region is not None]
-        self._options = {"ips": ips, "local": local, "class_name": class_name}
+        self._propose = partial(
+            propose, plane=plane, ips=ips, local=local, class_name=class_name
+        )
         tiles = tiles_over(self._shape, side, round(side * _OVERLAP))
         middle = centre or (self._shape[0] / 2, self._shape[1] / 2)
         self._tiles = deque(sorted(tiles, key=lambda tile: _apart(tile, middle)))
@@ -132,9 +135,7 @@ class ProposeInTiles:
         tile, embedding = self._seen
         count = min(_BATCH, len(self._prompts))
         asked = [self._prompts[at] for at in range(count)]
-        drawn = propose(
-            self._segmenter, embedding, self._plane, found=asked, **self._options
-        )
+        drawn = self._propose(self._segmenter, embedding, found=asked)
         for _ in range(count):
             self._prompts.popleft()
         for one in drawn:
@@ -151,13 +152,7 @@ class ProposeInTiles:
             asked = one.prompts.replace(before=None)
             tile = tile_for(asked, None, self._shape, known=one.region.bbox)
             embedding, _ = context.embedding(self._source, Tile(self._plane, tile))
-            drawn = propose(
-                context.segmenter,
-                embedding,
-                self._plane,
-                found=[asked],
-                **self._options,
-            )
+            drawn = self._propose(context.segmenter, embedding, found=[asked])
             found = self._taken(drawn, tile)
         self._cut.pop()
         return found

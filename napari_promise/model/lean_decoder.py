@@ -103,7 +103,8 @@ def decode_lean(
     coords = labels = none
     if points is not None:
         coords, labels = points[0][0].float(), points[1][0].float()
-    with torch.no_grad(), torch.jit.optimized_execution(False):
+    # Unoptimized: the compiler would spend the first clicks on watching the shapes.
+    with torch.no_grad(), torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
         logits, iou = weights.answer(
             image[0].flatten(1).t(),
             positions[0].flatten(1).t(),
@@ -179,7 +180,9 @@ def _weights_of_prompts(encoder: Any) -> list[list[torch.Tensor]]:
     first, norm, _, second, norm2, _, last = encoder.mask_downscaling
     # (quarter, channel) -> as the second convolution reads it: channel, row, column
     gathered = second.weight.flatten(2).transpose(1, 2).flatten(1)
-    drawing = encoder.draw if isinstance(encoder, DensePromptEncoder) else ()
+    drawing: list[Any] = []
+    if isinstance(encoder, DensePromptEncoder):
+        drawing = list(encoder.draw)
     return [
         [encoder.pe_layer.positional_encoding_gaussian_matrix],
         [torch.cat([kind.weight for kind in kinds])],
