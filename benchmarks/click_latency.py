@@ -1,30 +1,43 @@
 """From a point event to the repainted mask, beside stock SAM in the same window.
 
 Opens a real napari window (under Xvfb where there is no display) with a generated
-image, its embedding ready, and clicks:
+image, its embedding ready, and clicks, five times an object, objects in turns:
 
 - ``plugin``: a point is added to the dock's Points layer; the clock stops when the
   canvas has been drawn with the mask that answers it.
 - ``stock``: `SamPredictor.predict` with the same points and the same embedding, then
-  ``labels.data = mask``; the clock stops when the canvas has been drawn.
+  ``labels.data = mask``; the clock stops when the canvas has been drawn. Whose turn it
+  is not, its layers are hidden.
 
-``cpu`` is the processor time of the whole program in between, all threads together:
-on a busy computer the figure to compare. ``answer`` is the part of the plugin's time
-until the mask lies in the preview, without the drawing, and ``predict`` is the same for
-stock: what remains is napari and OpenGL. The plugin's worker leaves one core to the
-window, as always; stock has the window's thread and all ``--threads`` of torch.
+Both have ``--threads`` of torch, and as they take turns, whatever else the computer
+does meets both alike: the ratio of their medians is the figure to look at. ``cpu`` is
+the processor time of the whole program in between, all threads together; ``window``
+is that of the window's thread.
 
-    python benchmarks/click_latency.py --sizes 1024 4096 --clicks 40 --json click.json
+The plugin's time is told apart: ``asked``, until the session was asked; ``waited``,
+until its worker began to answer; ``decoded``, until the worker was done; ``delivered``,
+until the window's thread had the answer; ``shown``, until it lay in the layers;
+``painted``, until the canvas was drawn.
+
+Beyond ``--largest`` the image is a dask array, and stock, which would need the whole
+plane in memory several times, is left out.
+
+    python benchmarks/click_latency.py --sizes 512 1024 4096 8192 --clicks 40
+    python benchmarks/click_latency.py --sizes 1024 --profile window.txt
 """
 
 from __future__ import annotations
 
 import argparse
+import cProfile
+import io
 import json
 import os
+import pstats
 import shutil
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -35,6 +48,10 @@ from numpy.typing import NDArray
 #: Clicks on one object before the next is begun, as people do.
 CLICKS_PER_OBJECT = 5
 PATIENCE = 600.0
+#: The steps of a click in the plugin, in their order.
+STAGES = ("asked", "waited", "decoded", "delivered", "shown", "painted")
+
+Times = dict[str, list[float]]
 
 
 def main() -> None:
@@ -43,35 +60,43 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[1024, 4096])
     parser.add_argument("--clicks", type=int, default=40)
     parser.add_argument("--model", default="promise-tiny")
-    parser.add_argument("--threads", type=int, default=2, help="of the stock path")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--largest", type=int, default=8192, help="kept in memory")
     parser.add_argument("--json", type=Path, help="also write the figures here")
+    parser.add_argument("--profile", type=Path, help="of the window's thread, to here")
     arguments = parser.parse_args()
     _need_display()
 
     import torch
 
     torch.set_num_threads(arguments.threads)
-    rows = [
-        row
-        for size in arguments.sizes
-        for row in measure(size, arguments.clicks, arguments.model)
-    ]
-    print(f"{'image':>6} {'path':>7} {'part':>8} {'p50 ms':>8} {'p95 ms':>8}")
-    for row in rows:
-        print(
-            f"{row['size']:>6} {row['path']:>7} {row['part']:>8} "
-            f"{row['p50_ms']:>8.1f} {row['p95_ms']:>8.1f}"
-        )
+    profile = None if arguments.profile is None else cProfile.Profile(time.thread_time)
+    rows = []
+    for size in arguments.sizes:
+        in_memory = size <= arguments.largest
+        found = measure(size, arguments.clicks, arguments.model, in_memory, profile)
+        print(table(found), flush=True)
+        rows += found
     load = os.getloadavg()[0]
-    threads = f"{arguments.threads} threads for stock"
-    print(f"{arguments.clicks} clicks, {threads}, load {load:.1f}")
+    print(f"{arguments.clicks} clicks, {arguments.threads} threads, load {load:.1f}")
+    print(ratios(rows))
+    if profile is not None:
+        text = io.StringIO()
+        pstats.Stats(profile, stream=text).sort_stats("cumulative").print_stats(120)
+        arguments.profile.write_text(text.getvalue())
     if arguments.json:
         settings = {"clicks": arguments.clicks, "threads": arguments.threads}
         record = {**settings, "load": load, "model": arguments.model, "rows": rows}
         arguments.json.write_text(json.dumps(record, indent=2) + "\n")
 
 
-def measure(size: int, clicks: int, model: str) -> list[dict[str, Any]]:
+def measure(
+    size: int,
+    clicks: int,
+    model: str,
+    in_memory: bool = True,
+    profile: cProfile.Profile | None = None,
+) -> list[dict[str, Any]]:
     """Measure both paths on one image.
 
     Parameters
@@ -81,6 +106,10 @@ def measure(size: int, clicks: int, model: str) -> list[dict[str, Any]]:
     clicks : int
         Clicks on each path, after one object that warms up.
     model : str
+    in_memory : bool
+        Off, the image is a dask array, and the plugin alone is measured.
+    profile : cProfile.Profile, optional
+        Switched on while the plugin's clicks are measured.
 
     Returns
     -------
@@ -94,103 +123,174 @@ def measure(size: int, clicks: int, model: str) -> list[dict[str, Any]]:
     from napari_promise.widgets.dispatch import GuiDispatcher
     from napari_promise.widgets.prompting.dock import PromiseWidget
 
-    image, truth = picture(size)
+    image, truth = picture(size) if in_memory else lazy_picture(size)
     viewer = napari.Viewer(show=True)
     viewer.window._qt_window.resize(1366, 768)
     viewer.add_image(image, name="picture")
     canvas = Canvas(viewer)
     dispatch = GuiDispatcher(viewer.window._qt_window)
     session = Session(
-        dispatch=dispatch, settings=Settings(model=model), cache=EmbeddingCache()
+        dispatch=dispatch, settings=Settings(model=model), cache=EmbeddingCache(None)
     )
     widget = PromiseWidget(viewer, session)
     viewer.window.add_dock_widget(widget, area="right")
     try:
         canvas.until(lambda: session.status.state == "ready")
-        plugin = _time_plugin(widget, canvas, truth, clicks)
-        stock = _time_stock(viewer, session, canvas, image, truth, clicks)
+        plugin = Plugin(widget, canvas)
+        paths: list[Plugin | Stock] = [plugin]
+        if in_memory:
+            paths.append(Stock(viewer, session, canvas, size))
+        script = list(_objects(truth, clicks, size))
+        for number, clicked in enumerate(script):
+            for path in paths:
+                for other in paths:
+                    other.show(other is path)
+                path.begin()
+                canvas.settle()
+                watched = number > 0 and path is plugin and profile is not None
+                for position, include in clicked:
+                    path.ready(include)
+                    if watched:
+                        profile.enable()
+                    taken = path.click(position, include)
+                    if watched:
+                        profile.disable()
+                    if number > 0:
+                        for part, seconds in taken.items():
+                            path.times[part].append(seconds)
     finally:
         widget.close_down()
         viewer.close()
     return [
-        summary(size, path, part, values)
-        for path, parts in (("plugin", plugin), ("stock", stock))
-        for part, values in parts.items()
+        summary(size, path.name, part, values)
+        for path in paths
+        for part, values in path.times.items()
     ]
 
 
-def _time_plugin(
-    widget: Any, canvas: Canvas, truth: NDArray[np.bool_], clicks: int
-) -> dict[str, list[float]]:
-    bridge, session = widget.bridge, widget.session
-    answers: list[float] = []
-    session.segmented.connect(lambda _: answers.append(time.perf_counter()))
-    times: dict[str, list[float]] = {"answer": [], "drawn": [], "cpu": []}
-    for index, (position, include) in enumerate(script(truth, clicks)):
-        if index % CLICKS_PER_OBJECT == 0:
-            session.document.new_object()
-        bridge.set_include(include)
-        canvas.settle()
-        answers.clear()
+class Plugin:
+    """Clicks in the plugin's own layers, and takes note of when what happens."""
+
+    name = "plugin"
+
+    def __init__(self, widget: Any, canvas: Canvas) -> None:
+        self.times: Times = defaultdict(list)
+        self._canvas = canvas
+        self._bridge, self._session = widget.bridge, widget.session
+        self._at: dict[str, float] = {}
+        queue, worker = self._session._queue, self._session._worker
+        self._note(queue, "ask", "asked", after=False)
+        self._note(worker, "_answer", "waited", after=False)
+        self._note(worker, "_answer", "decoded", after=True)
+        self._session.segmented.connect(lambda _: self._mark("shown"))
+        self._note(queue, "settle", "delivered")
+
+    def show(self, visible: bool) -> None:
+        """Show its layers, or hide them."""
+        for layer in self._bridge.work.layers:
+            layer.visible = visible
+
+    def begin(self) -> None:
+        """Begin an object."""
+        self._session.document.new_object()
+
+    def ready(self, include: bool) -> None:
+        """Make ready for a click; the worker comes to rest."""
+        self._bridge.set_include(include)
+        queue = self._session._queue
+        closer = queue._requests._latest_closer
+        self._canvas.settle()
+        self._canvas.until(lambda: queue._task is None and not closer)
+
+    def click(self, position: tuple[float, float], include: bool) -> dict[str, float]:
+        """Click, and return the seconds of each part."""
+        self._at.clear()
+        used, window = time.process_time(), time.thread_time()
+        began = time.perf_counter()
+        self._bridge.work.points.layer.add(position)
+        self._canvas.until(lambda: "shown" in self._at)
+        drawn = self._canvas.draw()
+        cpu = time.process_time() - used
+        self._at["painted"] = drawn
+        window = time.thread_time() - window
+        taken = {"drawn": drawn - began, "cpu": cpu, "window": window}
+        last = began
+        for stage in STAGES:
+            taken[stage] = self._at[stage] - last
+            last = self._at[stage]
+        return taken
+
+    def _note(self, owner: Any, name: str, stage: str, *, after: bool = False) -> None:
+        """Have the first call of a method mark a stage, before or after it."""
+        method = getattr(owner, name)
+
+        def noted(*given: Any, **named: Any) -> Any:
+            if not after:
+                self._mark(stage)
+            found = method(*given, **named)
+            if after:
+                self._mark(stage)
+            return found
+
+        setattr(owner, name, noted)
+
+    def _mark(self, stage: str) -> None:
+        self._at.setdefault(stage, time.perf_counter())
+
+
+class Stock:
+    """Clicks that stock SAM answers, in layers of napari as anybody would add them."""
+
+    name = "stock"
+
+    def __init__(self, viewer: Any, session: Any, canvas: Canvas, size: int) -> None:
+        from segment_anything import SamPredictor
+
+        self.times: Times = defaultdict(list)
+        self._canvas = canvas
+        segmenter, queue = session._model.segmenter, session._queue
+        embedding = session._embeddings.get(queue.image, queue.tile)
+        self._predictor = SamPredictor(segmenter.sam)
+        self._predictor.features = embedding.image
+        self._predictor.original_size = embedding.original_size
+        self._predictor.input_size = embedding.input_size
+        self._predictor.is_image_set = True
+        self._labels = viewer.add_labels(np.zeros((size, size), np.uint8), name="stock")
+        self._points = viewer.add_points(np.empty((0, 2)), name="clicks")
+
+    def show(self, visible: bool) -> None:
+        """Show its layers, or hide them."""
+        self._labels.visible = self._points.visible = visible
+
+    def begin(self) -> None:
+        """Begin an object."""
+        self._coordinates: list[tuple[float, float]] = []
+        self._polarity: list[int] = []
+        self._low: NDArray[np.float32] | None = None
+
+    def ready(self, include: bool) -> None:
+        """Make ready for a click."""
+        self._canvas.settle()
+
+    def click(self, position: tuple[float, float], include: bool) -> dict[str, float]:
+        """Click, and return the seconds of each part."""
         used, began = time.process_time(), time.perf_counter()
-        bridge.work.points.layer.add(position)
-        canvas.until(lambda: bool(answers))
-        drawn = canvas.draw()
-        if index >= CLICKS_PER_OBJECT:
-            times["answer"].append(answers[0] - began)
-            times["drawn"].append(drawn - began)
-            times["cpu"].append(time.process_time() - used)
-    return times
-
-
-def _time_stock(
-    viewer: Any,
-    session: Any,
-    canvas: Canvas,
-    image: NDArray[np.uint8],
-    truth: NDArray[np.bool_],
-    clicks: int,
-) -> dict[str, list[float]]:
-    from segment_anything import SamPredictor
-
-    segmenter = session._model.segmenter
-    predictor = SamPredictor(segmenter.sam)
-    embedding = segmenter.encode(image)
-    predictor.features = embedding.image
-    predictor.original_size = embedding.original_size
-    predictor.input_size = embedding.input_size
-    predictor.is_image_set = True
-    labels = viewer.add_labels(np.zeros(truth.shape, np.uint8), name="stock")
-    points = viewer.add_points(np.empty((0, 2)), name="clicks")
-    times: dict[str, list[float]] = {"predict": [], "drawn": [], "cpu": []}
-    coordinates: list[tuple[float, float]] = []
-    polarity: list[int] = []
-    low: NDArray[np.float32] | None = None
-    for index, (position, include) in enumerate(script(truth, clicks)):
-        if index % CLICKS_PER_OBJECT == 0:
-            coordinates, polarity, low = [], [], None
-        canvas.settle()
-        used, began = time.process_time(), time.perf_counter()
-        points.add(position)
-        coordinates.append((position[1], position[0]))
-        polarity.append(int(include))
-        single = low is not None
-        masks, scores, logits = predictor.predict(
-            np.array(coordinates),
-            np.array(polarity),
-            mask_input=low,
-            multimask_output=not single,
+        self._points.add(position)
+        self._coordinates.append((position[1], position[0]))
+        self._polarity.append(int(include))
+        masks, scores, logits = self._predictor.predict(
+            np.array(self._coordinates),
+            np.array(self._polarity),
+            mask_input=self._low,
+            multimask_output=self._low is None,
         )
         best = int(scores.argmax())
-        low = logits[best][None]
+        self._low = logits[best][None]
         predicted = time.perf_counter()
-        labels.data = masks[best].astype(np.uint8)
-        drawn = canvas.draw()
-        if index >= CLICKS_PER_OBJECT:
-            times["predict"].append(predicted - began)
-            times["drawn"].append(drawn - began)
-            times["cpu"].append(time.process_time() - used)
-    return times
+        self._labels.data = masks[best].astype(np.uint8)
+        drawn = self._canvas.draw()
+        cpu = time.process_time() - used
+        return {"drawn": drawn - began, "predict": predicted - began, "cpu": cpu}
 
 
 class Canvas:
@@ -246,17 +346,66 @@ def picture(size: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     return image.astype(np.uint8), truth
 
 
-def script(
-    truth: NDArray[np.bool_], clicks: int
-) -> Iterator[tuple[tuple[float, float], bool]]:
-    """Yield clicks: the first of each object inside, then three inside for one out."""
+def lazy_picture(size: int) -> tuple[Any, NDArray[np.bool_]]:
+    """Return the same as a dask array, and the mask of a smaller one."""
+    import dask.array as da
+
+    small, truth = picture(1024)
+    chunk, times = 2048, size // 1024
+
+    def drawn(block_info: Any = None) -> NDArray[np.uint8]:
+        (r0, r1), (c0, c1), _ = block_info[None]["array-location"]
+        rows, columns = np.arange(r0, r1) // times, np.arange(c0, c1) // times
+        return small[rows[:, None], columns[None]]
+
+    chunks = ((chunk,) * (size // chunk), (chunk,) * (size // chunk), (3,))
+    return da.map_blocks(drawn, chunks=chunks, dtype=np.uint8, meta=small[:0]), truth
+
+
+def _objects(
+    truth: NDArray[np.bool_], clicks: int, size: int
+) -> Iterator[list[tuple[tuple[float, float], bool]]]:
+    """Yield the clicks of each object: inside but for the fourth; one to warm up."""
     rng = np.random.default_rng(0)
     inside, outside = np.argwhere(truth), np.argwhere(~truth)
-    for index in range(clicks + CLICKS_PER_OBJECT):
-        include = index % CLICKS_PER_OBJECT != 3
-        pool = inside if include else outside
-        row, column = pool[rng.integers(len(pool))]
-        yield (float(row), float(column)), include
+    step = size / len(truth)
+    for _ in range(1 + -(-clicks // CLICKS_PER_OBJECT)):
+        clicked = []
+        for index in range(CLICKS_PER_OBJECT):
+            include = index != 3
+            pool = inside if include else outside
+            row, column = (pool[rng.integers(len(pool))] + 0.25) * step
+            clicked.append(((float(row), float(column)), include))
+        yield clicked
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Return the rows as lines of text."""
+    lines = [f"{'image':>6} {'path':>7} {'part':>9} {'p50 ms':>8} {'p95 ms':>8}"]
+    lines += [
+        f"{row['size']:>6} {row['path']:>7} {row['part']:>9} "
+        f"{row['p50_ms']:>8.1f} {row['p95_ms']:>8.1f}"
+        for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def ratios(rows: list[dict[str, Any]]) -> str:
+    """Return how the plugin's medians stand to stock's, and to its smallest image's."""
+    drawn = {
+        (row["size"], row["path"]): row["p50_ms"]
+        for row in rows
+        if row["part"] == "drawn"
+    }
+    first = min(drawn)[0]
+    lines = []
+    for size, path in drawn:
+        if path == "plugin":
+            line = f"{size}: {drawn[size, path] / drawn[first, path]:.2f} of {first}'s"
+            if (size, "stock") in drawn:
+                line += f", {drawn[size, path] / drawn[size, 'stock']:.2f} of stock's"
+            lines.append(line)
+    return "\n".join(lines)
 
 
 def summary(size: int, path: str, part: str, seconds: list[float]) -> dict[str, Any]:

@@ -44,6 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--side", type=int, default=20_000)
     parser.add_argument("--model", default="promise-tiny")
+    parser.add_argument("--each", type=int, help="click so many of each size, at most")
     parser.add_argument("--folder", type=Path, help="keep the image here, or find it")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
@@ -56,7 +57,15 @@ def main() -> None:
         if not path.exists():
             write(path, side, objects)
         print(f"{side} x {side} pixels: {time.monotonic() - began:.0f} s", flush=True)
-        rows = drive(path, side, objects, arguments.model)
+        clicked = list(objects)
+        if arguments.each:
+            sizes = {high for _, _, high, _ in objects}
+            clicked = [
+                one
+                for size in sorted(sizes)
+                for one in [o for o in objects if o[2] == size][: arguments.each]
+            ]
+        rows = drive(path, side, clicked, arguments.model)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
     report = {"side": side, "model": arguments.model, "peak_gb": memory, "rows": rows}
     print(table(rows))
@@ -186,10 +195,11 @@ def drive(
     rows = []
     try:
         canvas.until(lambda: session.status.state == "ready")
-        segmenter, whole = session._model.segmenter, session._embeddings
+        segmenter = session._model.segmenter
+        # Held here: the session keeps the latest ones only.
+        emb = session._embeddings.get(queue.image, queue.tile)
         for number, one in enumerate(objects):
             row, column, high, wide = one
-            emb = whole.get(queue.image, queue.tile)
             before = segmenter.segment(emb, Prompts(points=[(row, column)]))
             for kind in ("from afar", "zoomed in"):
                 viewer.reset_view()

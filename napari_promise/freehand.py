@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from skimage.draw import polygon2mask
 
-__all__ = ["Freehand", "lasso_mask", "scribble_points"]
+__all__ = ["Freehand", "lasso_crop", "lasso_mask", "scribble_points"]
 
 #: Points sent for a scribble at most: more of them say nothing new to a model, and
 #: outvote the clicks that correct it.
@@ -91,9 +91,37 @@ def lasso_mask(vertices: ArrayLike, shape: tuple[int, int]) -> NDArray[np.bool_]
     (H, W) bool
         All False where the line encloses no pixel's centre.
     """
+    mask = np.zeros(shape, bool)
+    crop, (row, column) = lasso_crop(vertices, shape)
+    mask[row : row + crop.shape[0], column : column + crop.shape[1]] = crop
+    return mask
+
+
+def lasso_crop(
+    vertices: ArrayLike, shape: tuple[int, int]
+) -> tuple[NDArray[np.bool_], tuple[int, int]]:
+    """Fill a lasso, in the rectangle around it alone: planes may be huge.
+
+    Parameters
+    ----------
+    vertices, shape
+        See `lasso_mask`.
+
+    Returns
+    -------
+    crop : (h, w) bool
+    origin : (int, int)
+        Row and column of its first pixel in the plane.
+    """
     line = np.asarray(vertices, np.float64).reshape(-1, 2)
     line = line[np.isfinite(line).all(axis=1)]
     if len(line) < 3:
-        return np.zeros(shape, bool)
-    mask: NDArray[np.bool_] = polygon2mask(shape, line)
-    return mask
+        return np.zeros((0, 0), bool), (0, 0)
+    low = np.clip(np.floor(line.min(axis=0)), 0, shape).astype(int)
+    high = np.clip(np.ceil(line.max(axis=0)) + 1, 0, shape).astype(int)
+    rows, columns = (high - low).clip(min=0).tolist()
+    origin = int(low[0]), int(low[1])
+    if not rows or not columns:
+        return np.zeros((0, 0), bool), (0, 0)
+    crop: NDArray[np.bool_] = polygon2mask((rows, columns), line - low)
+    return crop, origin

@@ -39,6 +39,7 @@ __all__ = [
     "region_iou",
     "signals_of",
     "stability",
+    "tiles_over",
 ]
 
 #: Prompts to be answered in place of the found ones, and who placed each point.
@@ -257,7 +258,25 @@ def closer_tiles(found: Sequence[Prompts], shape: tuple[int, int]) -> list[BBox]
     side = max(_LEAST_TILE, round(size / _CLOSE))
     if 1.3 * side >= max(rows, columns):
         return []
-    overlap = round(min(2 * size, side / 2))
+    return tiles_over(shape, side, round(min(2 * size, side / 2)))
+
+
+def tiles_over(shape: tuple[int, int], side: int, overlap: int) -> list[BBox]:
+    """Return tiles that cover a plane.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Rows and columns of the plane.
+    side, overlap : int
+        Pixels of a tile's side, and how many neighbours share at least.
+
+    Returns
+    -------
+    list of BBox
+        Row by row, inside the plane.
+    """
+    rows, columns = shape
     return [
         (row, column, min(rows, row + side), min(columns, column + side))
         for row in _starts(rows, side, overlap)

@@ -34,6 +34,7 @@ from napari_promise.model.instance_prompter import (
     maps_of,
 )
 from napari_promise.model.instant_prompter import InstantAPM
+from napari_promise.model.lean_decoder import prepare_lean
 from napari_promise.model.local_correction import corrected_locally
 from napari_promise.model.resampling import logits_of_tile, mask_to_logits, upsample
 from napari_promise.model.sam import (
@@ -84,6 +85,7 @@ class Segmenter:
         self.sam = sam
         self._adapter = adapter
         self._notify = notify
+        self._decoder = "stock"
 
     @classmethod
     def load(
@@ -93,6 +95,7 @@ class Segmenter:
         device: str = "auto",
         *,
         mode: str = "stock",
+        decoder: str = "stock",
         progress: Callable[[int, int], None] | None = None,
         cancel: Callable[[], bool] | None = None,
         notify: Callable[[str], None] | None = None,
@@ -111,6 +114,8 @@ class Segmenter:
             How images are encoded: "stock" bit for bit as segment_anything does,
             "auto" as fast as this computer can, or see `model.fast_encoder`. Models
             with other encoders than SAM's own ViT stay as they are.
+        decoder : str
+            See `Segmenter.decoder`.
         progress, cancel : callable, optional
             For the download: told (bytes done, bytes in all); asked whether to stop.
         notify : callable, optional
@@ -135,6 +140,7 @@ class Segmenter:
             use_mode(sam, mode)
         segmenter = cls(sam, notify=notify)
         segmenter.adapter = adapter
+        segmenter.decoder = decoder
         return segmenter
 
     @classmethod
@@ -293,6 +299,23 @@ class Segmenter:
         other = copy.copy(self)
         other.adapter = adapter
         return other
+
+    @property
+    def decoder(self) -> str:
+        """How masks are decoded: "stock" bit for bit as segment_anything does.
+
+        Or "lean": several times sooner on a CPU, equal but for the rounding of sums,
+        see `model.lean_decoder`. Models that it does not know are decoded as ever.
+        """
+        return self._decoder
+
+    @decoder.setter
+    def decoder(self, decoder: str) -> None:
+        if decoder not in ("stock", "lean"):
+            raise ValueError(f"the decoder is 'stock' or 'lean', not {decoder!r}")
+        if decoder == "lean":
+            prepare_lean(self.sam)
+        self._decoder = decoder
 
     @property
     def adapter_info(self) -> AdapterInfo | None:
@@ -793,6 +816,7 @@ class Segmenter:
                     multimask=multimask,
                     adapter=self._adapter,
                     ips=ips,
+                    lean=self._decoder == "lean",
                 )
             index = promise.choose_mask(logits[0], iou[0], first)
             token = index + 1 if multimask else 0

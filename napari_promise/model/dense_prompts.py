@@ -34,7 +34,12 @@ BOX_MAPS = 11
 
 
 def point_maps(
-    points: torch.Tensor, labels: torch.Tensor, grid: int, size: int | None = None
+    points: torch.Tensor,
+    labels: torch.Tensor,
+    grid: int,
+    size: int | None = None,
+    reaches: tuple[float, float, float, float] = REACH,
+    none: float = FAR,
 ) -> torch.Tensor:
     """Nearness of every cell to the clicks of either kind.
 
@@ -48,6 +53,9 @@ def point_maps(
         Cells a side.
     size : int, optional
         Draw only so many cells a side, from the first one; left out, all.
+    reaches, none
+        `REACH` and `FAR`: arguments, for TorchScript, which compiles this for
+        `lean_decoder`, knows no globals.
 
     Returns
     -------
@@ -56,19 +64,22 @@ def point_maps(
         included and to the nearest excluded click, and which of the two is nearer,
         from -1 to 1.
     """
-    size = grid if size is None else size
-    cells = (torch.arange(size, device=points.device) + 0.5) / grid
+    side = grid if size is None else size
+    cells = (torch.arange(side, device=points.device) + 0.5) / grid
     square = (cells - points[..., :1]).square()[:, :, None, :]  # (B, N, 1, grid)
     square = square + (cells - points[..., 1:]).square()[..., None]
     distance = (square + 1e-8).sqrt()  # (B, N, size, size)
     nearest = []
     for kind in (1, 0):
         absent = (labels != kind)[..., None, None]
-        alike = distance.masked_fill(absent, FAR)
-        far = alike.new_full((len(points), 1, size, size), FAR)
-        nearest.append(torch.cat([alike, far], 1).amin(1).clamp(max=FAR))
-    positive, negative = nearest
-    maps = [(-near / reach).exp() for near in nearest for reach in REACH]
+        alike = distance.masked_fill(absent, none)
+        far = alike.new_full([points.shape[0], 1, side, side], none)
+        nearest.append(torch.cat([alike, far], 1).amin(1).clamp(max=none))
+    positive, negative = nearest[0], nearest[1]
+    maps = []
+    for near in nearest:
+        for reach in reaches:
+            maps.append((-near / reach).exp())
     maps.append((negative - positive) / (negative + positive))
     return torch.stack(maps, 1)
 
@@ -92,11 +103,11 @@ def box_maps(boxes: torch.Tensor, grid: int, size: int | None = None) -> torch.T
         size, inside the inscribed ellipse, inside the box, distance to the border over
         two scales, the box's width and height, and ones.
     """
-    size = grid if size is None else size
-    cells = (torch.arange(size, device=boxes.device) + 0.5) / grid
+    side = grid if size is None else size
+    cells = (torch.arange(side, device=boxes.device) + 0.5) / grid
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
     half = ((boxes[:, 2:] - boxes[:, :2]) / 2).abs().clamp(min=0.5 / 1024)
-    shape = (len(boxes), size, size)
+    shape = [boxes.shape[0], side, side]
     x, y = centre[:, :1, None], centre[:, 1:, None]
     wide, high = half[:, :1, None], half[:, 1:, None]
     across = cells[None, None, :] - x  # (B, 1, size)
@@ -104,7 +115,6 @@ def box_maps(boxes: torch.Tensor, grid: int, size: int | None = None) -> torch.T
     u, v = (across / wide).expand(shape), (down / high).expand(shape)
     radius = (u.square() + v.square() + 1e-8).sqrt()
     edge = torch.minimum(wide - across.abs(), high - down.abs())  # inside positive
-    extent = [(4 * n).log().expand(shape) / 3 for n in (wide, high)]
     maps = [
         u.clamp(-2, 2) / 2,
         v.clamp(-2, 2) / 2,
@@ -114,7 +124,8 @@ def box_maps(boxes: torch.Tensor, grid: int, size: int | None = None) -> torch.T
         (4 * (1 - torch.maximum(u.abs(), v.abs()))).tanh(),
         (edge / 0.01).tanh(),
         (edge / 0.04).tanh(),
-        *extent,
+        (4 * wide).log().expand(shape) / 3,
+        (4 * high).log().expand(shape) / 3,
         torch.ones(shape, device=boxes.device),
     ]
     return torch.stack(maps, 1)

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -27,6 +28,7 @@ from torch import nn
 from napari_promise.model.auto_prompt import HeatmapAPM, place_points
 from napari_promise.model.instance_prompter import InstanceAPM
 from napari_promise.model.instant_prompter import InstantAPM, parts_of_map
+from napari_promise.model.lean_decoder import decode_lean, is_lean_possible
 from napari_promise.model.pattern_shift import shifted_decode
 from napari_promise.segmentation import NoPrompterError
 
@@ -98,6 +100,7 @@ def decode(
     multimask: bool,
     adapter: Adapter | None = None,
     ips: bool = True,
+    lean: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Decode masks for B prompts on one embedded image.
 
@@ -121,6 +124,9 @@ def decode(
         Its IPS shifts the mask tokens, where it has one and `ips` is on.
     ips : bool
         Off, the adapter changes nothing here.
+    lean : bool
+        By `lean_decoder` where that can be, and B is 1: the same but for rounding.
+        Without gradients.
 
     Returns
     -------
@@ -139,7 +145,15 @@ def decode(
     delta = None
     if ips and adapter is not None and adapter.ips is not None:
         delta = adapter.ips(image)[0]  # (4, C)
-    return decode_frame(
+    count = len(mask_logits) if mask_logits is not None else 1
+    if points is not None:
+        count = len(points[0])
+    elif boxes is not None:
+        count = len(boxes)
+    decoded = decode_frame
+    if lean and count == 1 and is_lean_possible(sam):
+        decoded = partial(decode_lean, positions=dense_positions(sam.prompt_encoder))
+    return decoded(
         sam,
         image,
         points=points,

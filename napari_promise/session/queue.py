@@ -338,8 +338,8 @@ class TaskQueue:
                 other = other or name == "encoder"
                 needed = model.segmenter is not None or self._image is not None
                 self._load_wanted = other and needed
-            elif name == "adapter":
-                other = wanted.adapter != model.adapted_as
+            elif name in ("adapter", "decoder"):
+                other = wanted.adapter != model.adapted_as or name == "decoder"
                 self._adapter_wanted = other and model.segmenter is not None
             self._stop_for_others(replaced=name)
             self._wake.notify()

@@ -290,6 +290,8 @@ class Worker:
             message = str(error)
             self._revert("adapter", "")
             self._deliver(lambda: self._reports.failed(message))
+        if hasattr(model.segmenter, "decoder"):
+            model.segmenter.decoder = self._settings.decoder
         info = model.segmenter.adapter_info
         self._deliver(lambda: self._reports.adapter(info))
 

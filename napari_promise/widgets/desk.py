@@ -104,6 +104,7 @@ class Desk:
         self._keys = KeyBindings(
             {
                 "auto": self.auto,
+                "auto everywhere": self.many.everywhere,
                 "polarity": self.actions.flip,
                 "box": partial(self.actions.toggle_tool, "box"),
                 "scribble": partial(self.actions.toggle_tool, "scribble"),

@@ -26,6 +26,7 @@ _CTRL = "⌘" if sys.platform == "darwin" else "Ctrl+"
 
 SHORTCUTS: dict[str, Shortcut] = {
     "auto": Shortcut(KeyCode.KeyA, "A"),
+    "auto everywhere": Shortcut(KeyMod.Shift | KeyCode.KeyA, "⇧A"),
     "polarity": Shortcut(KeyCode.KeyT, "T"),
     "box": Shortcut(KeyCode.KeyB, "B"),
     "scribble": Shortcut(KeyCode.KeyS, "S"),

@@ -57,7 +57,7 @@ def main() -> None:
         print(table(report[name]), flush=True)
     if arguments.json is not None:
         text = json.dumps(report, indent=1)
-        write_whole(arguments.json, lambda path: path.write_text(text))
+        write_whole(arguments.json, text.encode())
 
 
 def measure(

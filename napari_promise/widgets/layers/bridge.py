@@ -27,7 +27,7 @@ from napari.layers import Image, Labels, Layer
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
-from napari_promise.document import Document, LabelPatch, Plane, Region
+from napari_promise.document import BBox, Document, LabelPatch, Plane, Region
 from napari_promise.freehand import Freehand
 from napari_promise.prompts import Prompts
 from napari_promise.widgets.connections import Connections
@@ -650,11 +650,15 @@ class LayerBridge:
         if work is self.work:
             self._show()
 
+    def view(self) -> BBox | None:
+        """Return the part of the plane that is on the screen; None if not known."""
+        if self.work is None or not self.has_image() or not self.flat():
+            return None
+        return view_of(self._viewer, self.work.image)
+
     def _on_view_rests(self) -> None:
         if self.work is not None and self.has_image():
-            image = self.work.image
-            seen = view_of(self._viewer, image) if self.flat() else None
-            self.view_changed.emit(seen)
+            self.view_changed.emit(self.view())
 
     def _do(self, document: Document, act: Callable[[], None]) -> None:
         """Do something now, or in its turn where it has to wait."""

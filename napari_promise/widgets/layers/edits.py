@@ -21,8 +21,9 @@ from napari_promise.document import (
     Plane,
     Region,
     Source,
+    union_bbox,
 )
-from napari_promise.freehand import Freehand, lasso_mask, scribble_points
+from napari_promise.freehand import Freehand, lasso_crop, scribble_points
 from napari_promise.prompts import Prompts
 from napari_promise.widgets.layers.boxes import Box
 from napari_promise.widgets.layers.table import (
@@ -383,7 +384,7 @@ def take_line(
         )
     else:
         region = None if owner is None else document.get(owner).region
-        area = lasso_mask(line.vertices, shape)
+        area = Region.from_crop(*lasso_crop(line.vertices, shape), shape)
         prompts = _with_lasso(prompts, region, area, include)
     with document.step(line.tool):
         if owner is None:
@@ -400,24 +401,28 @@ def _with_scribble(prompts: Prompts, points: np.ndarray, include: bool) -> Promp
 
 
 def _with_lasso(
-    prompts: Prompts, region: Region | None, area: np.ndarray, include: bool
+    prompts: Prompts, region: Region | None, area: Region | None, include: bool
 ) -> Prompts:
-    if not area.any():
+    """Return prompts with a lasso's area; looks at no more than where masks are."""
+    if area is None:
         raise ValueError(
             "The lasso encloses nothing of the image: draw it around the object."
         )
-    before = region.mask if region is not None else prompts.mask
-    if before is None:
-        before = np.zeros_like(area)
+    if region is None and prompts.mask is not None:
+        region = Region.from_mask(prompts.mask)
+    seen = union_bbox(area.bbox, None if region is None else region.bbox)
+    assert seen is not None
+    drawn = area.window(seen)
+    before = np.zeros_like(drawn) if region is None else region.window(seen)
     if include:
-        changed, after = area & ~before, before | area
+        changed, after = drawn & ~before, before | drawn
         if not changed.any():
             raise ValueError(
                 "The lasso encloses only what is in the mask: switch to exclude to "
                 "take that away."
             )
     else:
-        changed, after = before & area, before & ~area
+        changed, after = before & drawn, before & ~drawn
         if not changed.any():
             raise ValueError(
                 "The lasso excludes, and nothing of the object lies in it: switch to "
@@ -427,8 +432,11 @@ def _with_lasso(
             raise ValueError(
                 "The lasso would take the whole object away: use Clear, or delete it."
             )
-    prompts = _with_more_points(prompts, [deepest(changed)], include)
-    return prompts.replace(mask=after)
+    row, column = deepest(changed)
+    at = (row + seen[0], column + seen[1])
+    mask = np.zeros(area.shape, bool)
+    mask[seen[0] : seen[2], seen[1] : seen[3]] = after
+    return _with_more_points(prompts, [at], include).replace(mask=mask)
 
 
 def _with_more_points(prompts: Prompts, points: ArrayLike, include: bool) -> Prompts:

@@ -25,6 +25,7 @@ from napari_promise.widgets.layers.table import (
     PointTable,
     claim_touched,
 )
+from napari_promise.widgets.layers.thumbnails import draw_thumbnail_later
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -105,6 +106,8 @@ class PointPrompts:
         self._changing = False
         self._last_step = self.agreed.data
         self._borrowed_select = False
+        self._next_look: tuple[object, object] | None = None
+        draw_thumbnail_later(self.layer)
         self._prepare_next()
         self._connections = (
             (self.layer.events.data, self._on_data),
@@ -227,9 +230,11 @@ class PointPrompts:
                 for name, value in wanted.items()
             ):
                 layer.feature_defaults = wanted
-            layer.current_face_color = tuple(face)
-            layer.current_border_color = tuple(border)
-            layer.current_symbol = _SYMBOLS[include]
+            wanted_look = tuple(face), tuple(border), _SYMBOLS[include]
+            if self._next_look != (wanted_look, _next_look_of(layer)):
+                layer.current_face_color, layer.current_border_color, _ = wanted_look
+                layer.current_symbol = _SYMBOLS[include]
+                self._next_look = wanted_look, _next_look_of(layer)
 
     def flip_selected(self) -> int:
         """Turn the polarity of the selected points; an edit like any other.
@@ -391,6 +396,12 @@ class PointPrompts:
 
     def _on_mode(self, _event: Any) -> None:
         self._borrowed_select = False
+
+
+def _next_look_of(layer: Points) -> tuple[str, str, str]:
+    """Return what napari says of the look of the next point."""
+    symbol = str(layer.current_symbol)
+    return str(layer.current_face_color), str(layer.current_border_color), symbol
 
 
 def _columns(table: PointTable) -> dict[str, np.ndarray]:

@@ -14,8 +14,11 @@ from psygnal import Signal
 
 from napari_promise.document import Document, Plane
 from napari_promise.jobs.proposing_many import ManyFound, ProposeMany
+from napari_promise.jobs.proposing_tiles import ProposeInTiles
 from napari_promise.project.proposals import record_of
+from napari_promise.prompts import Prompts
 from napari_promise.session import Session
+from napari_promise.tiles import tile_for
 from napari_promise.widgets.connections import Connections
 from napari_promise.widgets.layers.bridge import LayerBridge
 
@@ -50,7 +53,7 @@ class ManyObjects:
         self._session = session
         self._bridge = bridge
         self._tell = tell
-        self._job: ProposeMany | None = None
+        self._job: ProposeMany | ProposeInTiles | None = None
         self._document: Document | None = None
         self.progress: ManyFound | None = None
         self.found = 0
@@ -88,7 +91,38 @@ class ManyObjects:
             self._session.end_job(job)
             self.changed.emit()
 
+    def everywhere(self) -> None:
+        """Propose all over the plane on display, at the scale of what is on the screen.
+
+        Asked again while that goes on, stop it.
+        """
+        if self.is_running:
+            self.cancel()
+            return
+        work, bridge = self._bridge.work, self._bridge
+        source = bridge.source()
+        if work is None or source is None:
+            self._tell("There is no image yet: open one first.")
+            return
+        if not self.finds_many:
+            self._tell(
+                "To auto-prompt everywhere, choose an adapter that finds many objects: "
+                "others look for one in the whole image."
+            )
+            return
+        shape = source.shape[-2], source.shape[-1]
+        tile = tile_for(Prompts(), bridge.view(), shape)
+        if tile is None:
+            self._start(work.document, bridge.plane)
+        else:
+            side = max(tile[2] - tile[0], tile[3] - tile[1])
+            self._start(work.document, bridge.plane, side)
+
     def _on_wanted(self, document: Document, plane: Plane) -> None:
+        self._start(document, plane)
+
+    def _start(self, document: Document, plane: Plane, side: int = 0) -> None:
+        """Begin, in tiles of a side where one is given."""
         source, work = self._bridge.source(), self._bridge.work
         if source is None or work is None or work.document is not document:
             return
@@ -112,21 +146,34 @@ class ManyObjects:
                     )
             self._show(found)
 
-        job = ProposeMany(
-            source,
-            plane,
-            tell=tell,
-            known=[
-                region
-                for record in document.on_plane(plane)
-                for region in (record.region or record.written,)
-            ],
-            ips=settings.ips,
-            local=settings.local,
-            class_name=named or getattr(info, "class_name", ""),
-            closer=settings.enlarged,
-            centre=self._bridge.view_centre(),
-        )
+        known = [r.region or r.written for r in document.on_plane(plane)]
+        class_name = named or getattr(info, "class_name", "")
+        centre = self._bridge.view_centre()
+        job: ProposeMany | ProposeInTiles
+        if side:
+            job = ProposeInTiles(
+                source,
+                plane,
+                side,
+                tell=tell,
+                known=known,
+                ips=settings.ips,
+                local=settings.local,
+                class_name=class_name,
+                centre=centre,
+            )
+        else:
+            job = ProposeMany(
+                source,
+                plane,
+                tell=tell,
+                known=known,
+                ips=settings.ips,
+                local=settings.local,
+                class_name=class_name,
+                closer=settings.enlarged,
+                centre=centre,
+            )
         self._job = job
         self._watch(document)
         self._show(ManyFound((), 0, 1))

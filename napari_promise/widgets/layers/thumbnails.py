@@ -1,0 +1,38 @@
+"""The little picture of a layer in napari's list, drawn when nobody waits for a mask.
+
+napari draws it with every change of a layer, and with it all rows of its list: a sixth
+of what the window's thread does for a click.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QTimer
+
+if TYPE_CHECKING:
+    from napari.layers import Layer
+
+__all__ = ["draw_thumbnail_later"]
+
+#: It is drawn when the layer has not changed for so long.
+RESTS_MS = 400
+
+
+def draw_thumbnail_later(layer: Layer) -> None:
+    """Have a layer draw its thumbnail once it rests, instead of at every change.
+
+    Parameters
+    ----------
+    layer : Layer
+        Left as it is where napari draws thumbnails otherwise.
+    """
+    draw = getattr(type(layer), "_update_thumbnail", None)
+    if draw is None:
+        return
+    timer = QTimer()
+    timer.setSingleShot(True)
+    timer.setInterval(RESTS_MS)
+    timer.timeout.connect(partial(draw, layer))
+    setattr(layer, "_update_thumbnail", lambda *_: timer.start())  # noqa: B010
