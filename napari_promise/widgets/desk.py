@@ -104,7 +104,7 @@ class Desk:
         self._keys = KeyBindings(
             {
                 "auto": self.auto,
-                "auto everywhere": self.many.everywhere,
+                "auto everywhere": self.auto_everywhere,
                 "polarity": self.actions.flip,
                 "box": partial(self.actions.toggle_tool, "box"),
                 "scribble": partial(self.actions.toggle_tool, "scribble"),
@@ -121,7 +121,6 @@ class Desk:
                 "reject": self.actions.reject,
                 "reject, too": self.actions.reject,
                 "propagate": self.propagation.toggle,
-                "auto stack": self.stack_proposing.toggle,
                 "weakest plane": self.propagation.go_to_weakest,
                 "confirm plane": self.propagation.confirm,
                 "not here": self.propagation.not_here,
@@ -244,6 +243,18 @@ class Desk:
             self.many.cancel()
         else:
             self.actions.auto()
+
+    def auto_everywhere(self) -> None:
+        """Auto-prompt as far as the adapter reaches; asked again meanwhile, stop.
+
+        One that finds many objects looks all over the plane, at the scale on the
+        screen; one that finds an object looks through the planes of the stack.
+        """
+        finds_one = not (self.many.finds_many or self.many.is_running)
+        if finds_one and self.propagation.planes > 1:
+            self.stack_proposing.toggle()
+        else:
+            self.many.everywhere()
 
     # -- images and planes --------------------------------------------------------
 

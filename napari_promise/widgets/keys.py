@@ -43,7 +43,6 @@ SHORTCUTS: dict[str, Shortcut] = {
     "reject": Shortcut(KeyCode.Delete, "Delete"),
     "reject, too": Shortcut(KeyCode.Backspace, "Backspace"),
     "propagate": Shortcut(KeyCode.KeyP, "P"),
-    "auto stack": Shortcut(KeyMod.Shift | KeyCode.KeyA, "⇧A"),
     "weakest plane": Shortcut(KeyMod.Shift | KeyCode.KeyW, "⇧W"),
     "confirm plane": Shortcut(KeyCode.KeyY, "Y"),
     "not here": Shortcut(KeyMod.Shift | KeyCode.KeyY, "⇧Y"),

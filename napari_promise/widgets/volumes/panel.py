@@ -47,7 +47,7 @@ class VolumePanel(QWidget):
         self._proposing = proposing
         self.auto = KeyButton(
             _AUTO,
-            SHORTCUTS["auto stack"].shown,
+            SHORTCUTS["auto everywhere"].shown,
             "Let the adapter propose the object on about twelve planes, keep what they "
             "agree on, and find it on the others. Press again to stop.",
         )
