@@ -45,6 +45,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_promise.session import Settings
+
 #: Clicks on one object before the next is begun, as people do.
 CLICKS_PER_OBJECT = 5
 PATIENCE = 600.0
@@ -61,6 +63,7 @@ def main() -> None:
     parser.add_argument("--clicks", type=int, default=40)
     parser.add_argument("--model", default="promise-tiny")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--decoder", choices=("stock", "lean"), default="stock")
     parser.add_argument("--largest", type=int, default=8192, help="kept in memory")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     parser.add_argument("--profile", type=Path, help="of the window's thread, to here")
@@ -74,7 +77,8 @@ def main() -> None:
     rows = []
     for size in arguments.sizes:
         in_memory = size <= arguments.largest
-        found = measure(size, arguments.clicks, arguments.model, in_memory, profile)
+        settings = Settings(model=arguments.model, decoder=arguments.decoder)
+        found = measure(size, arguments.clicks, settings, in_memory, profile)
         print(table(found), flush=True)
         rows += found
     load = os.getloadavg()[0]
@@ -85,15 +89,16 @@ def main() -> None:
         pstats.Stats(profile, stream=text).sort_stats("cumulative").print_stats(120)
         arguments.profile.write_text(text.getvalue())
     if arguments.json:
-        settings = {"clicks": arguments.clicks, "threads": arguments.threads}
-        record = {**settings, "load": load, "model": arguments.model, "rows": rows}
+        asked = {"clicks": arguments.clicks, "threads": arguments.threads}
+        asked |= {"model": arguments.model, "decoder": arguments.decoder}
+        record = {**asked, "load": load, "rows": rows}
         arguments.json.write_text(json.dumps(record, indent=2) + "\n")
 
 
 def measure(
     size: int,
     clicks: int,
-    model: str,
+    settings: Settings,
     in_memory: bool = True,
     profile: cProfile.Profile | None = None,
 ) -> list[dict[str, Any]]:
@@ -105,7 +110,8 @@ def measure(
         Rows and columns of the image.
     clicks : int
         Clicks on each path, after one object that warms up.
-    model : str
+    settings : Settings
+        Of the plugin.
     in_memory : bool
         Off, the image is a dask array, and the plugin alone is measured.
     profile : cProfile.Profile, optional
@@ -119,7 +125,7 @@ def measure(
     import napari
 
     from napari_promise.data.embeddings import EmbeddingCache
-    from napari_promise.session import Session, Settings
+    from napari_promise.session import Session
     from napari_promise.widgets.dispatch import GuiDispatcher
     from napari_promise.widgets.prompting.dock import PromiseWidget
 
@@ -129,9 +135,7 @@ def measure(
     viewer.add_image(image, name="picture")
     canvas = Canvas(viewer)
     dispatch = GuiDispatcher(viewer.window._qt_window)
-    session = Session(
-        dispatch=dispatch, settings=Settings(model=model), cache=EmbeddingCache(None)
-    )
+    session = Session(dispatch=dispatch, settings=settings, cache=EmbeddingCache(None))
     widget = PromiseWidget(viewer, session)
     viewer.window.add_dock_widget(widget, area="right")
     try:

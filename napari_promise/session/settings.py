@@ -47,9 +47,9 @@ class Settings:
     encoder : {"stock", "auto"}
         How images are encoded: as segment_anything does, bit for bit, or as fast as
         this computer can, see `model.fast_encoder`.
-    decoder : {"lean", "stock"}
-        How clicks are answered: several times sooner and equal but for rounding, see
-        `model.lean_decoder`; or as segment_anything does, bit for bit.
+    decoder : {"stock", "lean"}
+        How clicks are answered: as segment_anything does, bit for bit; or sooner and
+        equal but for rounding, see `model.lean_decoder`.
     remote : str
         The address that was encoded on last.
     certificate : str
@@ -72,7 +72,7 @@ class Settings:
     disk_cache: bool = True
     cache_quota_mb: int = 4096
     encoder: Literal["stock", "auto"] = "stock"
-    decoder: Literal["lean", "stock"] = "lean"
+    decoder: Literal["stock", "lean"] = "stock"
     remote: str = ""
     certificate: str = ""
     plain: bool = False
