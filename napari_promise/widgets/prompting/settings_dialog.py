@@ -81,8 +81,8 @@ class SettingsDialog(QDialog):
                     name="decoder",
                     label="Decoder",
                     choices=DECODERS,
-                    tooltip="The faster one takes half the time on a CPU; its masks differ "
-                    "by a pixel of the outline, if at all.",
+                    tooltip="The faster one takes half the time on a CPU; its masks "
+                    "differ by a pixel of the outline, if at all.",
                 ),
                 ComboBox(
                     name="overlap",
