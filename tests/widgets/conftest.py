@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,19 +19,6 @@ from napari_promise.session import Session, Settings
 
 SHAPE = (90, 120)
 RADIUS = 12
-
-
-@pytest.fixture(scope="session", autouse=True)
-def old_objects_are_no_garbage() -> None:
-    """Leave what is imported out of every search for garbage.
-
-    napari makes one whenever a layer is removed; among torch's and its own modules
-    that is most of the time of a test.
-    """
-    import torch  # noqa: F401
-
-    gc.collect()
-    gc.freeze()
 
 
 @dataclass

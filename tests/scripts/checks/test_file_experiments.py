@@ -9,7 +9,8 @@ from scripts.checks.file_experiments import EXPERIMENTS
 #: Not right yet.
 WRONG: set[str] = set()
 #: These run the command line, or train.
-SLOW = {"14", "23", "28a", "29a", "29b", "29c", "29d", "30", "31", "35c"}
+SLOW = {"14", "23", "28a", "29a", "29b", "29c", "29d", "30", "35c"}
+LONG = {"31"}
 
 
 @pytest.mark.parametrize(
@@ -20,6 +21,7 @@ SLOW = {"14", "23", "28a", "29a", "29b", "29c", "29d", "30", "31", "35c"}
             id=f"{number} {title}",
             marks=[
                 *([pytest.mark.slow] if number in SLOW else []),
+                *([pytest.mark.long] if number in LONG else []),
                 *([pytest.mark.xfail(strict=False)] if number in WRONG else []),
             ],
         )
