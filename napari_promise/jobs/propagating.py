@@ -14,16 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_promise.document import Plane, Region, Tile
+from napari_promise.document import Plane, Region
+from napari_promise.jobs.stack_planes import StackPlanes
 from napari_promise.model.resampling import mask_to_logits
 from napari_promise.prompts import round_logits
 from napari_promise.propagation import PlaneResult, Propagator
 from napari_promise.session import ImageSource, JobContext
 
-__all__ = ["Drawing", "Memory", "Propagate", "mask_prompt", "shown_pixels"]
+__all__ = ["Drawing", "Memory", "Propagate", "mask_prompt"]
 
-#: Values between which a plane without contrast limits lies: it is shown as it is.
-_FULL = (0.0, 255.0)
 #: Of an object, plane -> its mask there; None where it is known not to be.
 Drawing = Mapping[int, "Region | None"]
 
@@ -43,16 +42,6 @@ def mask_prompt(
     rows, columns = segmenter.sam.prompt_encoder.mask_input_size
     logits = mask_to_logits(mask, embedding, (rows, columns))[0]
     return round_logits(logits.float().cpu().numpy())
-
-
-def shown_pixels(source: ImageSource, plane: Plane) -> NDArray[np.float32]:
-    """Return a plane of a stack as it is shown, (rows, columns), 0 to 1."""
-    pixels = np.asarray(source.plane_pixels(plane))
-    if source.rgb:
-        pixels = pixels[..., :3].mean(axis=-1)
-    low, high = source.contrast_limits or _FULL
-    scaled = (pixels.astype(np.float32) - low) / max(high - low, 1e-6)
-    return np.clip(scaled, 0, 1)
 
 
 class Memory:
@@ -114,11 +103,11 @@ class Memory:
 
     def _embed(self, plane: int) -> Any:
         assert self._job is not None
-        return self._job.embed(plane)
+        return self._job.planes.embed(plane)
 
     def _pixels(self, plane: int) -> NDArray[np.float32]:
         assert self._job is not None
-        return self._job.pixels(plane)
+        return self._job.planes.pixels(plane)
 
 
 class Propagate:
@@ -167,7 +156,7 @@ class Propagate:
         make: Callable[..., Any] = Propagator,
         as_prompt: Callable[..., NDArray[np.float32]] = mask_prompt,
     ) -> None:
-        self._source = source
+        self.planes = StackPlanes(source, before)
         self._before = before
         self._objects = {label: dict(each) for label, each in objects.items()}
         self._wanted = wanted
@@ -178,28 +167,26 @@ class Propagate:
         self._memory = memory or Memory()
         self._make = make
         self._as_prompt = as_prompt
-        self._context: JobContext | None = None
         self._propagator: Any = None
         self._run: Iterator[PlaneResult] | None = None
-        self._embedded: tuple[int, Any] | None = None
 
     def step(self, context: JobContext) -> bool:
         """Find an object on one more plane; False when nothing is left to do."""
         if context.must_give_way():
             return True
-        self._context = context
+        self.planes.context = context
         if self._run is None:
-            self._run = self._begin()
+            self._run = self._begin(context)
         # Outside of the iterator: giving way while a plane is encoded, as when somebody
         # clicks, must not end it.
         upcoming = self._propagator.upcoming
         if upcoming is not None:
-            self.embed(upcoming)
+            self.planes.embed(upcoming)
         try:
             result = next(self._run, None)
             logits = None
             if result is not None and result.region is not None:
-                embedding = self.embed(result.plane)
+                embedding = self.planes.embed(result.plane)
                 mask = result.region.mask
                 logits = self._as_prompt(context.segmenter, embedding, mask)
         except BaseException:
@@ -220,12 +207,12 @@ class Propagate:
 
     def close(self) -> None:
         """Let go of the stack."""
-        self._run = self._propagator = self._embedded = None
+        self._run = self._propagator = None
+        self.planes.forget()
         self._objects.clear()
 
-    def _begin(self) -> Iterator[PlaneResult]:
-        assert self._context is not None
-        made_for = (self._context.segmenter.model_id, self._before, self._spacing)
+    def _begin(self, context: JobContext) -> Iterator[PlaneResult]:
+        made_for = (context.segmenter.model_id, self._before, self._spacing)
         self._propagator = self._memory.ready(self, made_for, self._objects)
         run: Iterator[PlaneResult] = self._propagator.run(
             z_range=self._z_range, labels=self._wanted
@@ -234,18 +221,4 @@ class Propagate:
 
     def make(self, embed: Callable[[int], Any], pixels: Callable[[int], Any]) -> Any:
         """Return a fresh propagator of this stack."""
-        planes = self._source.shape[-3]
-        return self._make(embed, pixels, planes, spacing=self._spacing)
-
-    def embed(self, plane: int) -> Any:
-        """Return a plane's embedding; the last one is at hand."""
-        assert self._context is not None
-        if self._embedded is None or self._embedded[0] != plane:
-            tile = Tile((*self._before, plane))
-            embedding, _ = self._context.embedding(self._source, tile)
-            self._embedded = (plane, embedding)
-        return self._embedded[1]
-
-    def pixels(self, plane: int) -> NDArray[np.float32]:
-        """Return a plane as it is shown, 0 to 1."""
-        return shown_pixels(self._source, (*self._before, plane))
+        return self._make(embed, pixels, len(self.planes), spacing=self._spacing)

@@ -12,11 +12,8 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from napari_promise.document import Plane, Tile
-from napari_promise.jobs.propagating import shown_pixels
+from napari_promise.document import Plane
+from napari_promise.jobs.stack_planes import StackPlanes
 from napari_promise.propagation import Propagator
 from napari_promise.propagation.proposed import planes_to_ask, voting
 from napari_promise.proposing import ProposedObject, propose
@@ -91,7 +88,7 @@ class ProposeStack:
         class_name: str = "",
         make: Callable[..., Any] = Propagator,
     ) -> None:
-        self._source = source
+        self._stack = StackPlanes(source, before)
         self._before = before
         self._spacing = spacing
         self._tell = tell
@@ -103,8 +100,6 @@ class ProposeStack:
         self._total = len(self._planes)
         self._found: dict[int, ProposedObject] = {}
         self._segmenter: Any = None
-        self._context: JobContext | None = None
-        self._embedded: tuple[int, Any] | None = None
         self._votes: Generator[int, None, dict[int, float]] | None = None
         self._upcoming: int | None = None
 
@@ -112,7 +107,7 @@ class ProposeStack:
         """Ask or compare on one more plane; False when nothing is left to do."""
         if context.must_give_way():
             return True
-        self._context = context
+        self._stack.context = context
         if self._segmenter is None:
             self._segmenter = context.segmenter
             if getattr(context.segmenter, "finds_many", False):
@@ -134,20 +129,21 @@ class ProposeStack:
 
     def fail(self, context: JobContext, error: Exception) -> None:
         """End with an error, and say it."""
-        self._context = context
+        self._stack.context = context
         self._report(message=" ".join(str(error).split()) or type(error).__name__)
 
     def close(self) -> None:
         """Let go of the stack."""
-        self._votes = self._embedded = self._segmenter = None
+        self._votes = self._segmenter = None
+        self._stack.forget()
         self._planes.clear()
         self._found.clear()
 
     def _ask(self, plane: int) -> None:
-        assert self._context is not None
+        assert self._stack.context is not None
         found = propose(
-            self._context.segmenter,
-            self._embed(plane),
+            self._stack.context.segmenter,
+            self._stack.embed(plane),
             (*self._before, plane),
             ips=self._ips,
             local=self._local,
@@ -159,12 +155,14 @@ class ProposeStack:
     def _compare(self) -> bool:
         if self._votes is None:
             masks = {p: o.region.mask for p, o in self._found.items() if o.region}
-            count = self._source.shape[-3]
-            fresh = self._make(self._embed, self._pixels, count, spacing=self._spacing)
+            stack = self._stack
+            fresh = self._make(
+                stack.embed, stack.pixels, len(stack), spacing=self._spacing
+            )
             self._votes = voting(fresh, _OBJECT, masks)
         if self._upcoming is not None:
             # Outside of the generator: giving way meanwhile must not end it.
-            self._embed(self._upcoming)
+            self._stack.embed(self._upcoming)
         try:
             self._upcoming = next(self._votes)
         except StopIteration as over:
@@ -189,7 +187,7 @@ class ProposeStack:
         message: str = "",
         finished: bool = False,
     ) -> None:
-        assert self._context is not None
+        assert self._stack.context is not None
         told = StackProposal(
             self._total - len(self._planes),
             self._total,
@@ -198,16 +196,4 @@ class ProposeStack:
             message,
             finished or bool(message),
         )
-        self._context.deliver(lambda: self._tell(told))
-
-    def _embed(self, plane: int) -> Any:
-        """Return a plane's embedding; the last one is at hand."""
-        assert self._context is not None
-        if self._embedded is None or self._embedded[0] != plane:
-            tile = Tile((*self._before, plane))
-            embedding, _ = self._context.embedding(self._source, tile)
-            self._embedded = (plane, embedding)
-        return self._embedded[1]
-
-    def _pixels(self, plane: int) -> NDArray[np.float32]:
-        return shown_pixels(self._source, (*self._before, plane))
+        self._stack.context.deliver(lambda: self._tell(told))
