@@ -304,7 +304,7 @@ class Segmenter:
     def decoder(self) -> str:
         """How masks are decoded: "stock" bit for bit as segment_anything does.
 
-        Or "lean": several times sooner on a CPU, equal but for the rounding of sums,
+        Or "lean": in about half the time on a CPU, equal but for the rounding of sums,
         see `model.lean_decoder`. Models that it does not know are decoded as ever.
         """
         return self._decoder

@@ -1,4 +1,4 @@
-"""SAM's prompt encoder and mask decoder for one click: the same numbers, far sooner.
+"""SAM's prompt encoder and mask decoder for one click: the same numbers, sooner.
 
 The stock decoder walks over its 64 x 64 cells some forty times, each time through all
 of memory, and between two steps its thread waits for Python. Here the cells are taken a

@@ -1,7 +1,7 @@
 """The little picture of a layer in napari's list, drawn when nobody waits for a mask.
 
-napari draws it with every change of a layer, and with it all rows of its list: a sixth
-of what the window's thread does for a click.
+napari draws it with every change of a layer, and with it all rows of its list, while
+somebody waits for the mask of a click.
 """
 
 from __future__ import annotations

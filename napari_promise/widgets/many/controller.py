@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from psygnal import Signal
@@ -149,31 +150,21 @@ class ManyObjects:
         known = [r.region or r.written for r in document.on_plane(plane)]
         class_name = named or getattr(info, "class_name", "")
         centre = self._bridge.view_centre()
-        job: ProposeMany | ProposeInTiles
+        make: Callable[..., ProposeMany | ProposeInTiles] = partial(
+            ProposeMany, closer=settings.enlarged
+        )
         if side:
-            job = ProposeInTiles(
-                source,
-                plane,
-                side,
-                tell=tell,
-                known=known,
-                ips=settings.ips,
-                local=settings.local,
-                class_name=class_name,
-                centre=centre,
-            )
-        else:
-            job = ProposeMany(
-                source,
-                plane,
-                tell=tell,
-                known=known,
-                ips=settings.ips,
-                local=settings.local,
-                class_name=class_name,
-                closer=settings.enlarged,
-                centre=centre,
-            )
+            make = partial(ProposeInTiles, side=side)
+        job = make(
+            source,
+            plane,
+            tell=tell,
+            known=known,
+            ips=settings.ips,
+            local=settings.local,
+            class_name=class_name,
+            centre=centre,
+        )
         self._job = job
         self._watch(document)
         self._show(ManyFound((), 0, 1))

@@ -72,8 +72,9 @@ class WindowStrip(QWidget):
         if self._image is None:
             return
         limits = tuple(float(value) for value in self._image.contrast_limits)
-        at = list(CT_WINDOWS.values()).index(limits) if limits in _KNOWN else -1
-        self.choice.setCurrentIndex(at if at >= 0 else self.choice.count() - 1)
+        offered = list(CT_WINDOWS.values())
+        own = len(offered)  # behind them all
+        self.choice.setCurrentIndex(offered.index(limits) if limits in offered else own)
 
     def _on_chosen(self, at: int) -> None:
         limits = self.choice.itemData(at)
@@ -85,9 +86,6 @@ class WindowStrip(QWidget):
         low, high = self._image.contrast_limits_range
         self._image.contrast_limits_range = (min(low, limits[0]), max(high, limits[1]))
         self._image.contrast_limits = limits
-
-
-_KNOWN = frozenset(CT_WINDOWS.values())
 
 
 def _is_ct(image: Image) -> bool:
