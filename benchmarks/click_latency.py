@@ -213,7 +213,7 @@ class Plugin:
         began = time.perf_counter()
         self._bridge.work.points.layer.add(position)
         self._canvas.until(lambda: "shown" in self._at)
-        drawn = self._canvas.draw()
+        drawn = self._canvas.draw(since=self._at["shown"])
         cpu = time.process_time() - used
         self._at["painted"] = drawn
         window = time.thread_time() - window
@@ -324,10 +324,14 @@ class Canvas:
                 raise TimeoutError("the window did not answer")
             self._application.processEvents(self._waiting)
 
-    def draw(self) -> float:
-        """Draw what is there now; return when that was done."""
-        asked = time.perf_counter()
-        self._scene.update()
+    def draw(self, since: float | None = None) -> float:
+        """Draw what is there now; return when that was done.
+
+        What was drawn after `since` already is not drawn again.
+        """
+        asked = time.perf_counter() if since is None else since
+        if self._drawn <= asked:
+            self._scene.update()
         self.until(lambda: self._drawn > asked)
         return self._drawn
 
