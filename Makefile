@@ -23,6 +23,11 @@ export PYTHONUNBUFFERED := 1
 
 VENV := .venv
 BIN := $(VENV)/bin
+# What Python compiles is kept, even where the environment says otherwise: each of the
+# many processes of the tests would spend seconds on torch alone. Kept in one place, so
+# that nothing lies about in the source.
+unexport PYTHONDONTWRITEBYTECODE
+export PYTHONPYCACHEPREFIX := $(CURDIR)/$(VENV)/pycache
 # Newer than what it depends on: nothing is installed. The file says what was.
 # (--no-compile: Python compiles what is used, when it is used, which is far less.)
 READY := $(VENV)/.ready
