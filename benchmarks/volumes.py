@@ -207,7 +207,7 @@ def click(case: Case, plane: int, mask: Masks | None = None) -> Clicked:
         given = Prompts(points=points, labels=labels, before=before)
         if not given.has_target:
             break
-        answer = segment_closer(
+        answer, _ = segment_closer(
             segmenter,
             lambda tile: case.stack.embed(plane, tile),
             given,

@@ -9,11 +9,49 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from napari_promise.document import BBox
-from napari_promise.prompts import Prompts
+from napari_promise.prompts import Before, Prompts
 from napari_promise.segmentation import EmbeddingLike, Segmentation, SegmenterLike
 from napari_promise.tiles import AROUND, after_answer, tile_for
 
-__all__ = ["segment_closer"]
+__all__ = ["asked_plainly", "on_top_of", "segment_closer"]
+
+
+def on_top_of(prompts: Prompts, mask: Segmentation) -> Prompts:
+    """Return prompts that are given on top of a mask found from farther away.
+
+    Seen from close by a click may mean a part of the object, or what lies around it;
+    the mask says which object is meant. What knows more than clicks stays as it is.
+
+    Parameters
+    ----------
+    prompts : Prompts
+    mask : Segmentation
+        What answered them.
+
+    Returns
+    -------
+    Prompts
+    """
+    if len(prompts.boxes) or prompts.mask is not None or prompts.before is not None:
+        return prompts
+    return prompts.replace(before=Before(mask.logits, tile=mask.tile))
+
+
+def asked_plainly(prompts: Prompts, tile: BBox | None) -> Prompts:
+    """Undo `on_top_of`.
+
+    Parameters
+    ----------
+    prompts : Prompts
+        Of an object that no module proposed.
+    tile : BBox or None
+        The part of the plane that they were asked of.
+    """
+    before = prompts.before
+    if before is None or before.tile == tile:
+        return prompts
+    corrects = before.added is not None or before.answered is not None
+    return prompts if corrects else prompts.replace(before=None)
 
 
 def segment_closer(
@@ -26,7 +64,7 @@ def segment_closer(
     ips: bool = True,
     local: bool | None = None,
     around: float = AROUND,
-) -> Segmentation:
+) -> tuple[Segmentation, Prompts]:
     """Return the mask that answers the prompts, seen from as close as the object asks.
 
     Parameters
@@ -48,27 +86,29 @@ def segment_closer(
 
     Returns
     -------
-    Segmentation
-        Its `tile` is the part that was looked at; the same prompts on that part give
-        the same mask.
+    mask : Segmentation
+        Its `tile` is the part that was looked at.
+    prompts : Prompts
+        What was asked there; asked again they give the same mask.
     """
     tile = tile_for(prompts, view, shape, around=around)
-    shown: Segmentation | None = None
-    rounds = 0
+    shown: tuple[Segmentation, Prompts] | None = None
+    asked, rounds = prompts, 0
     while True:
-        answer = segmenter.segment(embed(tile), prompts, ips=ips, local=local)
+        answer = segmenter.segment(embed(tile), asked, ips=ips, local=local)
         verdict = after_answer(
             prompts,
             view,
             shape,
             found=answer.bbox,
             tile=tile,
-            shown=None if shown is None else shown.tile,
+            shown=None if shown is None else shown[0].tile,
             rounds=rounds,
             around=around,
         )
         if shown is None or verdict.show:
-            shown = answer
+            shown = answer, asked
         if not verdict.again:
             return shown
+        asked = on_top_of(prompts, answer) if verdict.refine else prompts
         tile, rounds = verdict.tile, rounds + 1

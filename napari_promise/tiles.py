@@ -12,6 +12,8 @@ The rule, measured by `benchmarks/regions.py` and `scripts.checks.choose_tiles`:
 2. It holds all prompts and what is known of the object, with a halo, unless the plane
    ends there.
 3. Where that is most of the plane, the plane itself is the tile.
+4. A click alone is asked of the finer tile on top of the mask that was found: the
+   object stays the same, its outline gets sharper (`scripts.checks.measure_tiles`).
 """
 
 from __future__ import annotations
@@ -49,6 +51,8 @@ LEAST = 64
 ROUNDS = 4
 #: A tile so many times smaller than another one is worth to be encoded instead of it.
 FINER = 2.0
+#: What is a smaller share of the tile's side is too coarse to go on from.
+LEAST_DRAWN = 1 / 40
 
 
 def tile_for(
@@ -187,11 +191,15 @@ class Verdict:
         Whether another tile promises more.
     tile : BBox or None
         That tile, where `again`.
+    refine : bool
+        Whether the answer itself says to that tile which object is meant. One click
+        seen from close by may mean a part of it, or what lies around it.
     """
 
     show: bool
     again: bool = False
     tile: BBox | None = None
+    refine: bool = False
 
 
 def after_answer(
@@ -243,7 +251,12 @@ def after_answer(
     again = wanted != tile and rounds < ROUNDS
     if loses:
         again = again and is_finer(wanted, shown, shape)
-    return Verdict(not loses, again, wanted if again else None)
+    if not again:
+        return Verdict(not loses)
+    sized = wanted == tile_for(prompts, None, shape, known=found, around=around)
+    drawn = _longest(found) >= LEAST_DRAWN * _longest(_whole(tile, shape))
+    refine = not loses and sized and drawn and is_finer(wanted, tile, shape)
+    return Verdict(not loses, True, wanted, refine)
 
 
 def at_once(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_promise.closer import segment_closer
+from napari_promise.closer import asked_plainly, segment_closer
 from napari_promise.document import BBox, Region
-from napari_promise.prompts import Prompts
+from napari_promise.prompts import Before, Prompts
 from napari_promise.segmentation import Segmentation
 
 SHAPE = (4000, 4000)
@@ -19,9 +19,11 @@ class Boxes:
     def __init__(self, truth: BBox) -> None:
         self.truth = truth
         self.asked: list[BBox | None] = []
+        self.prompts: list[Prompts] = []
 
     def segment(self, emb: BBox | None, prompts: Prompts, **_options) -> Segmentation:
         self.asked.append(emb)
+        self.prompts.append(prompts)
         tile = emb or (0, 0, *SHAPE)
         low = np.maximum(self.truth[:2], tile[:2])
         high = np.minimum(self.truth[2:], tile[2:])
@@ -32,7 +34,7 @@ class Boxes:
 
 def look(truth: BBox, prompts: Prompts, view: BBox | None = None):
     model = Boxes(truth)
-    found = segment_closer(model, lambda tile: tile, prompts, SHAPE, view=view)
+    found, _ = segment_closer(model, lambda tile: tile, prompts, SHAPE, view=view)
     return found, model.asked
 
 
@@ -64,3 +66,27 @@ def test_from_whatever_view_the_object_is_answered_whole(half: int) -> None:
         found, asked = look(truth, middle(truth), view)
         assert found.bbox == truth
         assert len(asked) <= 5
+
+
+@pytest.mark.parametrize(("half", "goes_on"), [(100, True), (20, False)])
+def test_a_click_goes_on_from_a_mask_that_is_large_enough_to_tell(
+    half: int, goes_on: bool
+) -> None:
+    truth = (1000, 2000, 1000 + 2 * half, 2000 + 2 * half)
+    model, prompts = Boxes(truth), middle(truth)
+    found, asked = segment_closer(model, lambda tile: tile, prompts, SHAPE)
+    assert (asked.before is not None) is goes_on
+    assert asked == model.prompts[-1]
+    again = model.segment(found.tile, asked)
+    assert again.bbox == found.bbox
+    assert asked_plainly(asked, found.tile) == prompts
+
+
+def test_what_says_more_than_a_click_is_asked_as_it_is() -> None:
+    truth = (1000, 2000, 1200, 2200)
+    box = Prompts(boxes=[truth])
+    corrected = middle(truth).replace(before=Before(np.ones((1, 2, 2)), added=[True]))
+    for prompts in (box, corrected):
+        model = Boxes(truth)
+        _, asked = segment_closer(model, lambda tile: tile, prompts, SHAPE)
+        assert asked == prompts == asked_plainly(prompts, (0, 0, 64, 64))

@@ -64,7 +64,7 @@ def segment_image(
                 done.append(record)  # an adapter that found nothing, replayed
                 continue
             if request.tiles == "auto" and request.replayed is None:
-                result = segment_closer(
+                result, prompts = segment_closer(
                     segmenter,
                     plane,
                     prompts,
@@ -78,7 +78,9 @@ def segment_image(
                     plane(seen), prompts, ips=request.ips, local=request.local
                 )
             labels.write(index, result.region, record.label)
-            done.append(replace(record, score=result.score, tile=result.tile))
+            done.append(
+                replace(record, prompts=prompts, score=result.score, tile=result.tile)
+            )
         digests[",".join(map(str, index))] = plane.digest
     missing = {r.plane for r in request.objects} - {r.plane for r in done} - {()}
     if missing:

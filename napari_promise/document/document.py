@@ -577,6 +577,7 @@ class Document:
         logits: NDArray[np.float32] | None,
         revision: int,
         tile: BBox | None = None,
+        prompts: Prompts | None = None,
         sharper: bool = False,
     ) -> bool:
         """Store the mask that answers an object's prompts.
@@ -598,6 +599,9 @@ class Document:
             The record's revision when the mask was asked for.
         tile : BBox or None
             The part of the plane that the model saw; None for the whole plane.
+        prompts : Prompts, optional
+            What the model was asked, where that is not all that the object has: the
+            same on top of another mask, or of none.
         sharper : bool
             Whether it is the mask of the same prompts again, seen from closer by.
 
@@ -613,11 +617,13 @@ class Document:
                 return False
             if sharper and self._is_settled(record):
                 return False
+            asked = record.prompts if prompts is None else prompts
             answer: dict[str, Any] = {
+                "prompts": asked,
                 "region": region,
                 "score": float(score),
                 "logits": None if logits is None else MaskLogits(logits),
-                "answered": record.prompts,
+                "answered": asked,
                 "answered_revision": revision,
                 "committed": False,
                 "tile": tile,

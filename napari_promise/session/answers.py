@@ -89,6 +89,7 @@ def write_mask(request: Request, result: Segmentation) -> SegmentResult | None:
         logits=result.logits,
         revision=request.revision,
         tile=request.tile.bbox,
+        prompts=request.prompts,
         sharper=request.rounds > 0,
     )
     if not taken:

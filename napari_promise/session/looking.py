@@ -5,7 +5,8 @@ The rules are in `tiles`; here they meet what is encoded, and what the person se
 1. A click is answered at once, from what is encoded and holds it.
 2. The answer says how large the object is: where another tile would show it better,
    that one is encoded while nobody waits, and the prompts are asked of it again.
-3. The sharper mask takes the place of the first, in the same step of the history. If
+3. The sharper mask takes the place of the first, in the same step of the history, and
+   so do the prompts that drew it: a click alone is asked on top of the first mask. If
    the prompts have changed meanwhile it is dropped.
 4. What is on the screen is encoded while the person rests, so that 2 is seldom needed.
 """
@@ -15,8 +16,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from napari_promise.closer import on_top_of
 from napari_promise.document import BBox, ObjectRecord, Region, Tile
 from napari_promise.prompts import Prompts
+from napari_promise.segmentation import Segmentation
 from napari_promise.session.requests import Request
 from napari_promise.session.sources import ImageInWork
 from napari_promise.tiles import Verdict, after_answer, at_once, next_tile, tile_for
@@ -46,6 +49,8 @@ def tile_of_record(
     """
     shape = _shape(image)
     known, tile = record.bbox, record.tile
+    if prompts.before is None and not len(prompts.boxes) and prompts.mask is None:
+        known = tile = None  # a click that starts anew: see `closer.on_top_of`
     wanted = next_tile(prompts, view, shape, known=known, tile=tile)
     found, _ = at_once(wanted, encoded, prompts, shape, known)
     return Tile(record.plane, found)
@@ -58,7 +63,14 @@ def tile_of_view(image: ImageInWork, tile: Tile, view: BBox | None) -> Tile:
 
 
 def judge(request: Request, region: Region | None) -> Verdict:
-    """Say what is to be done with an answer, see `tiles.after_answer`."""
+    """Say what is to be done with an answer, see `tiles.after_answer`.
+
+    Parameters
+    ----------
+    request : Request
+    region : Region or None
+        The answer's mask.
+    """
     if not request.may_look:
         return Verdict(show=True)
     return after_answer(
@@ -72,11 +84,26 @@ def judge(request: Request, region: Region | None) -> Verdict:
     )
 
 
-def closer_request(request: Request, verdict: Verdict) -> Request:
-    """Return the request of the same prompts on the tile that promises more."""
+def closer_request(request: Request, mask: Segmentation, verdict: Verdict) -> Request:
+    """Return the request of the same prompts on the tile that promises more.
+
+    Parameters
+    ----------
+    request : Request
+    mask : Segmentation
+        Its answer.
+    verdict : Verdict
+        What `judge` said of it.
+    """
+    prompts = request.prompts
+    if request.on_top:
+        prompts = prompts.replace(before=None)
+    asked = on_top_of(prompts, mask) if verdict.refine else prompts
     return dataclasses.replace(
         request,
         tile=dataclasses.replace(request.tile, bbox=verdict.tile),
+        prompts=asked,
+        on_top=asked is not prompts,
         rounds=request.rounds + 1,
         shown=request.tile.bbox if verdict.show else request.shown,
     )

@@ -10,9 +10,10 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-from napari_promise.document import BBox, Document, ObjectRecord, Plane, Region, Tile
+from napari_promise.closer import asked_plainly
+from napari_promise.document import BBox, Document, ObjectRecord, Plane, Tile
 from napari_promise.prompts import Prompts
-from napari_promise.segmentation import SegmenterLike
+from napari_promise.segmentation import Segmentation, SegmenterLike
 from napari_promise.session import looking
 from napari_promise.session.contracts import Job
 from napari_promise.session.embeddings import Embeddings
@@ -176,20 +177,21 @@ class TaskQueue:
             if not record.prompts.has_target or (record.is_answered and not again):
                 self._requests.withdraw(document, record.id)
                 return
+            prompts = record.prompts
+            if again and record.coarse is None:
+                prompts = asked_plainly(prompts, record.tile)
             looks = self._looks_closer() and not record.pinned and not again
             view = self._view if record.plane == self._tile.plane else None
             tile = Tile(record.plane, record.tile if record.pinned or again else None)
             if looks:
                 encoded = self._embeddings.tiles_of(image, record.plane)
-                tile = looking.tile_of_record(
-                    record, record.prompts, image, view, encoded
-                )
+                tile = looking.tile_of_record(record, prompts, image, view, encoded)
             request = Request(
                 image,
                 tile,
                 record.id,
                 record.revision,
-                record.prompts,
+                prompts,
                 self._settings.ips,
                 self._settings.local,
                 again,
@@ -289,14 +291,14 @@ class TaskQueue:
             self._stop_for_others()
             self._wake.notify()
 
-    def look_closer(self, request: Request, region: Region | None) -> bool:
+    def look_closer(self, request: Request, mask: Segmentation) -> bool:
         """Judge an answer, and ask for a better one where there is one to be had.
 
         Parameters
         ----------
         request : Request
             What was answered, and still is what is wanted.
-        region : Region or None
+        mask : Segmentation
             The answer.
 
         Returns
@@ -305,9 +307,10 @@ class TaskQueue:
             Whether the answer is to be shown.
         """
         with self._wake:
-            verdict = looking.judge(request, region)
+            verdict = looking.judge(request, mask.region)
             if verdict.again and self._looks_closer():
-                self._requests.look_closer(looking.closer_request(request, verdict))
+                closer = looking.closer_request(request, mask, verdict)
+                self._requests.look_closer(closer)
                 self._stop_for_others()
                 self._wake.notify()
             return verdict.show

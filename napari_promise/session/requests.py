@@ -49,6 +49,9 @@ class Request:
         How many tiles were asked before; 0 for the answer that comes at once.
     shown : BBox or None
         Of which part of the plane the mask is that is shown meanwhile.
+    on_top : bool
+        Whether the prompts are given on top of what was found from farther away, see
+        `closer.on_top_of`.
     asked : float
         `time.monotonic`.
     """
@@ -68,6 +71,7 @@ class Request:
     may_look: bool = False
     rounds: int = 0
     shown: BBox | None = None
+    on_top: bool = False
     asked: float = field(default_factory=time.monotonic)
 
     @property

@@ -599,7 +599,7 @@ class Session:
     def _write_mask(self, request: Request, result: Segmentation) -> None:
         if not answers.is_current(request):
             return
-        if not self._queue.look_closer(request, result.region):
+        if not self._queue.look_closer(request, result):
             return
         with self._own_edit():
             written = answers.write_mask(request, result)

@@ -306,7 +306,7 @@ def closer_figures(
         asked["1"] = Prompts(points=[click], labels=[1])
     found = {}
     for name, prompts in asked.items():
-        drawn = segment_closer(segmenter, embed, prompts, truth.shape)
+        drawn, _ = segment_closer(segmenter, embed, prompts, truth.shape)
         found[f"closer_{name}"] = dice(drawn.mask, truth)
         found[f"looked_closer_{name}"] = float(drawn.tile is not None)
     if "1" in asked:

@@ -83,7 +83,7 @@ def measure(
                 whole = segmenter.segment(embed(None), asked)
                 row[f"{kind} whole"] = dice(whole.mask, truth)
                 for around in arguments.around:
-                    closer = segment_closer(
+                    closer, _ = segment_closer(
                         segmenter, embed, asked, shape, around=around
                     )
                     row[f"{kind} tiles {around:g}"] = dice(closer.mask, truth)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from napari_promise.document import Region, Tile
-from napari_promise.prompts import Prompts
+from napari_promise.prompts import Before, Prompts
 from napari_promise.session import ArraySource
 from tests.session.bench import Embedded, Gate, StandIn
 
@@ -114,6 +114,64 @@ def test_a_large_object_is_looked_at_once(bench) -> None:
     until_tile(bench, two)
     assert bench.document.get(one).tile is None
     assert [t for t, p in bench.model.asked if p.points[0, 0] == 2000] == [None]
+
+
+def test_the_closer_look_goes_on_from_the_first_mask_in_the_same_step(bench) -> None:
+    bench.model.closer.hold()
+    one = click(bench, (3000, 600))
+    bench.until_answered(one)
+    first = bench.document.get(one)
+    assert first.prompts.before is None
+    bench.model.closer.open.set()
+    until_tile(bench, one)
+    record = bench.document.get(one)
+    assert record.prompts.before == Before(first.logits.array)
+    assert record.answered == record.prompts == bench.model.asked[-1][1]
+    bench.document.undo()
+    assert one not in bench.document or bench.document.get(one).region is None
+    bench.document.redo()
+    assert bench.document.get(one).prompts.before == record.prompts.before
+
+
+def test_what_is_too_small_to_go_on_from_is_asked_anew(bench) -> None:
+    one = click(bench, (500, 500))
+    until_tile(bench, one)
+    assert bench.document.get(one).prompts.before is None
+
+
+def test_a_moved_click_starts_anew_and_one_more_goes_on(bench) -> None:
+    one = click(bench, (3000, 600))
+    until_tile(bench, one)
+    bench.model.asked.clear()
+    bench.document.edit_prompts(one, points=[(3005, 600)], labels=[1])
+    bench.until(lambda: len(bench.model.asked) == 2)
+    (far, plain), (near, on_top) = bench.model.asked
+    assert (far, plain.before) == (None, None)
+    assert near is not None
+    assert on_top.before is not None
+    bench.until_answered(one)
+    bench.until(lambda: bench.document.get(one).tile == near)
+    bench.click(one, (3010, 610))
+    bench.until_answered(one)
+    tile, asked = bench.model.asked[-1]
+    assert tile == near == asked.before.tile
+    assert asked.before.added.tolist() == [False, True]
+
+
+def test_asked_again_of_another_adapter_the_mask_of_the_first_says_nothing(
+    bench,
+) -> None:
+    one = click(bench, (3000, 600))
+    until_tile(bench, one)
+    tile = bench.document.get(one).tile
+    bench.model.asked.clear()
+    bench.session.segment(one, again=True)
+    bench.until(lambda: len(bench.model.asked) == 1)
+    assert bench.model.asked[0][0] == tile
+    assert bench.model.asked[0][1].before is None
+    bench.until(lambda: bench.document.get(one).prompts.before is None)
+    bench.document.undo()
+    assert bench.document.get(one).prompts.before is not None
 
 
 def test_a_box_that_is_known_to_be_small_is_asked_of_its_tile(bench) -> None:
