@@ -13,32 +13,61 @@ from napari_promise.prompts import Before, Prompts
 from napari_promise.segmentation import EmbeddingLike, Segmentation, SegmenterLike
 from napari_promise.tiles import AROUND, after_answer, tile_for
 
-__all__ = ["asked_plainly", "on_top_of", "segment_closer"]
+__all__ = ["answer_closer", "asked_plainly", "segment_closer"]
 
 
-def on_top_of(prompts: Prompts, mask: Segmentation) -> Prompts:
-    """Return prompts that are given on top of a mask found from farther away.
+#: Below this predicted quality a mask found from farther away is doubted.
+DOUBTED = 0.45
+#: By so much the predicted quality of an answer anew has to be better than that.
+BETTER = 0.05
 
-    Seen from close by a click may mean a part of the object, or what lies around it;
-    the mask says which object is meant. What knows more than clicks stays as it is.
+
+def answer_closer(
+    segmenter: SegmenterLike,
+    embedding: EmbeddingLike,
+    prompts: Prompts,
+    farther: Segmentation,
+    *,
+    ips: bool = True,
+    local: bool | None = None,
+) -> tuple[Segmentation, Prompts]:
+    """Answer prompts from a finer tile, knowing what was found from farther away.
+
+    Seen from close by one click may mean a part of the object, or what lies around it;
+    the mask from farther away says which object is meant, and becomes a mask prompt. A
+    doubtful one would mislead: then the click is asked anew, and the answer counts if
+    it is the surer one. Chosen on train and val parts, also put together to mosaics in
+    which objects are half as large (`scripts.base.measure_closer`).
 
     Parameters
     ----------
+    segmenter : SegmenterLike
+    embedding : EmbeddingLike
+        Of the finer tile.
     prompts : Prompts
-    mask : Segmentation
-        What answered them.
+        What knows more than clicks is asked as it is.
+    farther : Segmentation
+        What answered them from farther away.
+    ips, local : bool, optional
+        See `Segmenter.segment`.
 
     Returns
     -------
-    Prompts
+    mask : Segmentation
+    prompts : Prompts
+        What was asked; asked again they give the same mask.
     """
-    if len(prompts.boxes) or prompts.mask is not None or prompts.before is not None:
-        return prompts
-    return prompts.replace(before=Before(mask.logits, tile=mask.tile))
+    clicks = not len(prompts.boxes) and prompts.mask is None and prompts.before is None
+    if not clicks or farther.score < DOUBTED:
+        anew = segmenter.segment(embedding, prompts, ips=ips, local=local)
+        if not clicks or (anew.region and anew.score >= farther.score + BETTER):
+            return anew, prompts
+    on_top = prompts.replace(before=Before(farther.logits, tile=farther.tile))
+    return segmenter.segment(embedding, on_top, ips=ips, local=local), on_top
 
 
 def asked_plainly(prompts: Prompts, tile: BBox | None) -> Prompts:
-    """Undo `on_top_of`.
+    """Leave out the mask that was found from farther away.
 
     Parameters
     ----------
@@ -93,9 +122,16 @@ def segment_closer(
     """
     tile = tile_for(prompts, view, shape, around=around)
     shown: tuple[Segmentation, Prompts] | None = None
-    asked, rounds = prompts, 0
+    farther: Segmentation | None = None
+    rounds = 0
     while True:
-        answer = segmenter.segment(embed(tile), asked, ips=ips, local=local)
+        asked = prompts
+        if farther is None:
+            answer = segmenter.segment(embed(tile), asked, ips=ips, local=local)
+        else:
+            answer, asked = answer_closer(
+                segmenter, embed(tile), prompts, farther, ips=ips, local=local
+            )
         verdict = after_answer(
             prompts,
             view,
@@ -110,5 +146,5 @@ def segment_closer(
             shown = answer, asked
         if not verdict.again:
             return shown
-        asked = on_top_of(prompts, answer) if verdict.refine else prompts
+        farther = answer if verdict.refine else None
         tile, rounds = verdict.tile, rounds + 1

@@ -12,8 +12,8 @@ The rule, measured by `benchmarks/regions.py` and `scripts.checks.choose_tiles`:
 2. It holds all prompts and what is known of the object, with a halo, unless the plane
    ends there.
 3. Where that is most of the plane, the plane itself is the tile.
-4. A click alone is asked of the finer tile on top of the mask that was found: the
-   object stays the same, its outline gets sharper (`scripts.checks.measure_tiles`).
+4. A click alone is asked of the finer tile on top of the mask that was found, unless
+   that is doubtful: the object stays the same, its outline gets sharper, see `closer`.
 """
 
 from __future__ import annotations
@@ -51,8 +51,6 @@ LEAST = 64
 ROUNDS = 4
 #: A tile so many times smaller than another one is worth to be encoded instead of it.
 FINER = 2.0
-#: What is a smaller share of the tile's side is too coarse to go on from.
-LEAST_DRAWN = 1 / 40
 
 
 def tile_for(
@@ -192,8 +190,8 @@ class Verdict:
     tile : BBox or None
         That tile, where `again`.
     refine : bool
-        Whether the answer itself says to that tile which object is meant. One click
-        seen from close by may mean a part of it, or what lies around it.
+        Whether the answer itself says to that tile which object is meant, see
+        `closer.answer_closer`.
     """
 
     show: bool
@@ -254,8 +252,7 @@ def after_answer(
     if not again:
         return Verdict(not loses)
     sized = wanted == tile_for(prompts, None, shape, known=found, around=around)
-    drawn = _longest(found) >= LEAST_DRAWN * _longest(_whole(tile, shape))
-    refine = not loses and sized and drawn and is_finer(wanted, tile, shape)
+    refine = not loses and sized and is_finer(wanted, tile, shape)
     return Verdict(not loses, True, wanted, refine)
 
 

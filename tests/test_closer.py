@@ -16,8 +16,8 @@ SHAPE = (4000, 4000)
 class Boxes:
     """Answers with a known box, as far as its tile reaches; it embeds nothing."""
 
-    def __init__(self, truth: BBox) -> None:
-        self.truth = truth
+    def __init__(self, truth: BBox, far: float = 0.5, near: float = 0.5) -> None:
+        self.truth, self.far, self.near = truth, far, near
         self.asked: list[BBox | None] = []
         self.prompts: list[Prompts] = []
 
@@ -29,7 +29,8 @@ class Boxes:
         high = np.minimum(self.truth[2:], tile[2:])
         crop = np.ones(np.maximum(high - low, 0), bool)
         region = Region.from_crop(crop, tuple(low.tolist()), SHAPE)
-        return Segmentation(SHAPE, region, 0.5, np.zeros((1, 2, 2)), tile=emb)
+        score = self.far if emb is None else self.near
+        return Segmentation(SHAPE, region, score, np.zeros((1, 2, 2)), tile=emb)
 
 
 def look(truth: BBox, prompts: Prompts, view: BBox | None = None):
@@ -68,18 +69,21 @@ def test_from_whatever_view_the_object_is_answered_whole(half: int) -> None:
         assert len(asked) <= 5
 
 
-@pytest.mark.parametrize(("half", "goes_on"), [(100, True), (20, False)])
-def test_a_click_goes_on_from_a_mask_that_is_large_enough_to_tell(
-    half: int, goes_on: bool
+@pytest.mark.parametrize(
+    ("far", "near", "goes_on"),
+    [(0.8, 0.9, True), (0.3, 0.5, False), (0.3, 0.32, True)],
+)
+def test_a_click_goes_on_from_the_mask_unless_another_is_surer(
+    far: float, near: float, goes_on: bool
 ) -> None:
-    truth = (1000, 2000, 1000 + 2 * half, 2000 + 2 * half)
-    model, prompts = Boxes(truth), middle(truth)
+    truth = (1000, 2000, 1200, 2200)
+    model, prompts = Boxes(truth, far, near), middle(truth)
     found, asked = segment_closer(model, lambda tile: tile, prompts, SHAPE)
     assert (asked.before is not None) is goes_on
     assert asked == model.prompts[-1]
+    assert asked.replace(before=None) == prompts == asked_plainly(asked, found.tile)
     again = model.segment(found.tile, asked)
     assert again.bbox == found.bbox
-    assert asked_plainly(asked, found.tile) == prompts
 
 
 def test_what_says_more_than_a_click_is_asked_as_it_is() -> None:

@@ -136,23 +136,19 @@ def _proposed(
 ) -> tuple[list[SavedObject], list[Region | None]]:
     """Return what the adapter proposes for a plane, and the masks."""
     from napari_promise.data.export import SavedObject
-    from napari_promise.proposing import found_closer, propose
+    from napari_promise.proposing import propose, proposed_closer
 
     info = segmenter.adapter_info
     named = "" if info is None else info.class_name
     tile = _inside(request.region, plane.shape)
     embedding = plane(tile)
-    closer = None
+    answered: dict[str, Any] = {"ips": request.ips, "local": request.local}
     if request.closer and segmenter.finds_many and tile is None:
-        closer = found_closer(segmenter, plane, embedding, embed=plane)
-    found = propose(
-        segmenter,
-        embedding,
-        index,
-        ips=request.ips,
-        local=request.local,
-        found=closer,
-    )
+        found = proposed_closer(
+            segmenter, plane, embedding, index, embed=plane, **answered
+        )
+    else:
+        found = propose(segmenter, embedding, index, **answered)
     records = [
         SavedObject(
             number,
@@ -162,7 +158,7 @@ def _proposed(
             one.sources or (),
             score=one.score,
             coarse=one.coarse if tile is None else None,
-            tile=tile,
+            tile=one.tile,
         )
         for number, one in enumerate(found, start=1)
     ]

@@ -2,8 +2,9 @@
 
 1. The adapter looks at the plane and says where objects are; with `closer`, also at
    enlarged tiles of it, those nearest to where the user looks first.
-2. What was found is decoded a few at a time, the surest first, and handed to the
-   window's thread as it comes: ending the job at any moment keeps what is there.
+2. What was found is decoded a few at a time, the surest first, with `closer` small
+   ones tile by tile from enlarged tiles, and handed to the window's thread as it comes:
+   ending the job at any moment keeps what is there.
 3. What lies in objects that are there already is left out.
 
 Each step is short, so that a click is answered between two of them.
@@ -11,9 +12,10 @@ Each step is short, so that a click is answered between two of them.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from napari_promise.document import BBox, Plane, Region, Tile
@@ -22,6 +24,7 @@ from napari_promise.proposing import (
     BestFirst,
     ProposedObject,
     closer_tiles,
+    drawing_tiles,
     less_sure_at_edges,
 )
 from napari_promise.segmentation import EmbeddingLike, SegmenterLike
@@ -72,7 +75,7 @@ class ProposeMany:
     class_name : str
         Class of the objects.
     closer : bool
-        Whether small objects are looked for in enlarged tiles, too.
+        Whether small objects are looked for in enlarged tiles, and drawn from such.
     centre : (float, float), optional
         Row and column of where the user looks: the tiles nearest to it come first.
     clock : callable
@@ -107,7 +110,7 @@ class ProposeMany:
         self._segmenter: SegmenterLike | None = None
         self._embedding: EmbeddingLike | None = None
         self._tiles: deque[BBox] = deque()
-        self._prompts: deque[Prompts] = deque()
+        self._prompts: deque[tuple[BBox | None, Prompts]] = deque()
         self._cut: list[Prompts] = []
         self._ready: list[ProposedObject] = []
         self._told = clock()
@@ -131,7 +134,7 @@ class ProposeMany:
             self._look_closer(context)
         elif self._cut:
             # A neighbour of the tile that cut them has shown most of them whole.
-            self._prompts.extend(sorted(self._cut, key=_surest_first))
+            self._add(sorted(self._cut, key=_surest_first))
             self._cut = []
         if self._prompts or self._tiles or self._cut:
             if self._clock() - self._told >= _EVERY:
@@ -158,7 +161,7 @@ class ProposeMany:
             shape = self._source.shape[-2], self._source.shape[-1]
             self._tiles.extend(sorted(closer_tiles(found, shape), key=self._distance))
         if not self._tiles:
-            self._prompts.extend(self._new(found))
+            self._add(self._new(found))
         self._embedding, self._segmenter = embedding, segmenter
         self._done += 1
 
@@ -167,17 +170,23 @@ class ProposeMany:
         embedding, _ = context.embedding(self._source, Tile(self._plane, tile))
         seen = self._new(context.segmenter.proposals(embedding))
         judged = less_sure_at_edges(seen, tile, self._source.shape[-2:])
+        whole: list[Prompts] = []
         for before, after in zip(seen, judged, strict=True):
-            (self._prompts if after is before else self._cut).append(after)
+            (whole if after is before else self._cut).append(after)
+        self._add(whole)
         self._tiles.popleft()
         self._done += 1
 
     def _decode(self, context: JobContext) -> None:
-        assert self._embedding is not None
-        count = min(_BATCH, len(self._prompts))
-        asked = [self._prompts[at] for at in range(count)]
+        embedding = self._embedding
+        assert embedding is not None
+        tile = self._prompts[0][0]
+        if tile is not None:
+            embedding, _ = context.embedding(self._source, Tile(self._plane, tile))
+        together = itertools.takewhile(lambda each: each[0] == tile, self._prompts)
+        asked = [prompts for _, prompts in itertools.islice(together, _BATCH)]
         answers = context.segmenter.segment_many(
-            self._embedding, asked, ips=self._ips, local=self._local
+            embedding, asked, ips=self._ips, local=self._local
         )
         for prompts, answer in zip(asked, answers, strict=True):
             if self._kept.keeps(answer.region):
@@ -190,11 +199,28 @@ class ProposeMany:
                         prompts.logits,
                         self._plane,
                         self._class_name,
+                        tile=tile,
                     )
                 )
-        for _ in range(count):
+        for _ in asked:
             self._prompts.popleft()
         self._done += 1
+
+    def _add(self, found: Sequence[Prompts]) -> None:
+        """Have objects drawn, those of a tile together, the nearest tile first."""
+        tiles: list[BBox | None] = [None] * len(found)
+        if self._closer:
+            shape = self._source.shape[-2], self._source.shape[-1]
+            tiles = drawing_tiles(found, shape)
+        nearest = sorted(
+            dict.fromkeys(tiles), key=lambda t: 0.0 if t is None else self._distance(t)
+        )
+        for tile in nearest:
+            self._prompts.extend(
+                (tile, each)
+                for each, its in zip(found, tiles, strict=True)
+                if its == tile
+            )
 
     def _new(self, found: Iterable[Prompts]) -> list[Prompts]:
         """Leave out what lies in objects that were there before."""

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from napari_promise import proposing
+from napari_promise.closer import answer_closer
 from napari_promise.document import Source
 from napari_promise.project.proposals import record_of
 from napari_promise.prompts import Prompts
@@ -22,6 +23,7 @@ from napari_promise.session.requests import Request
 from napari_promise.session.results import DragAnswer, SegmentResult
 
 __all__ = [
+    "answer",
     "drag_preview_of",
     "is_current",
     "propose",
@@ -38,6 +40,26 @@ def is_current(request: Request) -> bool:
     record = document.get(object_id)
     return record.revision == request.revision and (
         request.again or request.rounds > 0 or not record.is_answered
+    )
+
+
+def answer(
+    segmenter: SegmenterLike, embedding: EmbeddingLike, request: Request
+) -> tuple[Segmentation, Prompts]:
+    """Return the mask that answers a request, and what the model was asked.
+
+    Parameters
+    ----------
+    segmenter : SegmenterLike
+    embedding : EmbeddingLike
+        Of the tile of the request.
+    request : Request
+    """
+    prompts, ips, local = request.prompts, request.ips, request.local
+    if request.farther is None:
+        return segmenter.segment(embedding, prompts, ips=ips, local=local), prompts
+    return answer_closer(
+        segmenter, embedding, prompts, request.farther, ips=ips, local=local
     )
 
 
@@ -65,13 +87,17 @@ def drag_preview_of(request: Request, result: Segmentation) -> DragAnswer | None
     )
 
 
-def write_mask(request: Request, result: Segmentation) -> SegmentResult | None:
+def write_mask(
+    request: Request, result: Segmentation, asked: Prompts
+) -> SegmentResult | None:
     """Write a mask into the document, unless the object has changed meanwhile.
 
     Parameters
     ----------
     request : Request
     result : Segmentation
+    asked : Prompts
+        What the model was asked, as `answer` says.
 
     Returns
     -------
@@ -89,7 +115,7 @@ def write_mask(request: Request, result: Segmentation) -> SegmentResult | None:
         logits=result.logits,
         revision=request.revision,
         tile=request.tile.bbox,
-        prompts=request.prompts,
+        prompts=asked,
         sharper=request.rounds > 0,
     )
     if not taken:

@@ -6,7 +6,7 @@ The rules are in `tiles`; here they meet what is encoded, and what the person se
 2. The answer says how large the object is: where another tile would show it better,
    that one is encoded while nobody waits, and the prompts are asked of it again.
 3. The sharper mask takes the place of the first, in the same step of the history, and
-   so do the prompts that drew it: a click alone is asked on top of the first mask. If
+   so do the prompts that drew it, see `closer.answer_closer`. If
    the prompts have changed meanwhile it is dropped.
 4. What is on the screen is encoded while the person rests, so that 2 is seldom needed.
 """
@@ -16,7 +16,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from napari_promise.closer import on_top_of
 from napari_promise.document import BBox, ObjectRecord, Region, Tile
 from napari_promise.prompts import Prompts
 from napari_promise.segmentation import Segmentation
@@ -50,7 +49,7 @@ def tile_of_record(
     shape = _shape(image)
     known, tile = record.bbox, record.tile
     if prompts.before is None and not len(prompts.boxes) and prompts.mask is None:
-        known = tile = None  # a click that starts anew: see `closer.on_top_of`
+        known = tile = None  # a click that starts anew: see `closer.answer_closer`
     wanted = next_tile(prompts, view, shape, known=known, tile=tile)
     found, _ = at_once(wanted, encoded, prompts, shape, known)
     return Tile(record.plane, found)
@@ -95,15 +94,10 @@ def closer_request(request: Request, mask: Segmentation, verdict: Verdict) -> Re
     verdict : Verdict
         What `judge` said of it.
     """
-    prompts = request.prompts
-    if request.on_top:
-        prompts = prompts.replace(before=None)
-    asked = on_top_of(prompts, mask) if verdict.refine else prompts
     return dataclasses.replace(
         request,
         tile=dataclasses.replace(request.tile, bbox=verdict.tile),
-        prompts=asked,
-        on_top=asked is not prompts,
+        farther=mask if verdict.refine else None,
         rounds=request.rounds + 1,
         shown=request.tile.bbox if verdict.show else request.shown,
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from napari_promise.document import BBox, Document, Plane, Tile
 from napari_promise.prompts import Prompts
+from napari_promise.segmentation import Segmentation
 from napari_promise.session.sources import ImageInWork
 
 __all__ = ["Request", "Requests"]
@@ -49,9 +50,8 @@ class Request:
         How many tiles were asked before; 0 for the answer that comes at once.
     shown : BBox or None
         Of which part of the plane the mask is that is shown meanwhile.
-    on_top : bool
-        Whether the prompts are given on top of what was found from farther away, see
-        `closer.on_top_of`.
+    farther : Segmentation or None
+        What was found from farther away, see `closer.answer_closer`.
     asked : float
         `time.monotonic`.
     """
@@ -71,7 +71,7 @@ class Request:
     may_look: bool = False
     rounds: int = 0
     shown: BBox | None = None
-    on_top: bool = False
+    farther: Segmentation | None = None
     asked: float = field(default_factory=time.monotonic)
 
     @property

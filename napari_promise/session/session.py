@@ -135,7 +135,7 @@ class Session:
         self._drag = 1
         # The object that is being dragged, and sharper masks of it that wait so long.
         self._dragged: tuple[int, int] | None = None
-        self._held_back: list[tuple[Request, Segmentation]] = []
+        self._held_back: list[tuple[Request, Segmentation, Prompts]] = []
         # By identity, the documents that auto-prompts were asked for.
         self._proposing: dict[int, Document] = {}
         # Of each thread, for without `dispatch` the worker writes its answers itself.
@@ -362,8 +362,8 @@ class Session:
         self._queue.end_drag_previews()
         self._dragged, held = None, self._held_back
         self._held_back = []
-        for request, result in held:
-            self._write_mask(request, result)
+        for request, result, asked in held:
+            self._write_mask(request, result, asked)
 
     def propose(self, plane: Plane | None = None, object_id: int | None = None) -> None:
         """Ask the auto-prompting module for prompts, and for their masks.
@@ -587,22 +587,26 @@ class Session:
         if drag_preview is not None:
             self.drag_previewed.emit(drag_preview)
 
-    def _on_segmented(self, request: Request, result: Segmentation) -> None:
+    def _on_segmented(
+        self, request: Request, result: Segmentation, asked: Prompts
+    ) -> None:
         if not self._queue.settle(request):
             return  # asked anew, or cancelled
         dragged = (id(request.image.document), request.object_id) == self._dragged
         if request.rounds and dragged:  # it must not jump under the person's hand
-            self._held_back.append((request, result))
+            self._held_back.append((request, result, asked))
             return
-        self._write_mask(request, result)
+        self._write_mask(request, result, asked)
 
-    def _write_mask(self, request: Request, result: Segmentation) -> None:
+    def _write_mask(
+        self, request: Request, result: Segmentation, asked: Prompts
+    ) -> None:
         if not answers.is_current(request):
             return
         if not self._queue.look_closer(request, result):
             return
         with self._own_edit():
-            written = answers.write_mask(request, result)
+            written = answers.write_mask(request, result, asked)
         if written is not None:
             self.segmented.emit(written)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_promise.document import BBox, Plane, Tile
+from napari_promise.prompts import Prompts
 from napari_promise.proposing import ProposedObject
 from napari_promise.remote.security import is_address
 from napari_promise.segmentation import EmbeddingLike, Segmentation, SegmenterLike
@@ -57,7 +58,10 @@ class Reports:
         Given a setting's name and the value that is really in use.
     adapted : callable
         Another model or adapter may answer otherwise what was answered already.
-    segmented, drag_previewed : callable
+    segmented : callable
+        Given a request, the `Segmentation` that answers it, and the prompts that the
+        model was asked.
+    drag_previewed : callable
         Given a request and the `Segmentation` that answers it.
     proposed : callable
         Given a request and the objects that were found; perhaps none.
@@ -77,7 +81,7 @@ class Reports:
     encoded: Callable[[Plane], None]
     reverted: Callable[[str, str], None]
     adapted: Callable[[], None]
-    segmented: Callable[[Request, Segmentation], None]
+    segmented: Callable[[Request, Segmentation, Prompts], None]
     drag_previewed: Callable[[Request, Segmentation], None]
     proposed: Callable[[Request, tuple[ProposedObject, ...]], None]
     outdated: Callable[[Request], None]
@@ -362,11 +366,11 @@ class Worker:
             # Perhaps it is so again, by redo: only the window's thread can tell.
             self._deliver(lambda: reports.outdated(request))
             return
-        result = segmenter.segment(
-            embedding, request.prompts, ips=request.ips, local=request.local
-        )
-        told = reports.drag_previewed if request.drag_preview else reports.segmented
-        self._deliver(lambda: told(request, result))
+        result, asked = answers.answer(segmenter, embedding, request)
+        if request.drag_preview:
+            self._deliver(lambda: reports.drag_previewed(request, result))
+        else:
+            self._deliver(lambda: reports.segmented(request, result, asked))
         other, self._seen = self._seen != request.tile.bbox, request.tile.bbox
         if other or request.rounds or self._status.state == "error":
             self._set_ready()

@@ -15,7 +15,7 @@ import numpy as np
 
 from napari_promise.data.images import plane_name
 from napari_promise.data.pairs import SampleReader, planes_of
-from napari_promise.proposing import found_closer, label_image, propose
+from napari_promise.proposing import label_image, propose, proposed_closer
 from napari_promise.segmentation import SegmenterLike
 from napari_promise.training.config import ImagePair
 from napari_promise.training.instance_metrics import (
@@ -191,8 +191,11 @@ def evaluate_instances(
         else:
             emb = segmenter.encode(sample.rgb8)
             started = time.perf_counter()
-            seen = found_closer(segmenter, sample.rgb8, emb) if closer else None
-            found = propose(segmenter, emb, found=seen)
+            found = (
+                proposed_closer(segmenter, sample.rgb8, emb)
+                if closer
+                else propose(segmenter, emb)
+            )
             seconds = time.perf_counter() - started
             labels = label_image([one.region for one in found], sample.mask.shape)
             points = [one.prompts.points[0] for one in found]

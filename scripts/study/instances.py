@@ -38,7 +38,12 @@ from napari_promise.files import whole_file
 from napari_promise.model.instance_prompter import InstanceAPM, maps_of, watershed
 from napari_promise.model.sam import Embedding
 from napari_promise.prompts import Prompts
-from napari_promise.proposing import best_first, label_image, propose
+from napari_promise.proposing import (
+    best_first,
+    label_image,
+    propose,
+    proposed_closer,
+)
 from napari_promise.segmenter import Segmenter
 from napari_promise.training.config import TrainConfig
 from napari_promise.training.instance_metrics import (
@@ -146,10 +151,9 @@ def measure_table(segmenter: Segmenter, most: int) -> dict[str, Any]:
     apm = _apm(segmenter)
 
     def adapter(emb: Embedding, rgb: NDArray[np.uint8], _: Labels, closer: bool) -> Any:
-        from napari_promise.proposing import found_closer
-
-        seen = found_closer(segmenter, rgb, emb) if closer else None
-        found = propose(segmenter, emb, found=seen)
+        found = (
+            proposed_closer(segmenter, rgb, emb) if closer else propose(segmenter, emb)
+        )
         points = np.reshape([one.prompts.points[0] for one in found], (-1, 2))
         return label_image([one.region for one in found], rgb.shape[:2]), points
 

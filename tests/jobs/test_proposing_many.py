@@ -28,8 +28,10 @@ class Squares:
     def __init__(self, *found: Prompts) -> None:
         self.found = found
         self.lots: list[int] = []
+        self.searched: list[Any] = []
 
     def proposals(self, seen: Any) -> tuple[Prompts, ...]:
+        self.searched.append(seen)
         r0, c0, r1, c1 = seen
         return tuple(
             p
@@ -106,8 +108,8 @@ def test_nothing_is_proposed_where_an_object_is_nor_twice() -> None:
 def test_tiles_nearest_the_view_are_looked_at_first() -> None:
     asked = grid(10, 20)
     told, context = run(*asked, closer=True, centre=(390, 790))
-    whole, *tiles = context.looked
-    assert whole is None
+    whole, *tiles = context.segmenter.searched
+    assert whole == (0, 0, *SHAPE)
     assert len(tiles) > 4
     middles = [((r0 + r1) / 2 - 390, (c0 + c1) / 2 - 790) for r0, c0, r1, c1 in tiles]
     apart = [np.hypot(*middle) for middle in middles]
@@ -115,6 +117,29 @@ def test_tiles_nearest_the_view_are_looked_at_first() -> None:
     came = [one.prompts.points[0].tolist() for each in told for one in each.objects]
     assert sorted(came) == sorted(p.points[0].tolist() for p in asked)
     assert np.hypot(came[0][0] - 390, came[0][1] - 790) < 300
+
+
+def test_small_objects_are_drawn_from_tiles_that_hold_them_larger() -> None:
+    asked = [square(row, 200, 0.9, 40) for row in (60, 200, 340)]
+    far = square(200, 420, 0.8, 40)
+    told, context = run(*asked, far, closer=True, centre=(200, 200))
+    assert len(context.segmenter.searched) == 1  # large enough to be found
+    came = [one for each in told for one in each.objects]
+    assert {tuple(one.prompts.points[0]) for one in came} == {
+        tuple(p.points[0]) for p in (*asked, far)
+    }
+    for one in came:
+        r0, c0, r1, c1 = one.tile
+        assert (r1 - r0, c1 - c0) == (320, 320)
+        held = one.prompts.boxes[0]
+        assert r0 <= held[0] - 10 or r0 == 0
+        assert c0 <= held[1] - 10 or c0 == 0
+        assert held[2] + 10 < r1 or r1 == SHAPE[0]
+        assert held[3] + 10 < c1 or c1 == SHAPE[1]
+    apart = [(one.tile[1] + one.tile[3]) / 2 - 200 for one in came]
+    assert apart == sorted(apart, key=abs)
+    far_off, _ = run(*asked, far, closer=False)
+    assert {one.tile for each in far_off for one in each.objects} == {None}
 
 
 def test_another_adapter_ends_it_and_what_was_found_stays() -> None:

@@ -30,6 +30,7 @@ class Looker(StandIn):
         self.tiles: list = []
         self.asked: list = []
         self.closer = Gate()
+        self.score_of_tile: dict = {}
 
     def encode(
         self, image, *, region=None, plane_shape=None, progress=None, cancel=None
@@ -64,7 +65,7 @@ class Looker(StandIn):
         crop = np.ones((box[2] - box[0], box[3] - box[1]), bool)
         return SimpleNamespace(
             region=Region.from_crop(crop, box[:2], SLIDE),
-            score=0.5,
+            score=self.score_of_tile.get(emb.tile, 0.5),
             logits=np.full((1, 2, 2), len(prompts.points), np.float32),
             tile=emb.tile,
         )
@@ -133,10 +134,15 @@ def test_the_closer_look_goes_on_from_the_first_mask_in_the_same_step(bench) -> 
     assert bench.document.get(one).prompts.before == record.prompts.before
 
 
-def test_what_is_too_small_to_go_on_from_is_asked_anew(bench) -> None:
-    one = click(bench, (500, 500))
+def test_a_doubtful_mask_is_not_gone_on_from_where_an_answer_anew_is_surer(
+    bench,
+) -> None:
+    bench.model.score_of_tile = {None: 0.3}
+    one = click(bench, (3000, 600))
     until_tile(bench, one)
-    assert bench.document.get(one).prompts.before is None
+    record = bench.document.get(one)
+    assert record.prompts.before is None
+    assert record.score == 0.5
 
 
 def test_a_moved_click_starts_anew_and_one_more_goes_on(bench) -> None:
