@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QSize, Qt
+from qtpy.QtCore import QEvent, QObject, QSize, Qt
 from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import (
     QFrame,
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 #: The dock asks for this width; it may be made narrower down to its buttons.
 _WIDTH = 340
+#: Pixels that themes keep free beside a scroll bar.
+_BESIDE = 2
 
 
 class PromiseWidget(QWidget):
@@ -110,12 +112,23 @@ class PromiseWidget(QWidget):
         return QSize(_WIDTH, 640)
 
     def showEvent(self, event: QShowEvent | None) -> None:
-        """Leave room for the scroll bar, now that the theme has set every width."""
+        """Be as wide as everything inside, now that the theme has set every width."""
         super().showEvent(event)
+        self._widen()
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Be as wide as what comes to show, such as the panel of a stack."""
+        asks = event is not None and event.type() == QEvent.Type.LayoutRequest
+        if asks and watched is self._scroll.widget() and self.isVisible():
+            self._widen()
+        return super().eventFilter(watched, event)
+
+    def _widen(self) -> None:
+        """Leave room for all that is shown and for the scroll bar; never shrink."""
         inside, bar = self._scroll.widget(), self._scroll.verticalScrollBar()
         if inside is not None and bar is not None:
-            width = inside.minimumSizeHint().width() + bar.sizeHint().width()
-            self._scroll.setMinimumWidth(width)
+            width = inside.minimumSizeHint().width() + bar.sizeHint().width() + _BESIDE
+            self._scroll.setMinimumWidth(max(width, self._scroll.minimumWidth()))
 
     def close_down(self) -> None:
         """Leave the desk; also done when the dock is closed."""
@@ -163,6 +176,7 @@ class PromiseWidget(QWidget):
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # what is inside has it
         self._scroll = scroll
+        inside.installEventFilter(self)
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(scroll)

@@ -18,7 +18,7 @@ __all__ = ["VolumePanel"]
 
 _AUTO = "Auto-prompt all planes"
 #: Pixels of a plane's number.
-_NUMBER = 44
+_NUMBER = 36
 #: Milliseconds after which numbers follow what is being found: measuring an object
 #: again with each of its planes held the window up.
 _PAUSE = 250
@@ -84,7 +84,8 @@ class VolumePanel(QWidget):
             box.setKeyboardTracking(False)
             # With buttons the row was wider than the dock and was cut off.
             box.setButtonSymbols(QSpinBox.ButtonSymbols.NoButtons)
-            box.setFixedWidth(_NUMBER)
+            # napari's theme asks for more than four digits, and outdoes a fixed width.
+            box.setStyleSheet(f"min-width: {_NUMBER}px; max-width: {_NUMBER}px;")
         self.strip = PlaneStrip()
         self.state = QLabel()
         self.state.setWordWrap(True)  # else it would widen the dock

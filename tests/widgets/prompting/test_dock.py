@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 from qtpy.QtCore import QPoint, Qt
-from qtpy.QtWidgets import QAbstractButton, QComboBox, QTableWidget
+from qtpy.QtWidgets import QAbstractButton, QComboBox, QScrollArea, QTableWidget
 
 from napari_promise.widgets import catalogue
 from napari_promise.widgets.catalogue import AdapterEntry
@@ -17,6 +17,18 @@ from napari_promise.widgets.catalogue import AdapterEntry
 
 def _workers() -> list[threading.Thread]:
     return [t for t in threading.enumerate() if t.name == "napari-promise worker"]
+
+
+def test_nothing_is_cut_off_when_the_panel_of_a_stack_comes_to_show(make_desk) -> None:
+    desk = make_desk(show=True)
+    desk.open(np.zeros((12, 90, 120), np.int16), name="ct")
+    panel = desk.widget.volume_panel
+    desk.until(panel.isVisible)
+    scroll = desk.widget.findChild(QScrollArea)
+    desk.until(
+        lambda: scroll.viewport().width() >= scroll.widget().minimumSizeHint().width()
+    )
+    assert desk.widget.minimumSizeHint().width() <= 360
 
 
 def test_everything_has_a_tooltip_and_fits_a_small_screen(desk) -> None:
