@@ -26,7 +26,7 @@ CloserOption = Annotated[
     typer.Option(
         "--closer",
         help="With an adapter of many objects: look for small ones in enlarged tiles "
-        "too. About ten times as slow.",
+        "too, and draw them from such. About ten times as slow.",
     ),
 ]
 ForceOption = Annotated[

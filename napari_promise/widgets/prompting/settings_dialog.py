@@ -100,8 +100,8 @@ class SettingsDialog(QDialog):
                     name="enlarged",
                     label="find many objects in enlarged parts, too",
                     tooltip="With an adapter of many objects: also look at enlarged "
-                    "parts of the image, those in the middle of the view first. Each "
-                    "takes about a second.",
+                    "parts of the image, and draw outlines from such, those in the "
+                    "middle of the view first. Each takes about a second.",
                 ),
                 CheckBox(
                     name="disk_cache",
