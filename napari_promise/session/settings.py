@@ -38,6 +38,8 @@ class Settings:
         Whether an edit of prompts is answered at once.
     closer : bool
         Whether small objects are looked at again in a part of the image, enlarged.
+    frame : bool
+        Whether a frame shows that part.
     overlap : {"keep", "overwrite"}
         What a commit does with pixels of earlier objects.
     disk_cache : bool
@@ -68,6 +70,7 @@ class Settings:
     enlarged: bool = False
     live: bool = True
     closer: bool = True
+    frame: bool = False
     overlap: Overlap = "keep"
     disk_cache: bool = True
     cache_quota_mb: int = 4096

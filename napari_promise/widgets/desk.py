@@ -33,6 +33,7 @@ from napari_promise.widgets.dispatch import GuiDispatcher
 from napari_promise.widgets.keys import KeyBindings
 from napari_promise.widgets.layers.bridge import LayerBridge
 from napari_promise.widgets.many.controller import ManyObjects
+from napari_promise.widgets.seen_frame import SeenFrame
 from napari_promise.widgets.training.controller import Training
 from napari_promise.widgets.volumes.controller import Propagation
 from napari_promise.widgets.volumes.proposing import StackProposing
@@ -66,6 +67,7 @@ class Desk:
     propagation : Propagation
     stack_proposing : StackProposing
     solid : Solid
+    seen_frame : SeenFrame
     many : ManyObjects
     alike : Alike
     adapters : list of AdapterEntry or None
@@ -96,6 +98,7 @@ class Desk:
             self.session, self.bridge, self.propagation, show_warning
         )
         self.solid = Solid(viewer.dims, self.bridge, self.propagation)
+        self.seen_frame = SeenFrame(viewer.dims, self.bridge, self.session)
         self.many = ManyObjects(self.session, self.bridge, show_warning)
         self.alike = Alike(self.session, self.bridge, show_info)
         self.adapters: list[catalogue.AdapterEntry] | None = None
@@ -205,6 +208,7 @@ class Desk:
         _DESKS.pop(id(self.viewer), None)
         self._keys.release_all()
         self.solid.close()
+        self.seen_frame.close()
         self.stack_proposing.close()
         self.propagation.close()
         self.many.close()

@@ -212,6 +212,33 @@ def test_a_click_is_answered_and_then_outlined(bench: Bench) -> None:
     assert "SAM sees 128 × 128 pixels" in bench.session.status.message
 
 
+def test_a_frame_shows_the_part_that_was_seen_where_that_is_wished(
+    bench: Bench,
+) -> None:
+    frame, layers = bench.widget.desk.seen_frame, bench.viewer.layers
+    bench.click(300, 400)
+    bench.until(lambda: len(bench.document) == 1)
+    bench.until_still()
+    assert frame.layer is None
+    bench.session.settings.frame = True
+    bench.until(lambda: frame.layer is not None)
+    assert frame.layer in layers
+    r0, c0, r1, c1 = bench.document.active.tile
+    (corners,) = frame.layer.data
+    assert corners[:, -2:].min(axis=0).tolist() == [r0 - 0.5, c0 - 0.5]
+    assert corners[:, -2:].max(axis=0).tolist() == [r1 - 0.5, c1 - 0.5]
+    assert layers.selection.active is bench.widget.bridge.work.points.layer
+    bench.widget.actions.undo()
+    bench.until(lambda: frame.layer is None)
+    bench.widget.actions.redo()
+    bench.until(lambda: frame.layer is not None)
+    layers.remove(frame.layer)  # that is the user's right
+    bench.until_still()
+    bench.session.settings.frame = False
+    bench.until(lambda: frame.layer is None)
+    assert not [layer for layer in layers if layer.name == "ProMISe sees"]
+
+
 def test_undo_between_the_two_answers(bench: Bench) -> None:
     bench.model.held = True
     bench.click(300, 400)

@@ -498,6 +498,8 @@ class LayerBridge:
     def take_beside(self, layer: Layer) -> None:
         """Take such a layer out, if it is there."""
         self._placing.take_out([layer])
+        if self.work is not None and layer in self.work.shown_beside:
+            self.work.shown_beside.remove(layer)
 
     def labelled(self) -> list[tuple[Image, Labels, Work | None]]:
         """Images with their Labels, and the work where it is ours; see `lookup`."""

@@ -64,7 +64,7 @@ class Placing:
     def put_over(self, work: Work, layer: Layer) -> None:
         """Put in a layer that only shows something, above the labels of a work."""
         active = self._layers.selection.active
-        work.shown_beside = layer
+        work.shown_beside.append(layer)
         with self.moving:
             labels = work.result.layer
             at = len(self._layers)

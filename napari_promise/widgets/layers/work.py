@@ -52,8 +52,8 @@ class Work:
     preview : MaskPreview
     boxes : BoxPrompts
     points : PointPrompts
-    shown_beside : Layer or None
-        What only shows something, in the 3-D view.
+    shown_beside : list of Layer
+        What only shows something: in the 3-D view, or what the model saw.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Work:
         self.preview = MaskPreview(image)
         self.boxes = BoxPrompts(image)
         self.points = PointPrompts(image)
-        self.shown_beside: Layer | None = None
+        self.shown_beside: list[Layer] = []
         for layer in self.layers:
             setattr(layer, _ATTRIBUTE, self)
 
@@ -100,7 +100,7 @@ class Work:
 
     def owns(self, layer: Layer) -> bool:
         """Whether a layer is one of ours."""
-        return any(layer is mine for mine in (*self.layers, self.shown_beside))
+        return any(layer is mine for mine in (*self.layers, *self.shown_beside))
 
     def fits(self, image: Image) -> bool:
         """Whether another image layer shows the very picture of this work again.

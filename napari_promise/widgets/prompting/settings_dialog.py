@@ -97,6 +97,12 @@ class SettingsDialog(QDialog):
                     "first mask is replaced by a sharper one.",
                 ),
                 CheckBox(
+                    name="frame",
+                    label="show the part that the model saw",
+                    tooltip="A thin frame, where an object was looked at in a part of "
+                    "the image.",
+                ),
+                CheckBox(
                     name="enlarged",
                     label="find many objects in enlarged parts, too",
                     tooltip="With an adapter of many objects: also look at enlarged "
@@ -154,8 +160,8 @@ class SettingsDialog(QDialog):
         Parameters
         ----------
         values : mapping
-            ``device, encoder, decoder, overlap, closer, enlarged, disk_cache,
-            cache_quota_mb``.
+            ``device, encoder, decoder, overlap, closer, frame, enlarged,
+            disk_cache, cache_quota_mb``.
         """
         device = str(values["device"])
         known = [value for _, value in DEVICES]
