@@ -215,10 +215,9 @@ _WORTH = 1 / 1.3
 
 def found_closer(
     segmenter: SegmenterLike,
-    image: Any,
     embedding: EmbeddingLike,
-    progress: Callable[[int, int], None] | None = None,
-    embed: Callable[[tuple[int, int, int, int]], EmbeddingLike] | None = None,
+    shape: tuple[int, int],
+    embed: Callable[[BBox], EmbeddingLike],
 ) -> tuple[Prompts, ...]:
     """Look for many objects in enlarged tiles, where those of the whole are small.
 
@@ -228,51 +227,43 @@ def found_closer(
     ----------
     segmenter : SegmenterLike
         With an adapter that finds many objects.
-    image : (H, W, 3) uint8
-        The whole image; with `embed` only its shape is looked at.
     embedding : EmbeddingLike
-        Of it.
-    progress : callable, optional
-        Told (tiles done, tiles in all).
-    embed : callable, optional
-        Returns the embedding of a tile, of an image that need not be in memory.
+        Of the whole plane.
+    shape : (int, int)
+        Its rows and columns.
+    embed : callable
+        Returns the embedding of a tile.
 
     Returns
     -------
     tuple of Prompts
-        Of the whole image, the surest first; what `proposals` finds where objects
+        Of the whole plane, the surest first; what `proposals` finds where objects
         are large enough, or too few to tell.
     """
     found = segmenter.proposals(embedding)
-    tiles = closer_tiles(found, (image.shape[0], image.shape[1]))
+    tiles = closer_tiles(found, shape)
     if not tiles:
         return found
     closer: list[Prompts] = []
-    for done, tile in enumerate(tiles, start=1):
-        closer_by = (
-            segmenter.encode(image, region=tile) if embed is None else embed(tile)
-        )
-        seen = segmenter.proposals(closer_by)
-        closer += less_sure_at_edges(seen, tile, image.shape[:2])
-        if progress is not None:
-            progress(done, len(tiles))
+    for tile in tiles:
+        closer += less_sure_at_edges(segmenter.proposals(embed(tile)), tile, shape)
     return tuple(sorted(closer, key=_surest_first))
 
 
 def proposed_closer(
     segmenter: SegmenterLike,
-    image: Any,
     embedding: EmbeddingLike,
     plane: Plane = (),
     *,
-    embed: Callable[[BBox], EmbeddingLike] | None = None,
+    shape: tuple[int, int],
+    embed: Callable[[BBox], EmbeddingLike],
     **options: Any,
 ) -> tuple[ProposedObject, ...]:
     """Propose many objects that are looked for, and drawn, in enlarged tiles.
 
     Parameters
     ----------
-    segmenter, image, embedding, embed
+    segmenter, embedding, shape, embed
         See `found_closer`.
     plane, **options
         See `propose`.
@@ -282,19 +273,9 @@ def proposed_closer(
     tuple of ProposedObject
         Each with the tile that it was drawn from.
     """
-
-    def encode(tile: BBox) -> EmbeddingLike:
-        return segmenter.encode(image, region=tile)
-
-    embed = encode if embed is None else embed
+    found = found_closer(segmenter, embedding, shape, embed)
     return propose(
-        segmenter,
-        embedding,
-        plane,
-        found=found_closer(segmenter, image, embedding, embed=embed),
-        shape=(image.shape[0], image.shape[1]),
-        embed=embed,
-        **options,
+        segmenter, embedding, plane, found=found, shape=shape, embed=embed, **options
     )
 
 

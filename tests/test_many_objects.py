@@ -154,21 +154,19 @@ def test_small_objects_are_looked_for_in_tiles() -> None:
     class Finds:
         """Finds one object of 10 pixels in the middle of whatever it sees."""
 
-        def encode(self, image, *, region):
-            return region
-
         def proposals(self, region):
             r, c = (region[0] + region[2]) / 2, (region[1] + region[3]) / 2
             box = (r - 5, c - 5, r + 5, c + 5)
             return (Prompts(points=[(r, c)], scores=[0.8], boxes=[box]),)
 
-    image = np.zeros((512, 1000, 3), np.uint8)
-    told: list[tuple[int, int]] = []
-    found = proposing.found_closer(
-        Finds(), image, (0, 0, 512, 1000), lambda *done: told.append(done)
-    )
-    assert len(found) == told[-1][1] == len(told)
-    assert len(found) > 10
+    tiles: list[tuple[int, int, int, int]] = []
+
+    def embed(tile):
+        tiles.append(tile)
+        return tile
+
+    found = proposing.found_closer(Finds(), (0, 0, 512, 1000), (512, 1000), embed)
+    assert len(found) == len(tiles) > 10
     places = np.array([each.points[0] for each in found])
     assert places.max(0)[1] > 800, "the last tile reaches the edge"
 

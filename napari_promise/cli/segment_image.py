@@ -145,7 +145,7 @@ def _proposed(
     answered: dict[str, Any] = {"ips": request.ips, "local": request.local}
     if request.closer and segmenter.finds_many and tile is None:
         found = proposed_closer(
-            segmenter, plane, embedding, index, embed=plane, **answered
+            segmenter, embedding, index, shape=plane.shape, embed=plane, **answered
         )
     else:
         found = propose(segmenter, embedding, index, **answered)

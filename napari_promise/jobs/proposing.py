@@ -19,7 +19,12 @@ import numpy as np
 
 from napari_promise.document import ObjectRecord, Plane, Region, Tile
 from napari_promise.project import OpenedImage, Project
-from napari_promise.proposing import ProposedObject, propose, region_iou
+from napari_promise.proposing import (
+    ProposedObject,
+    propose,
+    proposed_closer,
+    region_iou,
+)
 from napari_promise.segmentation import NoPrompterError
 from napari_promise.session import JobContext
 
@@ -74,6 +79,8 @@ class Propose:
         Name of the adapter, noted in the details.
     class_name : str
         Class of the objects.
+    closer : bool
+        Whether small ones of many objects are looked for, and drawn, in enlarged tiles.
     tell : callable
         Given a `ProposeProgress` in the window's thread.
     clock : callable
@@ -89,6 +96,7 @@ class Propose:
         ips: bool = True,
         adapter: str = "",
         class_name: str = "",
+        closer: bool = False,
         tell: Callable[[ProposeProgress], None] = lambda progress: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -99,6 +107,7 @@ class Propose:
         self._ips = ips
         self._adapter = adapter
         self._class_name = class_name
+        self._closer = closer
         self._tell = tell
         self._clock = clock
         self._image: OpenedImage | None = None
@@ -157,14 +166,22 @@ class Propose:
 
     def _propose(self, context: JobContext, image: OpenedImage, plane: Plane) -> None:
         embedding, _ = context.embedding(image, Tile(plane))
-        found = propose(
-            context.segmenter,
-            embedding,
-            plane,
-            ips=self._ips,
-            class_name=self._class_name,
-            signals=True,
-        )
+        options: dict[str, Any] = {
+            "ips": self._ips,
+            "class_name": self._class_name,
+            "signals": True,
+        }
+        if self._closer and getattr(context.segmenter, "finds_many", False):
+            found = proposed_closer(
+                context.segmenter,
+                embedding,
+                plane,
+                shape=(image.shape[-2], image.shape[-1]),
+                embed=lambda tile: context.embedding(image, Tile(plane, tile))[0],
+                **options,
+            )
+        else:
+            found = propose(context.segmenter, embedding, plane, **options)
         self._found += [one for one in found if one.region is not None]
 
     def _keep(self, key: str) -> None:

@@ -9,14 +9,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_promise.data.images import plane_name
 from napari_promise.data.pairs import SampleReader, planes_of
+from napari_promise.document import BBox
 from napari_promise.proposing import label_image, propose, proposed_closer
-from napari_promise.segmentation import SegmenterLike
+from napari_promise.segmentation import EmbeddingLike, SegmenterLike
 from napari_promise.training.config import ImagePair
 from napari_promise.training.instance_metrics import (
     InstanceScore,
@@ -191,8 +194,14 @@ def evaluate_instances(
         else:
             emb = segmenter.encode(sample.rgb8)
             started = time.perf_counter()
+            rgb = sample.rgb8
             found = (
-                proposed_closer(segmenter, sample.rgb8, emb)
+                proposed_closer(
+                    segmenter,
+                    emb,
+                    shape=(rgb.shape[0], rgb.shape[1]),
+                    embed=partial(_tile_of, segmenter, rgb),
+                )
                 if closer
                 else propose(segmenter, emb)
             )
@@ -206,3 +215,9 @@ def evaluate_instances(
     return InstanceReport(
         segmenter.model_id, info.name, tuple(measured), tuple(skipped)
     )
+
+
+def _tile_of(
+    segmenter: SegmenterLike, image: NDArray[np.uint8], tile: BBox
+) -> EmbeddingLike:
+    return segmenter.encode(image, region=tile)

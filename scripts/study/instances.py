@@ -152,7 +152,14 @@ def measure_table(segmenter: Segmenter, most: int) -> dict[str, Any]:
 
     def adapter(emb: Embedding, rgb: NDArray[np.uint8], _: Labels, closer: bool) -> Any:
         found = (
-            proposed_closer(segmenter, rgb, emb) if closer else propose(segmenter, emb)
+            proposed_closer(
+                segmenter,
+                emb,
+                shape=(len(rgb), rgb.shape[1]),
+                embed=lambda tile: segmenter.encode(rgb, region=tile),
+            )
+            if closer
+            else propose(segmenter, emb)
         )
         points = np.reshape([one.prompts.points[0] for one in found], (-1, 2))
         return label_image([one.region for one in found], rgb.shape[:2]), points

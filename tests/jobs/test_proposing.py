@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_promise import proposing as many
 from napari_promise.data import planes
 from napari_promise.document import Document, Region, Tile
 from napari_promise.jobs.prefetching import ImageCache, Prefetch
@@ -72,7 +73,8 @@ class Bench:
         self.asked.append(source.name)
         pixels = source.plane_pixels(tile.plane)
         rgb = planes.to_rgb8(pixels, source.contrast_limits, source.rgb)
-        return SimpleNamespace(mean=float(rgb.mean())), planes.digest(rgb)
+        seen = SimpleNamespace(mean=float(rgb.mean()), tile=tile.bbox)
+        return seen, planes.digest(rgb)
 
     def feed(self, views: Any) -> None:
         """Nobody else encodes."""
@@ -124,6 +126,54 @@ def test_everything_new_is_proposed_for_and_progress_is_told(project: Project) -
     assert told[-1].finished
     assert told[-1].proposed == 3
     assert told[1].seconds_left is not None
+
+
+class ManySegmenter(SquareSegmenter):
+    """Finds two squares of 4 pixels, and draws them where it is shown their part."""
+
+    finds_many = True
+
+    def proposals(self, emb: Any) -> tuple[Prompts, ...]:
+        return tuple(
+            Prompts(points=[at], scores=[0.8], boxes=[(at[0] - 2, at[1] - 2, *far)])
+            for at, far in (((8, 8), (10, 10)), ((30, 50), (32, 52)))
+        )
+
+    def segment_many(
+        self, emb: Any, prompts: Any, **_: Any
+    ) -> tuple[Segmentation, ...]:
+        found = []
+        for each in prompts:
+            r0, c0 = each.boxes[0, :2].astype(int).tolist()
+            region = Region.from_crop(np.ones((4, 4), bool), (r0, c0), SHAPE)
+            logits = np.zeros((1, 10, 10), np.float32)
+            found.append(
+                Segmentation(
+                    *(SHAPE, region, 0.9, logits),
+                    alternatives=(region, region),
+                    tile=emb.tile,
+                )
+            )
+        return tuple(found)
+
+
+@pytest.mark.parametrize("closer", [True, False])
+def test_many_small_objects_are_drawn_from_tiles_where_that_is_wished(
+    project: Project, monkeypatch: pytest.MonkeyPatch, closer: bool
+) -> None:
+    monkeypatch.setattr(many, "_LEAST_TILE", 16)
+    bench = Bench(ManySegmenter())
+    run(proposing(project, [], closer=closer), bench)
+    (one, other) = project.proposals.records("p0.png")
+    if closer:
+        assert one.tile != other.tile
+        for record in (one, other):
+            r0, c0, r1, c1 = record.tile
+            assert (r1 - r0, c1 - c0) == (32, 32)
+            assert r0 <= record.region.bbox[0] < record.region.bbox[2] <= r1
+            assert c0 <= record.region.bbox[1] < record.region.bbox[3] <= c1
+    else:
+        assert {one.tile, other.tile} == {None}
 
 
 def test_a_proposal_says_how_far_it_can_be_trusted(project: Project) -> None:

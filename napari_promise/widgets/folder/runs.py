@@ -161,6 +161,7 @@ class FolderRuns:
             ips=session.settings.ips,
             adapter=adapter,
             class_name=project.settings.class_name,
+            closer=session.settings.enlarged,
             tell=self._on_proposed,
         )
         project.settings.adapter = adapter
