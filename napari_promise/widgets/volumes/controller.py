@@ -330,7 +330,11 @@ class Propagation:
 
     def _look_at(self, document: Document, label: int, where: Plane) -> None:
         """Have the object in work where it comes to the plane on display."""
-        if self._bridge.plane == where and document.active is None:
+        active = document.active
+        elsewhere = active is not None and active.label == label != 0
+        if self._bridge.plane == where and (
+            active is None or (elsewhere and active.plane != where)
+        ):
             record = document.get_at(label, where)
             if record is not None:
                 document.active_id = record.id

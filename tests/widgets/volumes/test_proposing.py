@@ -65,6 +65,19 @@ def test_proposals_of_some_planes_become_one_object_and_the_rest_is_filled(
     assert all(0 < marks[plane].confidence <= 1 for plane in range(END))
 
 
+@pytest.mark.parametrize("plane", [4, 5])
+def test_what_is_found_on_the_plane_on_display_is_seen_at_once(
+    desk: Any, plane: int
+) -> None:
+    desk.viewer.dims.set_point(0, plane)
+    desk.press("Shift-A")
+    finish(desk)
+    desk.qtbot.wait(1)
+    assert desk.document.active.plane == (plane,)
+    assert desk.bridge.work.preview.plane == (plane,)
+    assert desk.preview.any()
+
+
 def test_it_is_one_step_to_undo(desk: Any) -> None:
     desk.press("Shift-A")
     finish(desk)
