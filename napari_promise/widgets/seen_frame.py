@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -57,7 +58,8 @@ class SeenFrame(QObject):
         """Hear nothing more, and take the layer out."""
         self._connections.release()
         self._of_document.release()
-        self._later.stop()
+        with suppress(RuntimeError):  # Qt may be gone when Python ends
+            self._later.stop()
         self._take_out()
 
     def _on_work(self) -> None:

@@ -7,6 +7,7 @@ of their labels. It is as large as they are.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -60,7 +61,8 @@ class Solid(QObject):
     def close(self) -> None:
         """Hear nothing more, and take the layer out."""
         self._connections.release()
-        self._timer.stop()
+        with suppress(RuntimeError):  # Qt may be gone when Python ends
+            self._timer.stop()
         self._take_out()
 
     def _on_changed(self) -> None:
