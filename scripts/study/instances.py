@@ -103,10 +103,35 @@ def otsu_watershed(rgb: NDArray[np.uint8]) -> Labels:
     return np.asarray(flood(-depth, markers, mask=mask), np.int32)
 
 
+def keep_best(
+    boxes: torch.Tensor,
+    scores: torch.Tensor,
+    groups: torch.Tensor,
+    iou_threshold: float,
+) -> torch.Tensor:
+    """Leave out boxes that overlap with a better one: torchvision's ``batched_nms``.
+
+    Not every build of torchvision brings its own, which is compiled.
+    """
+    kept: list[int] = []
+    area = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)
+    for at in scores.argsort(descending=True).tolist():
+        others = torch.tensor(kept, dtype=torch.int64)
+        others = others[groups[others] == groups[at]]
+        low = torch.maximum(boxes[at, :2], boxes[others, :2])
+        high = torch.minimum(boxes[at, 2:], boxes[others, 2:])
+        shared = (high - low).clamp(min=0).prod(dim=1)
+        union = area[at] + area[others] - shared
+        if not (shared > iou_threshold * union).any():
+            kept.append(at)
+    return torch.tensor(kept, dtype=torch.int64)
+
+
 def everything(segmenter: Segmenter, rgb: NDArray[np.uint8], side: int) -> Labels:
     """SAM's automatic mask generator, by a grid of so many points a side."""
-    from segment_anything import SamAutomaticMaskGenerator
+    from segment_anything import SamAutomaticMaskGenerator, automatic_mask_generator
 
+    automatic_mask_generator.batched_nms = keep_best
     generator = SamAutomaticMaskGenerator(
         segmenter.sam,
         points_per_side=side,
