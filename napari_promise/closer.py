@@ -13,13 +13,17 @@ from napari_promise.prompts import Before, Prompts
 from napari_promise.segmentation import EmbeddingLike, Segmentation, SegmenterLike
 from napari_promise.tiles import AROUND, after_answer, tile_for
 
-__all__ = ["answer_closer", "asked_plainly", "segment_closer"]
-
+__all__ = ["answer_closer", "are_clicks_alone", "asked_plainly", "segment_closer"]
 
 #: Below this predicted quality a mask found from farther away is doubted.
 DOUBTED = 0.45
 #: By so much the predicted quality of an answer anew has to be better than that.
 BETTER = 0.05
+
+
+def are_clicks_alone(prompts: Prompts) -> bool:
+    """Whether nothing but clicks says what is meant: no box, and no mask before."""
+    return not len(prompts.boxes) and prompts.mask is None and prompts.before is None
 
 
 def answer_closer(
@@ -57,7 +61,7 @@ def answer_closer(
     prompts : Prompts
         What was asked; asked again they give the same mask.
     """
-    clicks = not len(prompts.boxes) and prompts.mask is None and prompts.before is None
+    clicks = are_clicks_alone(prompts)
     if not clicks or farther.score < DOUBTED:
         anew = segmenter.segment(embedding, prompts, ips=ips, local=local)
         if not clicks or (anew.region and anew.score >= farther.score + BETTER):

@@ -177,6 +177,7 @@ def propose(
             alternatives=signals,
         )
         answers.update(zip(chosen, drawn, strict=True))
+    in_order = [answers[at] for at in range(len(joined))]
     proposed = tuple(
         ProposedObject(
             prompts,
@@ -190,8 +191,8 @@ def propose(
             signals_of(prompts, answer) if signals else {},
             getattr(answer, "tile", None),
         )
-        for each, (prompts, sources), answer in (
-            (found[at], joined[at], answers[at]) for at in range(len(joined))
+        for each, (prompts, sources), answer in zip(
+            found, joined, in_order, strict=True
         )
     )
     if len(proposed) < 2:

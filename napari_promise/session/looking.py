@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from napari_promise.closer import are_clicks_alone
 from napari_promise.document import BBox, ObjectRecord, Region, Tile
 from napari_promise.prompts import Prompts
 from napari_promise.segmentation import Segmentation
@@ -48,8 +49,8 @@ def tile_of_record(
     """
     shape = _shape(image)
     known, tile = record.bbox, record.tile
-    if prompts.before is None and not len(prompts.boxes) and prompts.mask is None:
-        known = tile = None  # a click that starts anew: see `closer.answer_closer`
+    if are_clicks_alone(prompts):
+        known = tile = None  # they start anew, see `closer.answer_closer`
     wanted = next_tile(prompts, view, shape, known=known, tile=tile)
     found, _ = at_once(wanted, encoded, prompts, shape, known)
     return Tile(record.plane, found)
