@@ -11,6 +11,8 @@ import sys
 
 import torch
 
+from napari_promise.model import _compiler
+
 _SCHEMAS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
     "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -36,4 +38,5 @@ def _import_torchvision() -> torch.library.Library | None:
 
 
 #: Kept alive: the schemas vanish with the object that declared them.
-LIBRARY = _import_torchvision()
+with _compiler.put_off():
+    LIBRARY = _import_torchvision()

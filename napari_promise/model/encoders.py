@@ -19,11 +19,16 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from napari_promise.model import _torchvision  # noqa: F401  (before timm, which needs it)
+from napari_promise.model import (
+    _compiler,
+    _torchvision,  # noqa: F401  (before timm, which needs it)
+)
 
 # isort: split
 from segment_anything.modeling.common import LayerNorm2d
-from timm.models.tiny_vit import ConvNorm, TinyVit
+
+with _compiler.put_off():
+    from timm.models.tiny_vit import ConvNorm, TinyVit
 
 IMAGE_SIZE = 1024
 OUT_DIM = 256
