@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from typing import Any
+
+from qtpy.QtCore import SignalInstance
 
 
 class Connections:
@@ -18,15 +19,23 @@ class Connections:
         self._made: list[tuple[Any, Callable[..., Any]]] = []
 
     def add(self, signal: Any, slot: Callable[..., Any], **options: Any) -> None:
-        """Connect a signal of psygnal or Qt.
+        """Connect a signal of psygnal, or an event of napari.
 
         Parameters
         ----------
-        signal : SignalInstance, SignalGroup or Qt signal
+        signal : psygnal.SignalInstance, psygnal.SignalGroup or EventEmitter
         slot : callable
         **options
             For the signal's own ``connect``.
+
+        Raises
+        ------
+        TypeError
+            For a signal of Qt. Its object may be gone when it is let go of, of which
+            PyQt does not know: that ends the program, or breaks its memory unseen.
         """
+        if isinstance(signal, SignalInstance):
+            raise TypeError(f"{signal!r} is of Qt: its object may be gone before us")
         signal.connect(slot, **options)
         self._made.append((signal, slot))
 
@@ -34,7 +43,4 @@ class Connections:
         """Disconnect everything; harmless when done twice."""
         made, self._made = self._made, []
         for signal, slot in made:
-            # A Qt object that is gone has let go already, and says so: PyQt6 with a
-            # RuntimeError or TypeError, PySide6 with one inside a SystemError.
-            with contextlib.suppress(RuntimeError, SystemError, TypeError):
-                signal.disconnect(slot)
+            signal.disconnect(slot)

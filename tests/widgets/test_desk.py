@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from qtpy.QtCore import QTimer
+
+from napari_promise.widgets.connections import Connections
 
 WIDGETS = Path(__file__).parents[2] / "napari_promise" / "widgets"
 SHAPE = (90, 120)
@@ -46,6 +51,22 @@ def _close(desk: Any, dock: Any) -> None:
     desk.viewer.window.remove_dock_widget(dock)
     dock.deleteLater()
     desk.qtbot.wait(10)
+
+
+@pytest.mark.slow
+def test_a_program_may_end_with_its_docks_open(has_screen, pictures: Path) -> None:
+    program = Path(__file__).with_name("program_that_ends.py")
+    done = subprocess.run(
+        [sys.executable, str(program), str(pictures)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_connections_refuse_what_may_be_gone_before_them(qapp) -> None:
+    timer = QTimer()
+    connections = Connections()
+    with pytest.raises(TypeError, match="of Qt"):
+        connections.add(timer.timeout, timer.stop)
 
 
 def test_no_widget_looks_for_another_in_the_tree_of_qt() -> None:

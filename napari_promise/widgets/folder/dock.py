@@ -217,6 +217,9 @@ class FolderWidget(QWidget):
         table.row_chosen.connect(self.open_image)
         table.action_chosen.connect(self._on_action_chosen)
         table.model.thumbnail_wanted.connect(self._on_thumbnail_wanted)
+        self.suggestion.take_requested.connect(self.take)
+        self.suggestion.keep_requested.connect(self.keep_suggested)
+        self.suggestion.toggled.connect(self._on_suggest_toggled)
         jobs = self.jobs
         jobs.propose_requested.connect(self.propose_all)
         jobs.retrain_requested.connect(self.retrain)
@@ -377,6 +380,15 @@ class FolderWidget(QWidget):
         """Make what is suggested an object of one's own, to be corrected."""
         if self._opened is not None:
             self._opened.suggestions.take()
+
+    def keep_suggested(self) -> None:
+        """Keep what the suggestions learnt as an adapter."""
+        if self._opened is not None:
+            self._opened.suggestions.keep()
+
+    def _on_suggest_toggled(self, on: bool) -> None:
+        if self._opened is not None:
+            self._opened.suggestions.switch(on)
 
     def skip(self) -> None:
         """Set the image aside, and open the next."""

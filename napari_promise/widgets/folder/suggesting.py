@@ -69,9 +69,6 @@ class Suggestions:
             (desk.bridge.edited, self._on_edited),
             (desk.session.model_changed, self._on_model_changed),
             (desk.training.kept, self._on_adapter_kept),
-            (bar.take_requested, self.take),
-            (bar.keep_requested, self.keep),
-            (bar.toggled, self._on_toggled),
         )
         for signal, handler in heard:
             self._connections.add(signal, handler)
@@ -127,7 +124,8 @@ class Suggestions:
         if not self.ids:
             self.ask()
 
-    def _on_toggled(self, on: bool) -> None:
+    def switch(self, on: bool) -> None:
+        """Suggest something for each image from now on, or nothing any more."""
         self._project.settings.suggest = on
         if on:
             self.ask()

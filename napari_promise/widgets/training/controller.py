@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtCore import QObject, QTimer, Signal
+from psygnal import Signal
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QWidget
 
 from napari_promise.document import unconfirmed_planes
@@ -50,7 +51,7 @@ _ENCODE_GUESS = 0.3
 _VIEW_GUESS = 2e6
 
 
-class Training(QObject):
+class Training:
     """Everything about training that the user can ask for.
 
     Parameters
@@ -93,7 +94,6 @@ class Training(QObject):
         complain: Callable[[str], None],
         window: Callable[[], QWidget | None],
     ) -> None:
-        super().__init__()
         self._session, self._bridge = session, bridge
         self._dispatch, self._tell, self._complain = dispatch, tell, complain
         self._window = window
@@ -119,7 +119,7 @@ class Training(QObject):
             self.adapters_changed.emit,
             self._show_comparison,
         )
-        self._settle = QTimer(self)
+        self._settle = QTimer()
         self._settle.setSingleShot(True)
         self._settle.setInterval(_SETTLES_MS)
         self._settle.timeout.connect(self._count)

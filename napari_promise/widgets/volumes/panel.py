@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QSpinBox, QVBoxLayout, QWidget
@@ -115,8 +116,9 @@ class VolumePanel(QWidget):
 
     def close_down(self) -> None:
         """Hear nothing more."""
-        self._later.stop()
         self._connections.release()
+        with suppress(RuntimeError):  # gone with the window
+            self._later.stop()
 
     def _compose(self) -> None:
         column = QVBoxLayout(self)
