@@ -118,6 +118,7 @@ class Person:
         A folder for the images and what is kept of them.
     every : int
         After how many images the arm ``learning`` trains.
+    model : str
     """
 
     def __init__(
@@ -126,6 +127,7 @@ class Person:
         pairs: Sequence[tuple[datasets.Pair, np.ndarray]],
         work: Path,
         every: int = EVERY,
+        model: str = demo.MODEL,
     ) -> None:
         import napari
 
@@ -154,7 +156,7 @@ class Person:
         adapter = demo.SAMPLES["endoscopy"].adapter if arm == "adapter" else ""
         self.session = Session(
             dispatch=GuiDispatcher(),
-            settings=Settings(model=demo.MODEL, adapter=adapter),
+            settings=Settings(model=model, adapter=adapter),
             cache=EmbeddingCache(work / "embeddings"),
         )
         self.session.failed.connect(self._failures.append)
@@ -474,6 +476,7 @@ def run(
     *,
     name: str = "kvasir-seg",
     every: int = EVERY,
+    model: str = demo.MODEL,
     shots: Path | None = None,
 ) -> list[Course]:
     """Work through the images once an arm.
@@ -486,6 +489,7 @@ def run(
         Of the set, see `images_of`.
     every : int
         After how many images the arm ``learning`` trains.
+    model : str
     shots : Path, optional
         Folder for a picture of the window of each arm at its end.
 
@@ -497,7 +501,7 @@ def run(
     courses = []
     for arm in arms:
         with tempfile.TemporaryDirectory(prefix="annotate-") as work:
-            person = Person(arm, pairs, Path(work), every)
+            person = Person(arm, pairs, Path(work), every, model)
             try:
                 courses.append(person.annotate())
                 if shots is not None:
@@ -510,12 +514,14 @@ def run(
     return courses
 
 
-def earlier(path: Path, name: str, images: int, without: Sequence[str]) -> list[Course]:
-    """Return arms of the file that is there, of the same set and so many images."""
+def earlier(
+    path: Path, name: str, model: str, images: int, without: Sequence[str]
+) -> list[Course]:
+    """Return arms of the file that is there, of the same set, model and many images."""
     if not path.exists():
         return []
     record = parse_json(path.read_text(encoding="utf-8"))
-    if record.get("set") != name:
+    if (record.get("set"), record.get("model", demo.MODEL)) != (name, model):
         return []
     courses = [Course(**one) for one in record["courses"] if one["arm"] not in without]
     return [course for course in courses if len(course.clicks) == images]
@@ -528,6 +534,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--every", type=int, default=EVERY, help="images a training")
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS)
     parser.add_argument("--set", choices=instant.SETS, default="kvasir-seg")
+    parser.add_argument("--model", default=demo.MODEL, help="promise-medical, say")
     parser.add_argument(
         "--out", type=Path, default=Path("docs/images/annotate-clicks.json")
     )
@@ -542,12 +549,15 @@ def main(arguments: list[str] | None = None) -> None:
             asked.images,
             name=asked.set,
             every=asked.every,
+            model=asked.model,
             shots=asked.shots,
         )
     named = "kvasir-seg, part val" if asked.set == "kvasir-seg" else asked.set
-    courses = [*earlier(asked.out, named, asked.images, asked.arms), *courses]
+    kept = earlier(asked.out, named, asked.model, asked.images, asked.arms)
+    courses = [*kept, *courses]
     record = {
         "set": named,
+        "model": asked.model,
         "until_iou": ENOUGH,
         "most_clicks": MOST,
         "trained_every": asked.every,
