@@ -11,7 +11,6 @@ Session, folder job and command line all propose by `propose`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +19,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_promise.document import BBox, Plane, Region, Source
+from napari_promise.many_tiles import (
+    drawing_tiles,
+    found_closer,
+    seen_again,
+    surest_first,
+)
 from napari_promise.prompts import Prompts
 from napari_promise.segmentation import EmbeddingLike, Segmentation, SegmenterLike
 from napari_promise.tiles import is_cut
@@ -28,12 +33,8 @@ __all__ = [
     "BestFirst",
     "ProposedObject",
     "best_first",
-    "closer_tiles",
-    "drawing_tiles",
-    "found_closer",
     "iou",
     "label_image",
-    "less_sure_at_edges",
     "not_known",
     "points_right",
     "propose",
@@ -41,7 +42,6 @@ __all__ = [
     "region_iou",
     "signals_of",
     "stability",
-    "tiles_over",
 ]
 
 #: Prompts to be answered in place of the found ones, and who placed each point.
@@ -159,96 +159,57 @@ def propose(
         If there is no adapter, or it places no points.
     """
     found = segmenter.proposals(embedding) if found is None else found
-    joined = [
-        (each, _automatic(each)) if join is None else join(each) for each in found
-    ]
-    tiles: list[BBox | None] = [None] * len(joined)
+    tiles: list[BBox | None] = [None] * len(found)
     if embed is not None and shape is not None:
         tiles = drawing_tiles(found, shape)
-    answers: dict[int, Segmentation] = {}
+    drawn: dict[int, ProposedObject] = {}
+    rank: dict[int, float] = {}
     for tile in dict.fromkeys(tiles):
-        chosen = [at for at, each in enumerate(tiles) if each == tile]
-        seen = embedding if tile is None or embed is None else embed(tile)
-        drawn = segmenter.segment_many(
+        asked = {at: found[at] for at, each in enumerate(tiles) if each == tile}
+        seen = embedding
+        if tile is not None and embed is not None:
+            seen = embed(tile)
+            again = seen_again(segmenter, seen, list(asked.values()))
+            asked = {
+                at: each
+                for at, each in zip(asked, again, strict=True)
+                if each is not None
+            }
+        joined = [
+            (each, _automatic(each)) if join is None else join(each)
+            for each in asked.values()
+        ]
+        answers = segmenter.segment_many(
             seen,
-            [joined[at][0] for at in chosen],
+            [prompts for prompts, _ in joined],
             ips=ips,
             local=local,
             alternatives=signals,
         )
-        answers.update(zip(chosen, drawn, strict=True))
-    in_order = [answers[at] for at in range(len(joined))]
-    proposed = tuple(
-        ProposedObject(
-            prompts,
-            answer.region,
-            answer.score,
-            answer.logits,
-            each.logits,
-            plane,
-            class_name,
-            sources,
-            signals_of(prompts, answer) if signals else {},
-            getattr(answer, "tile", None),
-        )
-        for each, (prompts, sources), answer in zip(
-            found, joined, in_order, strict=True
-        )
-    )
+        for (at, each), (prompts, sources), answer in zip(
+            asked.items(), joined, answers, strict=True
+        ):
+            rank[at] = surest_first(each)
+            drawn[at] = ProposedObject(
+                prompts,
+                answer.region,
+                answer.score,
+                answer.logits,
+                each.logits,
+                plane,
+                class_name,
+                sources,
+                signals_of(prompts, answer) if signals else {},
+                getattr(answer, "tile", None),
+            )
+    order = sorted(drawn)
+    if any(tiles):  # scores are others after a closer look
+        order.sort(key=rank.__getitem__)
+    proposed = tuple(drawn[at] for at in order)
     if len(proposed) < 2:
         return proposed
     kept = best_first([each.region for each in proposed])
     return tuple(proposed[at] for at in kept)
-
-
-#: Side of a typical object in a tile, as a share of the tile's longer side: in larger
-#: objects the encoder sees no more than in whole images.
-_CLOSE = 25 / 512
-_LEAST_TILE = 64  # pixels
-#: Side of the tile that an object is drawn from, in sides of a typical one; chosen on
-#: val images among 6, 8 and 12.
-_DRAWN = 8
-#: What lies around it there at least, in its own sides.
-_FREE = 0.25
-#: A tile's side over the plane's, above which the whole plane serves as well.
-_WORTH = 1 / 1.3
-
-
-def found_closer(
-    segmenter: SegmenterLike,
-    embedding: EmbeddingLike,
-    shape: tuple[int, int],
-    embed: Callable[[BBox], EmbeddingLike],
-) -> tuple[Prompts, ...]:
-    """Look for many objects in enlarged tiles, where those of the whole are small.
-
-    Points and boxes are found in the tiles; `propose` draws them.
-
-    Parameters
-    ----------
-    segmenter : SegmenterLike
-        With an adapter that finds many objects.
-    embedding : EmbeddingLike
-        Of the whole plane.
-    shape : (int, int)
-        Its rows and columns.
-    embed : callable
-        Returns the embedding of a tile.
-
-    Returns
-    -------
-    tuple of Prompts
-        Of the whole plane, the surest first; what `proposals` finds where objects
-        are large enough, or too few to tell.
-    """
-    found = segmenter.proposals(embedding)
-    tiles = closer_tiles(found, shape)
-    if not tiles:
-        return found
-    closer: list[Prompts] = []
-    for tile in tiles:
-        closer += less_sure_at_edges(segmenter.proposals(embed(tile)), tile, shape)
-    return tuple(sorted(closer, key=_surest_first))
 
 
 def proposed_closer(
@@ -278,165 +239,6 @@ def proposed_closer(
     return propose(
         segmenter, embedding, plane, found=found, shape=shape, embed=embed, **options
     )
-
-
-def closer_tiles(found: Sequence[Prompts], shape: tuple[int, int]) -> list[BBox]:
-    """Return the tiles in which objects of the size that was found are seen larger.
-
-    Parameters
-    ----------
-    found : sequence of Prompts
-        What was found in the whole image.
-    shape : (int, int)
-        Its rows and columns.
-
-    Returns
-    -------
-    list of BBox
-        They overlap and cover the image; none where objects are large enough, or too
-        few to tell.
-    """
-    size = _typical_size(found)
-    if size is None:
-        return []
-    side = max(_LEAST_TILE, round(size / _CLOSE))
-    if side >= _WORTH * max(shape):
-        return []
-    return tiles_over(shape, side, round(min(2 * size, side / 2)))
-
-
-def drawing_tiles(
-    found: Sequence[Prompts], shape: tuple[int, int]
-) -> list[BBox | None]:
-    """Choose the tile from which each of many objects is drawn.
-
-    Seen larger, outlines are sharper (`scripts.study.instances`). Tiles are shared, so
-    that there are few to encode.
-
-    Parameters
-    ----------
-    found : sequence of Prompts
-        Each with a box.
-    shape : (int, int)
-        Rows and columns of the plane.
-
-    Returns
-    -------
-    list of BBox or None
-        One an object: the tile that holds it farthest from its edges; None, for the
-        whole plane, where there is none, or objects are large enough in that.
-    """
-    nowhere: list[BBox | None] = [None] * len(found)
-    size = _typical_size(found)
-    if size is None:
-        return nowhere
-    side = max(_LEAST_TILE, round(size * _DRAWN))
-    if side >= _WORTH * max(shape):
-        return nowhere
-    tiles = tiles_over(shape, side, round(min(2 * size, side / 2)))
-    return [
-        max(
-            (tile for tile in tiles if _margin(each, tile, shape) >= _FREE),
-            key=lambda tile: _margin(each, tile, shape),
-            default=None,
-        )
-        for each in found
-    ]
-
-
-def _typical_size(found: Sequence[Prompts]) -> float | None:
-    """Median side of the objects' boxes in pixels; None where there are none."""
-    boxes = np.concatenate([p.boxes for p in found]) if found else np.zeros((0, 4))
-    if not len(boxes):
-        return None
-    return float(np.median(np.sqrt((boxes[:, 2:] - boxes[:, :2]).prod(axis=1))))
-
-
-def _margin(prompts: Prompts, tile: BBox, shape: tuple[int, int]) -> float:
-    """Return what lies between an object and its tile's edges, in sides of the object.
-
-    Edges of the plane do not count. Negative where it is cut, or has no box.
-    """
-    if not len(prompts.boxes):
-        return -1.0
-    r0, c0, r1, c1 = prompts.boxes[0].tolist()
-    free = [
-        math.inf if at_end else inside
-        for at_end, inside in (
-            (tile[0] == 0, r0 - tile[0]),
-            (tile[1] == 0, c0 - tile[1]),
-            (tile[2] == shape[0], tile[2] - 1 - r1),
-            (tile[3] == shape[1], tile[3] - 1 - c1),
-        )
-    ]
-    return min(free) / max(r1 - r0, c1 - c0, 1.0)
-
-
-def tiles_over(shape: tuple[int, int], side: int, overlap: int) -> list[BBox]:
-    """Return tiles that cover a plane.
-
-    Parameters
-    ----------
-    shape : (int, int)
-        Rows and columns of the plane.
-    side, overlap : int
-        Pixels of a tile's side, and how many neighbours share at least.
-
-    Returns
-    -------
-    list of BBox
-        Row by row, inside the plane.
-    """
-    rows, columns = shape
-    return [
-        (row, column, min(rows, row + side), min(columns, column + side))
-        for row in _starts(rows, side, overlap)
-        for column in _starts(columns, side, overlap)
-    ]
-
-
-def less_sure_at_edges(
-    seen: Sequence[Prompts], tile: BBox, shape: tuple[int, ...]
-) -> list[Prompts]:
-    """Halve the scores of objects that their tile cuts: a neighbour shows them whole.
-
-    Parameters
-    ----------
-    seen : sequence of Prompts
-        What was found in the tile, in the pixels of the whole image.
-    tile : BBox
-    shape : (int, int)
-        Rows and columns of the whole image.
-    """
-    return [_less_sure_at_edges(each, tile, (shape[0], shape[1])) for each in seen]
-
-
-def _surest_first(prompts: Prompts) -> float:
-    return 0.0 if prompts.scores is None else -float(prompts.scores[0])
-
-
-def _starts(length: int, side: int, overlap: int) -> list[int]:
-    """First pixels of tiles that cover a length and overlap so much at least."""
-    if length <= side:
-        return [0]
-    count = math.ceil((length - side) / (side - overlap)) + 1
-    return [int(at) for at in np.linspace(0, length - side, count).round()]
-
-
-def _less_sure_at_edges(
-    prompts: Prompts, tile: tuple[int, int, int, int], shape: tuple[int, int]
-) -> Prompts:
-    """Halve the score of an object that its tile cuts: a neighbour shows it whole."""
-    if not len(prompts.boxes) or prompts.scores is None:
-        return prompts
-    r0, c0, r1, c1 = prompts.boxes[0]
-    cut = (
-        (tile[0] > 0 and r0 < tile[0] + 0.5)
-        or (tile[1] > 0 and c0 < tile[1] + 0.5)
-        or (tile[2] < shape[0] and r1 > tile[2] - 1.5)
-        or (tile[3] < shape[1] and c1 > tile[3] - 1.5)
-    )
-    return prompts.replace(scores=prompts.scores / 2) if cut else prompts
 
 
 #: Share of a mask that may lie in masks of surer objects, for it to be another object.

@@ -157,5 +157,7 @@ class SegmenterLike(Protocol):
     def propose(self, emb: EmbeddingLike) -> Prompts:
         """Return the prompts of the auto-prompting module."""
 
-    def proposals(self, emb: EmbeddingLike) -> tuple[Prompts, ...]:
+    def proposals(
+        self, emb: EmbeddingLike, *, at_least: float | None = None
+    ) -> tuple[Prompts, ...]:
         """Return prompts for each object that the auto-prompting module finds."""

@@ -691,13 +691,18 @@ class Segmenter:
         )
         return _as_prompts(found, own.tile)
 
-    def proposals(self, emb: EmbeddingLike) -> tuple[Prompts, ...]:
+    def proposals(
+        self, emb: EmbeddingLike, *, at_least: float | None = None
+    ) -> tuple[Prompts, ...]:
         """Let the auto-prompting module write the prompts of each object it finds.
 
         Parameters
         ----------
         emb : Embedding
             Made by this model.
+        at_least : float, optional
+            Score from which one of many objects counts; the adapter's own where left
+            out.
 
         Returns
         -------
@@ -732,7 +737,7 @@ class Segmenter:
         if not self.finds_many:
             found = self.propose(emb)
             return (found,) if (found.labels == 1).any() else ()
-        trust, many = self._many_apm().trust, self.find_many(emb)
+        trust, many = self._many_apm().trust, self.find_many(emb, at_least)
         return tuple(
             Prompts(
                 points=point[None, ::-1],
@@ -751,7 +756,9 @@ class Segmenter:
         assert isinstance(apm, InstanceAPM)
         return apm
 
-    def find_many(self, emb: EmbeddingLike) -> FoundObjects:
+    def find_many(
+        self, emb: EmbeddingLike, at_least: float | None = None
+    ) -> FoundObjects:
         """Let a module that finds many objects look; see `proposals`.
 
         Returns
@@ -765,7 +772,8 @@ class Segmenter:
             apm, seen = self._many_apm(), own.to(self.device)
             with torch.no_grad():
                 drawn = apm(seen.levels, seen.image, seen.detail)[0]
-            return find_objects(maps_of(drawn, seen), seen, apm.threshold)
+            least = apm.threshold if at_least is None else at_least
+            return find_objects(maps_of(drawn, seen), seen, least)
 
         return oom_fallback(look, self._modules(), self._notify)
 

@@ -148,32 +148,3 @@ def test_what_is_found_in_tiles_is_in_the_pixels_of_the_whole(
     assert len(found) == 3
     assert all((each.points >= 320).all() for each in found)
     assert all((each.boxes >= 319).all() for each in found)
-
-
-def test_small_objects_are_looked_for_in_tiles() -> None:
-    class Finds:
-        """Finds one object of 10 pixels in the middle of whatever it sees."""
-
-        def proposals(self, region):
-            r, c = (region[0] + region[2]) / 2, (region[1] + region[3]) / 2
-            box = (r - 5, c - 5, r + 5, c + 5)
-            return (Prompts(points=[(r, c)], scores=[0.8], boxes=[box]),)
-
-    tiles: list[tuple[int, int, int, int]] = []
-
-    def embed(tile):
-        tiles.append(tile)
-        return tile
-
-    found = proposing.found_closer(Finds(), (0, 0, 512, 1000), (512, 1000), embed)
-    assert len(found) == len(tiles) > 10
-    places = np.array([each.points[0] for each in found])
-    assert places.max(0)[1] > 800, "the last tile reaches the edge"
-
-
-def test_an_object_that_its_tile_cuts_is_less_sure() -> None:
-    cut = Prompts(points=[(105, 50)], scores=[0.8], boxes=[(100, 40, 110, 60)])
-    whole = Prompts(points=[(120, 50)], scores=[0.8], boxes=[(110, 40, 130, 60)])
-    tile, shape = (100, 0, 200, 100), (400, 100)
-    assert proposing._less_sure_at_edges(cut, tile, shape).scores[0] == 0.4
-    assert proposing._less_sure_at_edges(whole, tile, shape).scores[0] == 0.8

@@ -19,14 +19,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from napari_promise.document import BBox, Plane, Region, Tile
-from napari_promise.prompts import Prompts
-from napari_promise.proposing import (
-    BestFirst,
-    ProposedObject,
+from napari_promise.many_tiles import (
     closer_tiles,
     drawing_tiles,
     less_sure_at_edges,
+    seen_again,
+    surest_first,
 )
+from napari_promise.prompts import Prompts
+from napari_promise.proposing import BestFirst, ProposedObject
 from napari_promise.segmentation import EmbeddingLike, SegmenterLike
 from napari_promise.session import ImageSource, JobContext
 
@@ -134,7 +135,7 @@ class ProposeMany:
             self._look_closer(context)
         elif self._cut:
             # A neighbour of the tile that cut them has shown most of them whole.
-            self._add(sorted(self._cut, key=_surest_first))
+            self._add(sorted(self._cut, key=surest_first))
             self._cut = []
         if self._prompts or self._tiles or self._cut:
             if self._clock() - self._told >= _EVERY:
@@ -185,6 +186,11 @@ class ProposeMany:
             embedding, _ = context.embedding(self._source, Tile(self._plane, tile))
         together = itertools.takewhile(lambda each: each[0] == tile, self._prompts)
         asked = [prompts for _, prompts in itertools.islice(together, _BATCH)]
+        for _ in asked:
+            self._prompts.popleft()
+        if tile is not None:
+            again = seen_again(context.segmenter, embedding, asked)
+            asked = [each for each in again if each is not None]
         answers = context.segmenter.segment_many(
             embedding, asked, ips=self._ips, local=self._local
         )
@@ -202,8 +208,6 @@ class ProposeMany:
                         tile=tile,
                     )
                 )
-        for _ in asked:
-            self._prompts.popleft()
         self._done += 1
 
     def _add(self, found: Sequence[Prompts]) -> None:
@@ -246,7 +250,3 @@ class ProposeMany:
         )
         self._told = self._clock()
         context.deliver(lambda: self._tell(found))
-
-
-def _surest_first(prompts: Prompts) -> float:
-    return 0.0 if prompts.scores is None else -float(prompts.scores[0])

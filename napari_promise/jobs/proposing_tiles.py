@@ -21,8 +21,9 @@ import numpy as np
 
 from napari_promise.document import BBox, Plane, Region, Tile
 from napari_promise.jobs.proposing_many import ManyFound
+from napari_promise.many_tiles import tiles_over
 from napari_promise.prompts import Prompts
-from napari_promise.proposing import ProposedObject, not_known, propose, tiles_over
+from napari_promise.proposing import ProposedObject, not_known, propose
 from napari_promise.segmentation import EmbeddingLike, SegmenterLike
 from napari_promise.session import ImageSource, JobContext
 from napari_promise.tiles import is_cut, tile_for

@@ -15,7 +15,7 @@ what the adapter finds by itself, then after one corrective click that is answer
 whole; the second number is the frozen decoder's with the same prompts. *From the truth*
 are 16 random points of the truth, a different thing. An adapter's record says on how
 many images it was trained. Those for another base are made by
-`python -m scripts.study.train_adapters skin breast-us --model promise-medical`.
+`python -m scripts.study.train_adapters skin polyp --model promise-medical`.
 
 | adapter | base | set | images | automatic | after one click | from the truth |
 |---|---|---|---|---|---|---|

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_promise import proposing as many
+from napari_promise import many_tiles
 from napari_promise.data import planes
 from napari_promise.document import Document, Region, Tile
 from napari_promise.jobs.prefetching import ImageCache, Prefetch
@@ -133,7 +133,7 @@ class ManySegmenter(SquareSegmenter):
 
     finds_many = True
 
-    def proposals(self, emb: Any) -> tuple[Prompts, ...]:
+    def proposals(self, emb: Any, **_: Any) -> tuple[Prompts, ...]:
         return tuple(
             Prompts(points=[at], scores=[0.8], boxes=[(at[0] - 2, at[1] - 2, *far)])
             for at, far in (((8, 8), (10, 10)), ((30, 50), (32, 52)))
@@ -161,7 +161,7 @@ class ManySegmenter(SquareSegmenter):
 def test_many_small_objects_are_drawn_from_tiles_where_that_is_wished(
     project: Project, monkeypatch: pytest.MonkeyPatch, closer: bool
 ) -> None:
-    monkeypatch.setattr(many, "_LEAST_TILE", 16)
+    monkeypatch.setattr(many_tiles, "_LEAST_TILE", 16)
     bench = Bench(ManySegmenter())
     run(proposing(project, [], closer=closer), bench)
     (one, other) = project.proposals.records("p0.png")

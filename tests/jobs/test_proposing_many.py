@@ -30,7 +30,7 @@ class Squares:
         self.lots: list[int] = []
         self.searched: list[Any] = []
 
-    def proposals(self, seen: Any) -> tuple[Prompts, ...]:
+    def proposals(self, seen: Any, **_: Any) -> tuple[Prompts, ...]:
         self.searched.append(seen)
         r0, c0, r1, c1 = seen
         return tuple(
@@ -108,9 +108,11 @@ def test_nothing_is_proposed_where_an_object_is_nor_twice() -> None:
 def test_tiles_nearest_the_view_are_looked_at_first() -> None:
     asked = grid(10, 20)
     told, context = run(*asked, closer=True, centre=(390, 790))
-    whole, *tiles = context.segmenter.searched
+    whole, *closer = context.segmenter.searched
     assert whole == (0, 0, *SHAPE)
-    assert len(tiles) > 4
+    widest = max(c1 - c0 for _, c0, _, c1 in closer)
+    tiles = [tile for tile in closer if tile[3] - tile[1] == widest]
+    assert 4 < len(tiles) < len(closer), "boxes are told in smaller tiles"
     middles = [((r0 + r1) / 2 - 390, (c0 + c1) / 2 - 790) for r0, c0, r1, c1 in tiles]
     apart = [np.hypot(*middle) for middle in middles]
     assert apart == sorted(apart)
@@ -123,8 +125,11 @@ def test_small_objects_are_drawn_from_tiles_that_hold_them_larger() -> None:
     asked = [square(row, 200, 0.9, 40) for row in (60, 200, 340)]
     far = square(200, 420, 0.8, 40)
     told, context = run(*asked, far, closer=True, centre=(200, 200))
-    assert len(context.segmenter.searched) == 1  # large enough to be found
     came = [one for each in told for one in each.objects]
+    # large enough to be found in the whole; each tile they are drawn from tells boxes
+    whole, *again = context.segmenter.searched
+    assert whole == (0, 0, *SHAPE)
+    assert again == list(dict.fromkeys(one.tile for one in came))
     assert {tuple(one.prompts.points[0]) for one in came} == {
         tuple(p.points[0]) for p in (*asked, far)
     }
