@@ -166,9 +166,8 @@ def propose(
     rank: dict[int, float] = {}
     for tile in dict.fromkeys(tiles):
         asked = {at: found[at] for at, each in enumerate(tiles) if each == tile}
-        seen = embedding
-        if tile is not None and embed is not None:
-            seen = embed(tile)
+        seen = embedding if tile is None or embed is None else embed(tile)
+        if any(tiles):
             again = seen_again(segmenter, seen, list(asked.values()))
             asked = {
                 at: each

@@ -157,7 +157,5 @@ class SegmenterLike(Protocol):
     def propose(self, emb: EmbeddingLike) -> Prompts:
         """Return the prompts of the auto-prompting module."""
 
-    def proposals(
-        self, emb: EmbeddingLike, *, at_least: float | None = None
-    ) -> tuple[Prompts, ...]:
+    def proposals(self, emb: EmbeddingLike, *, bar: float = 1) -> tuple[Prompts, ...]:
         """Return prompts for each object that the auto-prompting module finds."""

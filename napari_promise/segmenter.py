@@ -691,18 +691,16 @@ class Segmenter:
         )
         return _as_prompts(found, own.tile)
 
-    def proposals(
-        self, emb: EmbeddingLike, *, at_least: float | None = None
-    ) -> tuple[Prompts, ...]:
+    def proposals(self, emb: EmbeddingLike, *, bar: float = 1) -> tuple[Prompts, ...]:
         """Let the auto-prompting module write the prompts of each object it finds.
 
         Parameters
         ----------
         emb : Embedding
             Made by this model.
-        at_least : float, optional
-            Score from which one of many objects counts; the adapter's own where left
-            out.
+        bar : float
+            Score from which one of many objects counts, as a share of the adapter's
+            own threshold: less where another look will follow.
 
         Returns
         -------
@@ -737,7 +735,7 @@ class Segmenter:
         if not self.finds_many:
             found = self.propose(emb)
             return (found,) if (found.labels == 1).any() else ()
-        trust, many = self._many_apm().trust, self.find_many(emb, at_least)
+        trust, many = self._many_apm().trust, self.find_many(emb, bar)
         return tuple(
             Prompts(
                 points=point[None, ::-1],
@@ -756,9 +754,7 @@ class Segmenter:
         assert isinstance(apm, InstanceAPM)
         return apm
 
-    def find_many(
-        self, emb: EmbeddingLike, at_least: float | None = None
-    ) -> FoundObjects:
+    def find_many(self, emb: EmbeddingLike, bar: float = 1) -> FoundObjects:
         """Let a module that finds many objects look; see `proposals`.
 
         Returns
@@ -772,8 +768,7 @@ class Segmenter:
             apm, seen = self._many_apm(), own.to(self.device)
             with torch.no_grad():
                 drawn = apm(seen.levels, seen.image, seen.detail)[0]
-            least = apm.threshold if at_least is None else at_least
-            return find_objects(maps_of(drawn, seen), seen, least)
+            return find_objects(maps_of(drawn, seen), seen, bar * apm.threshold)
 
         return oom_fallback(look, self._modules(), self._notify)
 

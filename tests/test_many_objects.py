@@ -139,6 +139,13 @@ def test_an_embedding_of_an_earlier_version_serves(
     assert len(segmenter.proposals(old)) == 3
 
 
+def test_a_lower_bar_finds_more(segmenter: Segmenter, emb: Embedding) -> None:
+    (*_, least) = segmenter.proposals(emb)
+    bar = float(least.scores[0]) / 0.5
+    assert len(segmenter.proposals(emb, bar=bar + 1e-3)) == 2
+    assert len(segmenter.proposals(emb, bar=bar - 1e-3)) == 3
+
+
 def test_what_is_found_in_tiles_is_in_the_pixels_of_the_whole(
     segmenter: Segmenter, picture: np.ndarray
 ) -> None:

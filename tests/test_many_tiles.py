@@ -17,7 +17,7 @@ def test_small_objects_are_looked_for_in_tiles() -> None:
     class Finds:
         """Finds one object of 10 pixels in the middle of whatever it sees."""
 
-        def proposals(self, region):
+        def proposals(self, region, **_):
             r, c = (region[0] + region[2]) / 2, (region[1] + region[3]) / 2
             box = (r - 5, c - 5, r + 5, c + 5)
             return (Prompts(points=[(r, c)], scores=[0.8], boxes=[box]),)
@@ -48,8 +48,8 @@ class Sees:
     def __init__(self, *seen: Prompts) -> None:
         self.seen = seen
 
-    def proposals(self, _emb, *, at_least):
-        assert at_least < 0.3
+    def proposals(self, _emb, *, bar):
+        assert bar < 0.5, "faint ones serve, too"
         return self.seen
 
 

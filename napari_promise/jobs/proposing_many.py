@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 from napari_promise.document import BBox, Plane, Region, Tile
 from napari_promise.many_tiles import (
+    EAGER,
     closer_tiles,
     drawing_tiles,
     less_sure_at_edges,
@@ -113,6 +114,7 @@ class ProposeMany:
         self._tiles: deque[BBox] = deque()
         self._prompts: deque[tuple[BBox | None, Prompts]] = deque()
         self._cut: list[Prompts] = []
+        self._eager = False  # whether what was found is to be looked at again
         self._ready: list[ProposedObject] = []
         self._told = clock()
         self._done = 0
@@ -161,6 +163,7 @@ class ProposeMany:
         if self._closer:
             shape = self._source.shape[-2], self._source.shape[-1]
             self._tiles.extend(sorted(closer_tiles(found, shape), key=self._distance))
+        self._eager = bool(self._tiles)
         if not self._tiles:
             self._add(self._new(found))
         self._embedding, self._segmenter = embedding, segmenter
@@ -169,7 +172,7 @@ class ProposeMany:
     def _look_closer(self, context: JobContext) -> None:
         tile = self._tiles[0]
         embedding, _ = context.embedding(self._source, Tile(self._plane, tile))
-        seen = self._new(context.segmenter.proposals(embedding))
+        seen = self._new(context.segmenter.proposals(embedding, bar=EAGER))
         judged = less_sure_at_edges(seen, tile, self._source.shape[-2:])
         whole: list[Prompts] = []
         for before, after in zip(seen, judged, strict=True):
@@ -188,7 +191,7 @@ class ProposeMany:
         asked = [prompts for _, prompts in itertools.islice(together, _BATCH)]
         for _ in asked:
             self._prompts.popleft()
-        if tile is not None:
+        if self._eager or tile is not None:
             again = seen_again(context.segmenter, embedding, asked)
             asked = [each for each in again if each is not None]
         answers = context.segmenter.segment_many(
