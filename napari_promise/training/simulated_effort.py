@@ -12,7 +12,7 @@ in the window: through a document, corrections upon the mask before.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,6 +68,7 @@ def clicks_needed(
     proposed: Sequence[ProposedObject] = (),
     *,
     most: int = MOST,
+    closer: Callable[[Region | ProposedObject], EmbeddingLike] | None = None,
 ) -> Effort:
     """Let the person work on one image.
 
@@ -82,6 +83,9 @@ def clicks_needed(
         What is there to begin with; none: from scratch.
     most : int
         Clicks after which the person stops.
+    closer : callable, optional
+        Returns the embedding in which an object is clicked, of its true mask or, where
+        it begins with one, of its proposal; left out, that is the image's.
 
     Returns
     -------
@@ -108,9 +112,11 @@ def clicks_needed(
             break
         if quality[at] > ENOUGH:
             continue
-        person = _Person(segmenter, embedding, region)
-        if at in held:
-            person.take(proposed[held[at]])
+        begun = proposed[held[at]] if at in held else None
+        seen = embedding if closer is None else closer(begun or region)
+        person = _Person(segmenter, seen, region)
+        if begun is not None:
+            person.take(begun)
         else:
             person.add()
             added += 1
@@ -169,6 +175,7 @@ class _Person:
             score=proposal.score or 0.0,
             logits=proposal.logits,
             revision=record.revision,
+            tile=proposal.tile,
         )
 
     def add(self) -> None:
@@ -204,4 +211,5 @@ class _Person:
             score=drawn.score,
             logits=drawn.logits,
             revision=record.revision,
+            tile=getattr(self.embedding, "tile", None),
         )

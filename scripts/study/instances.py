@@ -18,6 +18,7 @@ bundled base; and as bounds what the frozen decoder draws from true points and b
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import tempfile
 import time
@@ -33,12 +34,14 @@ from scipy import ndimage
 
 from napari_promise.data.pairs import Pair
 from napari_promise.data.planes import to_rgb8
-from napari_promise.document import Region
+from napari_promise.document import BBox, Region
 from napari_promise.files import whole_file
+from napari_promise.many_tiles import drawing_tiles
 from napari_promise.model.instance_prompter import InstanceAPM, maps_of, watershed
 from napari_promise.model.sam import Embedding
 from napari_promise.prompts import Prompts
 from napari_promise.proposing import (
+    ProposedObject,
     best_first,
     label_image,
     propose,
@@ -147,6 +150,20 @@ def everything(segmenter: Segmenter, rgb: NDArray[np.uint8], side: int) -> Label
     return label_image([regions[at] for at in best_first(regions)], rgb.shape[:2])
 
 
+def tiles_of(
+    segmenter: Segmenter, rgb: NDArray[np.uint8]
+) -> Callable[[BBox], Embedding]:
+    """Return what encodes tiles of an image, each once."""
+    return functools.cache(lambda tile: segmenter.encode(rgb, region=tile))
+
+
+def in_tiles(
+    segmenter: Segmenter, emb: Embedding, embed: Callable[[BBox], Embedding]
+) -> tuple[ProposedObject, ...]:
+    """Propose as in the window: found in enlarged tiles, and drawn from such."""
+    return proposed_closer(segmenter, emb, shape=emb.original_size, embed=embed)
+
+
 def from_truth(
     segmenter: Segmenter, emb: Embedding, truth: Labels, kind: str
 ) -> Labels:
@@ -176,16 +193,10 @@ def measure_table(segmenter: Segmenter, most: int) -> dict[str, Any]:
     apm = _apm(segmenter)
 
     def adapter(emb: Embedding, rgb: NDArray[np.uint8], _: Labels, closer: bool) -> Any:
-        found = (
-            proposed_closer(
-                segmenter,
-                emb,
-                shape=(len(rgb), rgb.shape[1]),
-                embed=lambda tile: segmenter.encode(rgb, region=tile),
-            )
-            if closer
-            else propose(segmenter, emb)
-        )
+        if closer:
+            found = in_tiles(segmenter, emb, tiles_of(segmenter, rgb))
+        else:
+            found = propose(segmenter, emb)
         points = np.reshape([one.prompts.points[0] for one in found], (-1, 2))
         return label_image([one.region for one in found], rgb.shape[:2]), points
 
@@ -241,13 +252,18 @@ def measure_amg(segmenter: Segmenter, most: int, side: int = 16) -> dict[str, An
 
 
 def measure_effort(segmenter: Segmenter, most: int) -> dict[str, Any]:
-    """Clicks of a simulated person from scratch and from proposals."""
+    """Clicks of a simulated person from scratch and from proposals.
+
+    Both look closer, as the window does: an object is clicked in a tile in which such
+    objects are seen larger, one that was proposed in the tile it was drawn from.
+    """
     result: dict[str, list[dict[str, int]]] = {"scratch": [], "proposals": []}
     for name, rgb, truth in images("test", most):
-        emb = segmenter.encode(rgb)
-        starts = {"scratch": (), "proposals": propose(segmenter, emb)}
+        emb, embed = segmenter.encode(rgb), tiles_of(segmenter, rgb)
+        looks = _Looks(emb, embed, truth)
+        starts = {"scratch": (), "proposals": in_tiles(segmenter, emb, embed)}
         for start, proposed in starts.items():
-            effort = clicks_needed(segmenter, emb, truth, proposed)
+            effort = clicks_needed(segmenter, emb, truth, proposed, closer=looks)
             result[start].append(asdict(effort) | {"clicks": effort.clicks})
         print(name, {k: v[-1]["clicks"] for k, v in result.items()}, flush=True)
     return {
@@ -255,6 +271,29 @@ def measure_effort(segmenter: Segmenter, most: int) -> dict[str, Any]:
         | {"images": len(rows)}
         for start, rows in result.items()
     }
+
+
+class _Looks:
+    """Says in which embedding an object is clicked."""
+
+    def __init__(
+        self, emb: Embedding, embed: Callable[[BBox], Embedding], truth: Labels
+    ) -> None:
+        self._emb, self._embed = emb, embed
+        true = [
+            (r.start - 0.5, c.start - 0.5, r.stop - 0.5, c.stop - 0.5)
+            for r, c in (window for window in ndimage.find_objects(truth) if window)
+        ]
+        tiles = drawing_tiles([Prompts(boxes=[box]) for box in true], truth.shape)
+        self._tiles = dict(zip(true, tiles, strict=True))
+
+    def __call__(self, of: Region | ProposedObject) -> Embedding:
+        if isinstance(of, ProposedObject):
+            tile = of.tile
+        else:
+            r0, c0, r1, c1 = of.bbox
+            tile = self._tiles[r0 - 0.5, c0 - 0.5, r1 - 0.5, c1 - 0.5]
+        return self._emb if tile is None else self._embed(tile)
 
 
 def measure_speed(segmenter: Segmenter) -> dict[str, Any]:
@@ -295,7 +334,8 @@ def measure_few(labels: int, draws: int, most: int) -> dict[str, Any]:
         scores, dark = [], []
         for _, rgb, truth in images("test", most):
             dark.append(is_fluorescence(rgb))
-            found = propose(segmenter, segmenter.encode(rgb))
+            emb = segmenter.encode(rgb)
+            found = in_tiles(segmenter, emb, tiles_of(segmenter, rgb))
             points = np.reshape([one.prompts.points[0] for one in found], (-1, 2))
             drawn = label_image([one.region for one in found], truth.shape)
             scores.append(score_instances(truth, drawn, points))
