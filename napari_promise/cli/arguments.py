@@ -24,9 +24,9 @@ SkipUnpairedOption = Annotated[
 CloserOption = Annotated[
     bool,
     typer.Option(
-        "--closer",
-        help="With an adapter of many objects: look for small ones in enlarged tiles "
-        "too, and draw them from such. About ten times as slow.",
+        "--closer/--no-closer",
+        help="With an adapter of many objects: look for small ones in enlarged tiles, "
+        "and draw them from such. Without, about ten times as fast.",
     ),
 ]
 ForceOption = Annotated[

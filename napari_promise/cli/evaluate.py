@@ -62,7 +62,7 @@ def evaluate(
         int | None, typer.Option(min=1, help="Only the first so many images.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the random points of gt:P.")] = 0,
-    closer: CloserOption = False,
+    closer: CloserOption = True,
     skip_unpaired: SkipUnpairedOption = False,
     device: DeviceOption = "auto",
     workers: WorkersOption = None,

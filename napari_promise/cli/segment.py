@@ -88,7 +88,7 @@ def segment(
     ips: Annotated[
         bool, typer.Option("--ips/--no-ips", help="Use the adapter's pattern shift.")
     ] = True,
-    closer: CloserOption = False,
+    closer: CloserOption = True,
     local: Annotated[
         bool,
         typer.Option(
@@ -130,8 +130,8 @@ def segment(
         str,
         typer.Option(
             help='"auto": look at each object from as close as its size asks, as the '
-            'window does; with an adapter of many objects, as --closer. "whole": at '
-            "the whole image alone."
+            'window does. "whole": at the whole image alone. Of adapters of many '
+            "objects --closer says it."
         ),
     ] = "whole",
     device: DeviceOption = "auto",

@@ -24,7 +24,7 @@ class SegmentRequest:
     replayed: PromptsFile | None = None
     ips: bool = True
     local: bool = True
-    closer: bool = False  # whether small objects are looked for in enlarged tiles
+    closer: bool = True  # whether small objects are looked for in enlarged tiles
     region: tuple[int, int, int, int] | None = None  # what the model sees
     tiles: str = "whole"  # "auto": as close as each object asks
 
@@ -82,7 +82,7 @@ def read_tiles(
     if tiles == "auto":
         if region is not None:
             raise ValueError("--region and --tiles auto: leave one out.")
-        return replace(request, tiles=tiles, closer=True)
+        return replace(request, tiles=tiles)
     if region is None:
         return request
     found = _numbers("--region", region, (4,), "r0,c0,r1,c1")

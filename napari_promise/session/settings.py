@@ -67,7 +67,7 @@ class Settings:
     adapter: str = ""
     ips: bool = True
     local: bool = True
-    enlarged: bool = False
+    enlarged: bool = True
     live: bool = True
     closer: bool = True
     frame: bool = False
