@@ -144,7 +144,6 @@ class Walk(Walking):
         self.promise.objects_panel.review.slider.setValue(50)
         self.take("many-proposed")
         actions.next_uncertain()
-        self.take("many-uncertain")
         actions.reject()
         masks = [r.region.mask for r in self.document.objects if r.region]
         missed = demo._missed(truth, masks)
@@ -154,7 +153,6 @@ class Walk(Walking):
         self.document.active_id = None
         actions.accept(0.0)
         self.viewer.reset_view()
-        self.take("many-accepted")
         right = demo._right(
             np.asarray(self.promise.bridge.work.result.plane(())), truth
         )
