@@ -144,8 +144,8 @@ def propose(
     shape : (int, int), optional
         Rows and columns of the plane, with `embed`.
     embed : callable, optional
-        Returns the embedding of a tile; small objects are then drawn from enlarged
-        tiles, see `drawing_tiles`.
+        Returns the embedding of a tile; small objects are then looked at again in
+        enlarged tiles, and drawn from them, see `many_tiles`.
 
     Returns
     -------
