@@ -172,23 +172,25 @@ def seen_again(
     Returns
     -------
     list of Prompts or None
-        One for each of `asked`, with the box that is told here and the mean of both
-        scores; None for what nothing here speaks for. Those without a box, and all
-        where the adapter tells no boxes, stay as they are.
+        One for each of `asked`, with the box that is told here, if that is trusted, and
+        the mean of both scores; None for what nothing here speaks for. Those without a
+        box stay as they are.
     """
     seen = segmenter.proposals(embedding, bar=_FAINT)
     return [_seen_again(each, seen) for each in asked]
 
 
 def _seen_again(asked: Prompts, seen: Sequence[Prompts]) -> Prompts | None:
-    boxed = [each for each in seen if len(each.boxes)]
-    if not len(asked.boxes) or asked.scores is None or (seen and not boxed):
+    if not len(asked.boxes) or asked.scores is None:
         return asked
-    for each in sorted(boxed, key=lambda each: _apart(each, asked))[:1]:
-        if each.scores is not None and _apart(each, asked) < _SAME * _side(asked):
-            mean = (asked.scores[:1] + each.scores[:1]) / 2
-            return asked.replace(boxes=each.boxes, scores=mean)
-    return None
+    reach = _SAME * _side(asked)
+    near = [each for each in seen if _apart(each, asked) < reach]
+    if not near:
+        return None
+    same = min(near, key=lambda each: (not len(each.boxes), _apart(each, asked)))
+    boxes = same.boxes if len(same.boxes) else asked.boxes
+    scores = asked.scores if same.scores is None else (asked.scores + same.scores) / 2
+    return asked.replace(boxes=boxes, scores=scores)
 
 
 def _apart(one: Prompts, other: Prompts) -> float:

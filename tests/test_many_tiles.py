@@ -77,7 +77,18 @@ def test_an_object_that_is_nothing_at_a_closer_look_is_left_out() -> None:
     assert seen_again(Sees(), None, [asked]) == [None]
 
 
-def test_an_adapter_that_tells_no_boxes_leaves_them_as_they_are() -> None:
+def test_a_box_that_is_not_trusted_at_a_closer_look_changes_none() -> None:
     asked = Prompts(points=[(50, 50)], scores=[0.8], boxes=[(40, 40, 60, 60)])
-    told = seen_again(Sees(Prompts(points=[(50, 50)])), None, [asked])
-    assert told == [asked]
+    seen = Sees(
+        Prompts(points=[(51, 50)], scores=[0.4]),
+        Prompts(points=[(80, 50)], scores=[0.9], boxes=[(70, 40, 90, 60)]),
+    )
+    (told,) = seen_again(seen, None, [asked])
+    np.testing.assert_array_equal(told.boxes, asked.boxes)
+    assert told.scores.tolist() == [pytest.approx(0.6)]
+
+
+def test_what_has_no_score_changes_none() -> None:
+    asked = Prompts(points=[(50, 50)], scores=[0.8], boxes=[(40, 40, 60, 60)])
+    (told,) = seen_again(Sees(Prompts(points=[(50, 50)])), None, [asked])
+    assert (told.scores.tolist(), len(told.boxes)) == ([0.8], 1)

@@ -19,7 +19,11 @@ def segmenter() -> Segmenter:
 
 
 def test_it_travels_with_the_package_and_is_small() -> None:
-    (polyp,) = [item for item in list_adapters() if item.info.name == "polyp"]
+    (polyp,) = [
+        item
+        for item in list_adapters()
+        if (item.info.name, item.info.base_model) == ("polyp", "promise-tiny")
+    ]
     assert polyp.bundled
     assert sum(path.stat().st_size for path in polyp.path.iterdir()) <= 8e6
     assert polyp.path == BUNDLED / "polyp"
