@@ -110,10 +110,7 @@ def closer_tiles(found: Sequence[Prompts], shape: tuple[int, int]) -> list[BBox]
     size = _typical_size(found)
     if size is None:
         return []
-    side = max(_LEAST_TILE, round(size / _CLOSE))
-    if side >= _WORTH * max(shape):
-        return []
-    return tiles_over(shape, side, round(min(2 * size, side / 2)))
+    return _tiles_of(round(size / _CLOSE), size, shape)
 
 
 def drawing_tiles(
@@ -137,14 +134,8 @@ def drawing_tiles(
         One an object: the tile that holds it farthest from its edges; None, for the
         whole plane, where there is none, or objects are large enough in that.
     """
-    nowhere: list[BBox | None] = [None] * len(found)
     size = _typical_size(found)
-    if size is None:
-        return nowhere
-    side = max(_LEAST_TILE, round(size * _DRAWN))
-    if side >= _WORTH * max(shape):
-        return nowhere
-    tiles = tiles_over(shape, side, round(min(2 * size, side / 2)))
+    tiles = [] if size is None else _tiles_of(round(size * _DRAWN), size, shape)
     return [
         max(
             (tile for tile in tiles if _margin(each, tile, shape) >= _FREE),
@@ -153,6 +144,14 @@ def drawing_tiles(
         )
         for each in found
     ]
+
+
+def _tiles_of(side: int, size: float, shape: tuple[int, int]) -> list[BBox]:
+    """Cover a plane with tiles that overlap by two objects; none where it is small."""
+    side = max(_LEAST_TILE, side)
+    if side >= _WORTH * max(shape):
+        return []
+    return tiles_over(shape, side, round(min(2 * size, side / 2)))
 
 
 def seen_again(

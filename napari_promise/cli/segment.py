@@ -130,8 +130,8 @@ def segment(
         str,
         typer.Option(
             help='"auto": look at each object from as close as its size asks, as the '
-            'window does. "whole": at the whole image alone. Of adapters of many '
-            "objects --closer says it."
+            'window does. "whole": at the whole image alone. For adapters of many '
+            "objects, see --closer."
         ),
     ] = "whole",
     device: DeviceOption = "auto",

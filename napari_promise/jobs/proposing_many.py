@@ -12,7 +12,6 @@ Each step is short, so that a click is answered between two of them.
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -59,6 +58,15 @@ class ManyFound:
     total: int
     message: str = ""
     finished: bool = False
+
+
+@dataclass
+class _Lot:
+    """Objects that are drawn from one tile, or from the whole plane."""
+
+    tile: BBox | None
+    waiting: list[Prompts]
+    again: bool  # whether they are to be looked at again before
 
 
 class ProposeMany:
@@ -112,7 +120,7 @@ class ProposeMany:
         self._segmenter: SegmenterLike | None = None
         self._embedding: EmbeddingLike | None = None
         self._tiles: deque[BBox] = deque()
-        self._prompts: deque[tuple[BBox | None, Prompts]] = deque()
+        self._lots: deque[_Lot] = deque()
         self._cut: list[Prompts] = []
         self._eager = False  # whether what was found is to be looked at again
         self._ready: list[ProposedObject] = []
@@ -131,7 +139,7 @@ class ProposeMany:
                 "Another model or adapter was chosen meanwhile: what was found stays.",
             )
             return False
-        elif self._prompts:
+        elif self._lots:
             self._decode(context)
         elif self._tiles:
             self._look_closer(context)
@@ -139,7 +147,7 @@ class ProposeMany:
             # A neighbour of the tile that cut them has shown most of them whole.
             self._add(sorted(self._cut, key=surest_first))
             self._cut = []
-        if self._prompts or self._tiles or self._cut:
+        if self._lots or self._tiles or self._cut:
             if self._clock() - self._told >= _EVERY:
                 self._report(context)
             return True
@@ -153,7 +161,7 @@ class ProposeMany:
     def close(self) -> None:
         """Let go of the image."""
         self._embedding = self._segmenter = None
-        self._prompts.clear()
+        self._lots.clear()
         self._tiles.clear()
 
     def _look(self, context: JobContext) -> None:
@@ -184,16 +192,16 @@ class ProposeMany:
     def _decode(self, context: JobContext) -> None:
         embedding = self._embedding
         assert embedding is not None
-        tile = self._prompts[0][0]
+        lot, tile = self._lots[0], self._lots[0].tile
         if tile is not None:
             embedding, _ = context.embedding(self._source, Tile(self._plane, tile))
-        together = itertools.takewhile(lambda each: each[0] == tile, self._prompts)
-        asked = [prompts for _, prompts in itertools.islice(together, _BATCH)]
-        for _ in asked:
-            self._prompts.popleft()
-        if self._eager or tile is not None:
-            again = seen_again(context.segmenter, embedding, asked)
-            asked = [each for each in again if each is not None]
+        if lot.again:
+            again = seen_again(context.segmenter, embedding, lot.waiting)
+            lot.waiting = [each for each in again if each is not None]
+            lot.again = False
+        asked, lot.waiting = lot.waiting[:_BATCH], lot.waiting[_BATCH:]
+        if not lot.waiting:
+            self._lots.popleft()
         answers = context.segmenter.segment_many(
             embedding, asked, ips=self._ips, local=self._local
         )
@@ -223,11 +231,8 @@ class ProposeMany:
             dict.fromkeys(tiles), key=lambda t: 0.0 if t is None else self._distance(t)
         )
         for tile in nearest:
-            self._prompts.extend(
-                (tile, each)
-                for each, its in zip(found, tiles, strict=True)
-                if its == tile
-            )
+            its = [each for each, at in zip(found, tiles, strict=True) if at == tile]
+            self._lots.append(_Lot(tile, its, self._eager or tile is not None))
 
     def _new(self, found: Iterable[Prompts]) -> list[Prompts]:
         """Leave out what lies in objects that were there before."""
@@ -243,7 +248,8 @@ class ProposeMany:
         self, context: JobContext, message: str = "", *, finished: bool = False
     ) -> None:
         objects, self._ready = tuple(self._ready), []
-        left = -(-(len(self._prompts) + len(self._cut)) // _BATCH) + len(self._tiles)
+        waiting = sum(len(lot.waiting) for lot in self._lots) + len(self._cut)
+        left = -(-waiting // _BATCH) + len(self._tiles)
         found = ManyFound(
             objects,
             self._done,
