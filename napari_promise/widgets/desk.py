@@ -363,6 +363,9 @@ class Closing(QObject):
             with contextlib.suppress(RuntimeError, SystemError, TypeError):
                 application.aboutToQuit.disconnect(self._gone)
         end(window_stays)
+        # Left to Python it may go with the garbage of another thread, see `Later`.
+        with contextlib.suppress(RuntimeError):
+            self.deleteLater()
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         """Notice that the dock is taken out of its window."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
-from qtpy.QtCore import QObject, Qt, Signal
+from qtpy.QtCore import QCoreApplication, QObject, Qt, Signal
 
 
 class GuiDispatcher(QObject):
@@ -20,18 +21,22 @@ class GuiDispatcher(QObject):
     _posted = Signal(object)
 
     def __init__(self, parent: QObject | None = None) -> None:
-        super().__init__(parent)
+        # Left to Python it may go with the garbage of another thread, see `Later`.
+        super().__init__(parent or QCoreApplication.instance())
         self._open = True
         self._posted.connect(self._run, Qt.ConnectionType.QueuedConnection)
 
     def __call__(self, call: Callable[[], Any]) -> None:
         """Post a call; it is dropped once the dispatcher is closed."""
         if self._open:
-            self._posted.emit(call)
+            with suppress(RuntimeError):  # closed in the meantime
+                self._posted.emit(call)
 
     def close(self) -> None:
-        """Drop everything that is posted or comes later."""
+        """Drop everything that is posted or comes later, and end."""
         self._open = False
+        with suppress(RuntimeError):  # gone with Qt, at the program's end
+            self.deleteLater()
 
     def _run(self, call: Callable[[], Any]) -> None:
         if self._open:

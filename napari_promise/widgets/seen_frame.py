@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
 from napari.layers import Shapes
-from qtpy.QtCore import QObject, QTimer
 
 from napari_promise.document import BBox, Plane
 from napari_promise.session import Session
 from napari_promise.widgets.connections import Connections
+from napari_promise.widgets.later import Later
 from napari_promise.widgets.layers.bridge import LayerBridge
 from napari_promise.widgets.layers.geometry import placement
 
@@ -25,7 +24,7 @@ _COLOUR = "#56b4e9"  # Okabe and Ito's sky blue: no polarity and no box has it
 _WIDTH = 1 / 256
 
 
-class SeenFrame(QObject):
+class SeenFrame:
     """Shows the frame while the setting ``frame`` is on and a part was looked at.
 
     Parameters
@@ -37,13 +36,10 @@ class SeenFrame(QObject):
     """
 
     def __init__(self, dims: Dims, bridge: LayerBridge, session: Session) -> None:
-        super().__init__()
         self._dims, self._bridge, self._session = dims, bridge, session
         self.layer: Shapes | None = None
         self._shown: tuple[Plane, BBox] | None = None
-        self._later = QTimer(self)
-        self._later.setSingleShot(True)
-        self._later.timeout.connect(self.show_now)
+        self._later = Later(self.show_now)
         self._connections, self._of_document = Connections(), Connections()
         for signal in (
             session.settings.events.frame,
@@ -58,8 +54,7 @@ class SeenFrame(QObject):
         """Hear nothing more, and take the layer out."""
         self._connections.release()
         self._of_document.release()
-        with suppress(RuntimeError):  # Qt may be gone when Python ends
-            self._later.stop()
+        self._later.stop()
         self._take_out()
 
     def _on_work(self) -> None:
@@ -73,7 +68,7 @@ class SeenFrame(QObject):
 
     def _soon(self, *_: object) -> None:
         if self._session.settings.frame or self.layer is not None:
-            self._later.start(0)
+            self._later.start()
 
     def show_now(self) -> None:
         """Show what there is to show."""

@@ -144,6 +144,7 @@ class Annotator:
     viewer: Any
     widget: Any
     model: DiscSegmenter
+    dispatch: Any
     qtbot: Any
 
     @property
@@ -275,12 +276,13 @@ def make_desk(
         )
         widget = PromiseWidget(viewer, session)
         viewer.window.add_dock_widget(widget, name="ProMISe", area="right")
-        desks.append(Annotator(viewer, widget, model, qtbot))
+        desks.append(Annotator(viewer, widget, model, dispatch, qtbot))
         return desks[-1]
 
     yield make
     for desk in desks:
         desk.widget.close_down()
+        desk.dispatch.close()
 
 
 @pytest.fixture

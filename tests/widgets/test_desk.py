@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from qtpy.QtCore import QTimer
+from qtpy.compat import isalive
+from qtpy.QtCore import QObject, QTimer
 
 from napari_promise.widgets.connections import Connections
 
@@ -62,6 +64,29 @@ def test_a_program_may_end_with_its_docks_open(has_screen, pictures: Path) -> No
     # Of Qt, napari and torch, which are taken down after us, nothing is promised.
     where_it_died = done.stderr.partition("Current thread")[2]
     assert "napari_promise" not in where_it_died
+
+
+def test_docks_that_are_closed_leave_no_object_of_qt_to_pythons_garbage(
+    both: Any,
+) -> None:
+    # What lives on is destroyed with the garbage, in whichever thread that is
+    # collected, while the window goes on: that ends the program now and then.
+    def left() -> set[str]:
+        gc.collect()
+        return {
+            type(each).__name__
+            for each in gc.get_objects()
+            if isinstance(each, QObject)
+            and type(each).__module__.startswith("napari_promise")
+            and isalive(each)
+        }
+
+    desk, folder = both
+    assert {"Closing", "GuiDispatcher", "FolderWidget", "PromiseWidget"} <= left()
+    desk.dispatch.close()
+    _close(desk, folder)
+    _close(desk, desk.widget)
+    desk.qtbot.waitUntil(lambda: not left(), timeout=5_000)
 
 
 def test_connections_refuse_what_may_be_gone_before_them(qapp) -> None:

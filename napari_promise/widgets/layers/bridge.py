@@ -17,7 +17,6 @@ with a short handler; what is decided lies in `edits`, `showing`, `lookup`, `pla
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -31,6 +30,7 @@ from napari_promise.document import BBox, Document, LabelPatch, Plane, Region
 from napari_promise.freehand import Freehand
 from napari_promise.prompts import Prompts
 from napari_promise.widgets.connections import Connections
+from napari_promise.widgets.later import Later
 from napari_promise.widgets.layers import edits, lookup
 from napari_promise.widgets.layers.boxes import Box
 from napari_promise.widgets.layers.enclosing import Enclosing
@@ -159,10 +159,7 @@ class LayerBridge:
         self.batched_update = self._placing.batched_update
         self._taking_edit = Guard()
         self._display: Display | None = None
-        self._contrast = QTimer()
-        self._contrast.setSingleShot(True)
-        self._contrast.setInterval(CONTRAST_SETTLES_MS)
-        self._contrast.timeout.connect(self._on_contrast_settled)
+        self._contrast = Later(self._on_contrast_settled, CONTRAST_SETTLES_MS)
         self._view = ViewWatch(viewer, self._on_view_rests)
         self._connections = Connections()
         self._image_connections = Connections()
@@ -183,8 +180,7 @@ class LayerBridge:
 
     def close(self) -> None:
         """Let go of the viewer; the layers stay in it."""
-        with contextlib.suppress(RuntimeError):  # gone with Qt, at the program's end
-            self._contrast.stop()
+        self._contrast.stop()
         self.enclosing.ended.disconnect(self.use_points)
         self.enclosing.end()
         self._view.close()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QTimer
+from napari_promise.widgets.later import Later
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -31,8 +31,5 @@ def draw_thumbnail_later(layer: Layer) -> None:
     draw = getattr(type(layer), "_update_thumbnail", None)
     if draw is None:
         return
-    timer = QTimer()
-    timer.setSingleShot(True)
-    timer.setInterval(RESTS_MS)
-    timer.timeout.connect(partial(draw, layer))
-    setattr(layer, "_update_thumbnail", lambda *_: timer.start())  # noqa: B010
+    later = Later(partial(draw, layer), RESTS_MS)
+    setattr(layer, "_update_thumbnail", later.start)  # noqa: B010

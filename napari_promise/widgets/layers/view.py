@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from qtpy.QtCore import QTimer
 
 from napari_promise.document import BBox
 from napari_promise.widgets.connections import Connections
+from napari_promise.widgets.later import Later
 from napari_promise.widgets.layers.geometry import camera_of, image_shape
 from napari_promise.widgets.layers.napari_internals import canvas_size
 
@@ -68,30 +67,26 @@ class ViewWatch:
 
     def __init__(self, viewer: napari.Viewer, rests: Callable[[], None]) -> None:
         self._rests = rests
-        self._timer = QTimer()
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(RESTS_MS)
-        self._timer.timeout.connect(rests)
+        self._rest = Later(rests, RESTS_MS)
         self._connections = Connections()
         events = camera_of(viewer).events
         for emitter in (events.zoom, events.center):
             self._connections.add(emitter, self._on_moved)
 
     def _on_moved(self, _event: Any = None) -> None:
-        self._timer.start()
+        self._rest.start()
 
     def begin(self) -> None:
         """Tell soon: another image is shown."""
-        self._timer.start()
+        self._rest.start()
 
     def tell_now(self) -> None:
         """Do not wait: somebody clicked, where the camera has not rested yet."""
-        if self._timer.isActive():
-            self._timer.stop()
+        if self._rest.is_waiting:
+            self._rest.stop()
             self._rests()
 
     def close(self) -> None:
         """Stop watching."""
         self._connections.release()
-        with contextlib.suppress(RuntimeError):  # gone with Qt, at the program's end
-            self._timer.stop()
+        self._rest.stop()

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from psygnal import Signal
-from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QWidget
 
 from napari_promise.document import unconfirmed_planes
@@ -31,6 +30,7 @@ from napari_promise.session import Session
 from napari_promise.training import recipe
 from napari_promise.widgets.background import Dispatch, later
 from napari_promise.widgets.choices import Choice
+from napari_promise.widgets.later import Later
 from napari_promise.widgets.layers.bridge import LayerBridge
 from napari_promise.widgets.layers.sources import LabelsSource, LayerSource
 from napari_promise.widgets.training.library import AdapterLibrary
@@ -119,10 +119,7 @@ class Training:
             self.adapters_changed.emit,
             self._show_comparison,
         )
-        self._settle = QTimer()
-        self._settle.setSingleShot(True)
-        self._settle.setInterval(_SETTLES_MS)
-        self._settle.timeout.connect(self._count)
+        self._settle = Later(self._count, _SETTLES_MS)
 
     @property
     def panel(self) -> TrainPanel:
@@ -474,8 +471,8 @@ class Training:
         str
             Name of the adapter that was kept; empty for none.
         """
+        self._settle.stop()
         with contextlib.suppress(RuntimeError):  # gone with Qt, at the program's end
-            self._settle.stop()
             self.library.close()
             if self._panel is not None:
                 self._panel.close()

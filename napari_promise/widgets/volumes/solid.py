@@ -7,16 +7,15 @@ of their labels. It is as large as they are.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Labels
 from numpy.typing import NDArray
-from qtpy.QtCore import QObject, QTimer
 
 from napari_promise.document import Document, Plane
 from napari_promise.widgets.connections import Connections
+from napari_promise.widgets.later import Later
 from napari_promise.widgets.layers.bridge import LayerBridge
 from napari_promise.widgets.layers.geometry import place, placement
 from napari_promise.widgets.layers.result import label_colours
@@ -31,7 +30,7 @@ __all__ = ["Solid", "block_of"]
 _WAIT_MS = 200
 
 
-class Solid(QObject):
+class Solid:
     """Shows what is proposed while the viewer shows volumes.
 
     Parameters
@@ -46,13 +45,9 @@ class Solid(QObject):
     def __init__(
         self, dims: Dims, bridge: LayerBridge, propagation: Propagation
     ) -> None:
-        super().__init__()
         self._dims, self._bridge = dims, bridge
         self.layer: Labels | None = None
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(_WAIT_MS)
-        self._timer.timeout.connect(self.show_now)
+        self._later = Later(self.show_now, _WAIT_MS)
         self._connections = Connections()
         self._connections.add(dims.events.ndisplay, lambda *_: self.show_now())
         self._connections.add(propagation.changed, self._on_changed)
@@ -61,13 +56,12 @@ class Solid(QObject):
     def close(self) -> None:
         """Hear nothing more, and take the layer out."""
         self._connections.release()
-        with suppress(RuntimeError):  # Qt may be gone when Python ends
-            self._timer.stop()
+        self._later.stop()
         self._take_out()
 
     def _on_changed(self) -> None:
-        if self._dims.ndisplay == 3 and not self._timer.isActive():
-            self._timer.start()
+        if self._dims.ndisplay == 3 and not self._later.is_waiting:
+            self._later.start()
 
     def show_now(self) -> None:
         """Show what there is to show."""
