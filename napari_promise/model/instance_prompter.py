@@ -63,6 +63,9 @@ class InstanceAPM(nn.Module):
         Channels of the stem's detail; 0 for a base without one.
     width : int
         Channels inside, at the grid of the levels; fewer at finer ones.
+    blocks : int
+        Further blocks at the grid of the embedding, by which a cell sees more of what
+        lies around it. They begin as nothing.
     dropout : float
         Share of channels dropped in training, and of images whose detail is: an
         embedding that an earlier version kept has none.
@@ -79,6 +82,7 @@ class InstanceAPM(nn.Module):
         neck_channels: int,
         detail_channels: int = 0,
         width: int = 96,
+        blocks: int = 0,
         dropout: float = 0.05,
         threshold: float = 0.3,
         trust: float = 0.1,
@@ -88,6 +92,7 @@ class InstanceAPM(nn.Module):
         self.neck_channels = neck_channels
         self.detail_channels = detail_channels
         self.width = width
+        self.blocks = blocks
         self.dropout = dropout
         self.threshold = threshold
         self.trust = trust
@@ -100,6 +105,9 @@ class InstanceAPM(nn.Module):
         )
         self.neck = NormedProjection(neck_channels, middle)
         self.middle = nn.Sequential(Residual(middle), nn.Dropout2d(dropout))
+        self.deeper = nn.Sequential(
+            *(Residual(middle, begins_as_nothing=True) for _ in range(blocks))
+        )
         self.enlarge = nn.ConvTranspose2d(middle, fine, 2, stride=2)
         self.detail = (
             NormedProjection(detail_channels, fine) if detail_channels else None
@@ -146,7 +154,7 @@ class InstanceAPM(nn.Module):
         for project, level in zip(self.project, levels, strict=True):
             x = x + resized(project(level), grid)
         x = resized(self.coarse(x), image.shape[-2:]) + self.neck(image)
-        x = self.enlarge(self.middle(x))
+        x = self.enlarge(self.deeper(self.middle(x)))
         if self.detail is not None and detail is not None:
             seen = resized(self.detail(detail), x.shape[-2:])
             if self.training:
@@ -163,6 +171,7 @@ class InstanceAPM(nn.Module):
             "neck_channels": self.neck_channels,
             "detail_channels": self.detail_channels,
             "width": self.width,
+            "blocks": self.blocks,
             "dropout": self.dropout,
             "threshold": self.threshold,
             "trust": self.trust,
@@ -172,7 +181,7 @@ class InstanceAPM(nn.Module):
 class Residual(nn.Module):
     """Two 3 x 3 convolutions beside a shortcut, normalised before each."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, *, begins_as_nothing: bool = False) -> None:
         super().__init__()
         self.body = nn.Sequential(
             ChannelNorm(width),
@@ -182,6 +191,9 @@ class Residual(nn.Module):
             nn.GELU(),
             nn.Conv2d(width, width, 3, padding=1),
         )
+        if begins_as_nothing:
+            for parameter in self.body[-1].parameters():
+                nn.init.zeros_(parameter)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (B, width, h, w) to the same shape."""

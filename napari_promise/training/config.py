@@ -37,7 +37,8 @@ class TrainConfig:
         in an image (the masks are then instance labels), ``instant`` for the one in
         closed form, or ``none``.
     apm_blocks : int
-        Blocks of ``heatmap`` that let a cell see what lies around it, 0 to 8.
+        Blocks of ``heatmap`` that let a cell see what lies around it, further ones of
+        ``instances``; 0 to 8.
     points : int
         Slots: the first half positive, the rest negative. 1 to 64.
     ips : bool

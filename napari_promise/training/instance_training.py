@@ -44,7 +44,13 @@ from napari_promise.training.curves import Row, write_curves
 from napari_promise.training.instance_metrics import score_instances
 from napari_promise.training.instance_settings import choose_settings
 from napari_promise.training.progress import Outlook, Progress
-from napari_promise.training.steps import Learner, entropy, half_type, seeded
+from napari_promise.training.steps import (
+    Learner,
+    entropy,
+    half_type,
+    half_where_quick,
+    seeded,
+)
 from napari_promise.training.view_cache import ViewCache, file_digest, view_key
 
 if TYPE_CHECKING:
@@ -340,22 +346,28 @@ class _Run:
                 break
 
     def _build(self) -> InstanceAPM:
-        emb = self._embedding(self.held_out[0])
+        emb, start = self._embedding(self.held_out[0]), self.config.start
+        before = None if start is None else load_adapter(start).apm
+        shape = {"blocks": self.config.apm_blocks}
+        if isinstance(before, InstanceAPM):
+            blocks = max(before.blocks, self.config.apm_blocks)
+            shape = {"width": before.width, "blocks": blocks}
         module = InstanceAPM(
             [level.shape[1] for level in emb.levels],
             emb.image.shape[1],
             0 if emb.detail is None else emb.detail.shape[1],
+            **shape,
         )
-        if self.config.start is not None:
-            before = load_adapter(self.config.start).apm
+        if start is not None:
             try:
                 if before is None:
                     raise RuntimeError
-                module.load_state_dict(before.state_dict())
+                # blocks that the earlier one does not have begin as nothing
+                module.load_state_dict(module.state_dict() | before.state_dict())
             except RuntimeError as error:
                 raise ValueError(
-                    f"cannot start from {self.config.start}: it is no prompter of many "
-                    "objects with the same shapes"
+                    f"cannot start from {start}: it is no prompter of many objects "
+                    "with the same shapes"
                 ) from error
         return module
 
@@ -386,7 +398,9 @@ class _Run:
         image, *rest, target = stacked
         count = len(module.level_channels)
         detail = rest[count] if len(rest) > count else None
-        return instance_loss(module(rest[:count], image, detail), target)
+        with half_where_quick(self.device):
+            drawn = module(rest[:count], image, detail)
+        return instance_loss(drawn, target)
 
     def _judge(self, module: InstanceAPM) -> Iterator[float]:
         """Yield the mean score so far, of outlines flooded from the maps."""
