@@ -82,7 +82,14 @@ DOMAINS = {
     "cells": Domain(
         "CC0, as BBBC038 (dsb2018), on which it was trained.",
         "Fluorescence, H&E and bright field; each nucleus an object of its own.",
-        {"apm": "instances", "views": 6, "apm_epochs": 17, "apm_batch": 8},
+        {
+            "apm": "instances",
+            "apm_blocks": 2,
+            "views": 6,
+            "apm_epochs": 17,
+            "apm_batch": 8,
+            "patience": 10,
+        },
     ),
     "medical": Domain(
         f"{RESEARCH} Kvasir-SEG, CVC-ClinicDB and PH2; BUSI is CC BY 4.0.",
@@ -182,9 +189,10 @@ def fit(name: str, options: argparse.Namespace, folder: Path) -> None:
     counts = ", ".join(f"{len(p)} {set_}" for set_, p in parts["train"].items())
     trained_on = f"train parts: {counts} images"
     if options.start is not None:
-        earlier = read_info(options.start / name).trained_on
-        trained_on = f"{earlier.partition('; moved to')[0]}; moved to this base with "
-        trained_on += f"{counts} images"
+        earlier = read_info(options.start / name)
+        if earlier.base_model != str(options.model):
+            known = earlier.trained_on.partition("; moved to")[0]
+            trained_on = f"{known}; moved to this base with {counts} images"
     recipe: dict[str, Any] = {
         "views": _views(sum(map(len, parts["train"].values()))),
         "ips_epochs": 4,
