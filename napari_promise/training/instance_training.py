@@ -5,7 +5,8 @@ The run, as `train_instances` tells it:
 1. *embed*: the images, crops and zooms of them are encoded once and kept for later
    runs, their label images beside them (`view_cache`, `instance_views`).
 2. *apm*: the prompter learns centres, foreground, depth and boxes; after each pass it
-   is judged on the held-out images, by outlines flooded from its own maps.
+   is judged on the held-out images, by outlines flooded from its own maps, which choose
+   the pass where they are enough for that.
 3. *score*: on the same held-out images its threshold is chosen, and whether and which
    boxes are decoded alone (`instance_settings`); then it is written.
 
@@ -60,6 +61,9 @@ __all__ = ["train_instances"]
 
 JUDGED = 40  # held-out images looked at after each pass
 SCORED = 40  # held-out images by which threshold and boxes are chosen
+#: Fewer held-out images say too little to choose a pass by: the last one is kept, at
+#: which the steps have become small.
+CHOOSING = 5
 #: Of the centre map, while it is judged in training.
 _THRESHOLD = 0.3
 _PARTS = ("image", "levels", "detail")
@@ -275,7 +279,10 @@ class _Run:
     # 2. learn ---------------------------------------------------------------------
 
     def learn(self) -> Iterator[Progress]:
-        """Repeat passes until the held-out score stops rising; keep the best."""
+        """Repeat passes until the held-out score stops rising; keep the best.
+
+        With few images held out, all passes are made and the last one is kept.
+        """
         config = self.config
         with seeded(config.seed, "modules"):
             module = self._build().to(self.device)
@@ -314,7 +321,7 @@ class _Run:
             for so_far in self._judge(average):
                 found = so_far
                 yield Progress("apm", step, total, held_out=dict(self.scores))
-            better = found > best
+            better = found > best or len(self.held_out) < CHOOSING
             if better:
                 patience = config.patience
             elif best > 0:  # before anything is found, there is nothing to lose

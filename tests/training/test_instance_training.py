@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +16,10 @@ from napari_promise.model.adapters import load_adapter
 from napari_promise.model.instance_prompter import InstanceAPM
 from napari_promise.model.sam import load_sam
 from napari_promise.segmenter import Segmenter
+from napari_promise.training import instance_training
 from napari_promise.training.config import TrainConfig
 from napari_promise.training.evaluate_instances import evaluate_instances
-from napari_promise.training.instance_training import instance_loss
+from napari_promise.training.instance_training import CHOOSING, instance_loss
 from napari_promise.training.instance_views import targets_of, view_of
 from napari_promise.training.trainer import train
 
@@ -129,6 +132,38 @@ def test_a_run_makes_an_adapter_that_proposes_each_object(tmp_path: Path) -> Non
     report = evaluate_instances(pairs[3:], segmenter)
     assert report.images[0].score.truth == 3
     assert {"ap50", "ap75", "msa", "pq"} <= set(report.to_json()["summary"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("held_out", [1, CHOOSING])
+def test_few_held_out_images_choose_no_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held_out: int
+) -> None:
+    falling = iter([0.9, 0.5, 0.4, 0.3])
+    judged: list[InstanceAPM] = []
+
+    def judge(_run: object, module: InstanceAPM) -> Iterator[float]:
+        judged.append(copy.deepcopy(module))
+        yield next(falling)
+
+    monkeypatch.setattr(instance_training._Run, "_judge", judge)
+    pairs = pairs_in(tmp_path, 2 + held_out)
+    config = TrainConfig(
+        pairs=pairs[:2],
+        held_out=pairs[2:],
+        apm="instances",
+        views=1,
+        apm_epochs=4,
+        patience=2,
+        cache=tmp_path / "cache",
+    )
+    *_, done = train(config, load_sam("promise-tiny"))
+    assert done.adapter is not None
+    # of a score that falls: the last pass, or the first
+    assert len(judged) == (4 if held_out == 1 else 3)
+    kept = judged[-1] if held_out == 1 else judged[0]
+    weights = done.adapter.apm.draw.weight
+    assert torch.equal(weights, kept.draw.weight.half().float())
 
 
 def test_labels_without_objects_are_refused(tmp_path: Path) -> None:
