@@ -39,6 +39,9 @@ class TrainConfig:
     apm_blocks : int
         Blocks of ``heatmap`` that let a cell see what lies around it, further ones of
         ``instances``; 0 to 8.
+    apm_width : int
+        Channels of ``instances`` inside, 8 to 512: fewer learn more from few images,
+        and less from many.
     points : int
         Slots: the first half positive, the rest negative. 1 to 64.
     ips : bool
@@ -105,6 +108,7 @@ class TrainConfig:
     device: str = "auto"
     apm: str = "heatmap"
     apm_blocks: int = 0
+    apm_width: int = 96
     points: int = 16
     ips: bool = True
     zero_init: bool = True
@@ -175,6 +179,8 @@ class TrainConfig:
             object.__setattr__(self, "apm_rate", default)
         if not 0 <= self.apm_blocks <= 8:
             raise ValueError(f"apm_blocks must be 0 to 8, got {self.apm_blocks}")
+        if not 8 <= self.apm_width <= 512:
+            raise ValueError(f"apm_width must be 8 to 512, got {self.apm_width}")
         if not 1 <= self.points <= 64:
             raise ValueError(f"points must be 1 to 64, got {self.points}")
         if not 0.05 <= self.held_out_share <= 0.5:

@@ -43,7 +43,7 @@ from napari_promise.training import instance_views
 from napari_promise.training.config import ImagePair, TrainConfig
 from napari_promise.training.curves import Row, write_curves
 from napari_promise.training.instance_metrics import score_instances
-from napari_promise.training.instance_settings import choose_settings
+from napari_promise.training.instance_settings import CHOOSING, choose_settings
 from napari_promise.training.progress import Outlook, Progress
 from napari_promise.training.steps import (
     Learner,
@@ -61,9 +61,6 @@ __all__ = ["train_instances"]
 
 JUDGED = 40  # held-out images looked at after each pass
 SCORED = 40  # held-out images by which threshold and boxes are chosen
-#: Fewer held-out images say too little to choose a pass by: the last one is kept, at
-#: which the steps have become small.
-CHOOSING = 5
 #: Of the centre map, while it is judged in training.
 _THRESHOLD = 0.3
 _PARTS = ("image", "levels", "detail")
@@ -281,7 +278,8 @@ class _Run:
     def learn(self) -> Iterator[Progress]:
         """Repeat passes until the held-out score stops rising; keep the best.
 
-        With few images held out, all passes are made and the last one is kept.
+        With few images held out, all passes are made and the last one is kept, at which
+        the steps have become small.
         """
         config = self.config
         with seeded(config.seed, "modules"):
@@ -355,7 +353,7 @@ class _Run:
     def _build(self) -> InstanceAPM:
         emb, start = self._embedding(self.held_out[0]), self.config.start
         before = None if start is None else load_adapter(start).apm
-        shape = {"blocks": self.config.apm_blocks}
+        shape = {"width": self.config.apm_width, "blocks": self.config.apm_blocks}
         if isinstance(before, InstanceAPM):
             blocks = max(before.blocks, self.config.apm_blocks)
             shape = {"width": before.width, "blocks": blocks}

@@ -19,6 +19,8 @@ _STEPS_OF_MANY = 480
 #: Passes that it shall make at least, where they are short: with half as many, a
 #: hundred polyps taught it less than fifty.
 _PASSES = 24
+#: Of fewer images a narrow prompter of many objects learns more than a wide one.
+_NARROW_BELOW, _NARROW = 20, 48
 #: From this many images on the settings of `TrainConfig` are right as they are.
 MANY = 400
 #: Below this, what is held out says next to nothing.
@@ -39,7 +41,7 @@ def recipe_for(
         steps, so that it does not forget what it knew.
     many : bool
         Whether many objects an image are learnt: in smaller batches and more steps,
-        for each image teaches more.
+        for each image teaches more; from few images by a narrower prompter.
 
     Returns
     -------
@@ -77,6 +79,8 @@ def recipe_for(
         each_pass = math.ceil(learnt * views / batch)
         passes = min(60, max(12, math.ceil(_STEPS_OF_MANY / each_pass)))
         changes |= {"apm_batch": batch, "apm_epochs": passes, "patience": 12}
+        if count < _NARROW_BELOW:
+            changes["apm_width"] = _NARROW
     if continuing:
         for name in ("apm_epochs", "ips_epochs"):
             changes[name] = max(2, changes.get(name, getattr(TrainConfig, name)) // 2)

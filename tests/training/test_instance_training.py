@@ -19,7 +19,8 @@ from napari_promise.segmenter import Segmenter
 from napari_promise.training import instance_training
 from napari_promise.training.config import TrainConfig
 from napari_promise.training.evaluate_instances import evaluate_instances
-from napari_promise.training.instance_training import CHOOSING, instance_loss
+from napari_promise.training.instance_settings import CHOOSING
+from napari_promise.training.instance_training import instance_loss
 from napari_promise.training.instance_views import targets_of, view_of
 from napari_promise.training.trainer import train
 

@@ -67,3 +67,9 @@ def test_many_objects_are_learnt_in_smaller_batches_and_more_steps() -> None:
         pairs = tuple(Pair(Path(f"{i}"), Path(f"{i}m")) for i in range(count))
         TrainConfig(pairs=pairs, apm="instances", **many)
     assert recipe_for(400, many=True) == recipe_for(400)
+
+
+def test_many_objects_of_few_images_are_learnt_by_a_narrow_prompter() -> None:
+    assert recipe_for(10, many=True)["apm_width"] < TrainConfig.apm_width
+    assert "apm_width" not in recipe_for(60, many=True)
+    assert "apm_width" not in recipe_for(10)
