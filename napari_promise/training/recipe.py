@@ -21,6 +21,8 @@ _STEPS_OF_MANY = 480
 _PASSES = 24
 #: Of fewer images a narrow prompter of many objects learns more than a wide one.
 _NARROW_BELOW, _NARROW = 20, 48
+#: What a step of theirs takes, of one that finds one object.
+_COST_OF_MANY = 2
 #: From this many images on the settings of `TrainConfig` are right as they are.
 MANY = 400
 #: Below this, what is held out says next to nothing.
@@ -103,7 +105,9 @@ def warning_for(count: int) -> str:
     return ""
 
 
-def expected_seconds(count: int, changes: dict[str, Any], encode: float) -> float:
+def expected_seconds(
+    count: int, changes: dict[str, Any], encode: float, *, many: bool = False
+) -> float:
     """Return the seconds that a run takes at most, if nothing is encoded yet.
 
     Parameters
@@ -114,6 +118,8 @@ def expected_seconds(count: int, changes: dict[str, Any], encode: float) -> floa
         Of `recipe_for`.
     encode : float
         Seconds to encode one image.
+    many : bool
+        Whether many objects an image are learnt: by a larger prompter, and no shift.
     """
     held_out = held_out_of(count)
 
@@ -127,4 +133,7 @@ def expected_seconds(count: int, changes: dict[str, Any], encode: float) -> floa
         "ips": value("ips_epochs") * (min(value("ips_images"), views) + held_out),
         "score": 2 * held_out,
     }
+    if many:
+        work["apm"] *= _COST_OF_MANY
+        del work["ips"]
     return float(encode * sum(COSTS[phase] * images for phase, images in work.items()))

@@ -73,3 +73,11 @@ def test_many_objects_of_few_images_are_learnt_by_a_narrow_prompter() -> None:
     assert recipe_for(10, many=True)["apm_width"] < TrainConfig.apm_width
     assert "apm_width" not in recipe_for(60, many=True)
     assert "apm_width" not in recipe_for(10)
+
+
+def test_the_time_that_many_objects_take_is_told_without_a_shift() -> None:
+    changes = recipe_for(10, many=True)
+    told = expected_seconds(10, changes, 1.0, many=True)
+    longer = {**changes, "ips_epochs": 100}
+    assert expected_seconds(10, longer, 1.0, many=True) == told
+    assert expected_seconds(10, longer, 1.0) > told

@@ -37,7 +37,6 @@ from napari_promise.widgets.training.library import AdapterLibrary
 from napari_promise.widgets.training.panel import (
     FOLDER,
     GIVEN,
-    MANY,
     TrainPanel,
     folder_of,
 )
@@ -268,9 +267,9 @@ class Training:
     def _show_survey(self, number: int, found: training_sources.Survey) -> None:
         if number != self._survey:
             return
-        continuing = bool(self.panel.start_from.value())
+        continuing, many = bool(self.panel.start_from.value()), self.panel.finds_many
         try:
-            changes = recipe.recipe_for(found.images, continuing=continuing)
+            changes = recipe.recipe_for(found.images, continuing=continuing, many=many)
         except ValueError as error:
             self._by_itself = False
             self.panel.show_summary(str(error), ready=False)
@@ -278,7 +277,10 @@ class Training:
         held_out = recipe.held_out_of(found.images)
         views = changes.get("views", 2) * (found.images - held_out) + held_out
         seconds = recipe.expected_seconds(
-            found.images, changes, self._session.encode_seconds or _ENCODE_GUESS
+            found.images,
+            changes,
+            self._session.encode_seconds or _ENCODE_GUESS,
+            many=many,
         )
         room = views * (self._session.embedding_bytes or _VIEW_GUESS)
         by = f"by group, of {found.groups}" if found.groups > 1 else "by image"
@@ -312,9 +314,7 @@ class Training:
             naming.note,
             Path(start) if start else None,
             # an adapter that is trained further goes on finding what it found
-            {"apm": "instances"}
-            if self.panel.finds.value() == MANY and not start
-            else {},
+            {"apm": "instances"} if self.panel.finds_many else {},
         )
         self._base_model = self._session.settings.model
         given = self._given if source is self._given else None

@@ -211,7 +211,8 @@ class TrainPanel(QDialog):
 
         self.details.toggled.connect(lambda _open: self._fit.start())
         self.source.chosen.connect(lambda _value: self._on_source())
-        self.wanted.chosen.connect(lambda _value: self.source_changed.emit())
+        for choice in (self.wanted, self.finds):
+            choice.chosen.connect(lambda _value: self.source_changed.emit())
         self.start_from.chosen.connect(self._on_start_chosen)
         for row in (self.images_dir, self.masks_dir):
             row.changed.connect(lambda _path: self.source_changed.emit())
@@ -226,6 +227,14 @@ class TrainPanel(QDialog):
         self.show_state("idle")
 
     # -- what was chosen ----------------------------------------------------------
+
+    @property
+    def finds_many(self) -> bool:
+        """Whether a new adapter shall find many objects an image.
+
+        One that is trained further goes on finding what it found.
+        """
+        return self.finds.value() == MANY and not self.start_from.value()
 
     def naming(self) -> Naming:
         """Return what was written into the fields."""

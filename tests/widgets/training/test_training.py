@@ -16,6 +16,7 @@ from napari_promise.model.adapters import Adapter, AdapterInfo, list_adapters
 from napari_promise.model.pattern_shift import PatternEmbedding
 from napari_promise.model.weights import model_file, sha256_of
 from napari_promise.training.trainer import Progress
+from napari_promise.widgets.training.panel import MANY
 
 
 def _adapter(config: Any) -> Adapter:
@@ -284,3 +285,17 @@ def test_the_summary_uses_what_encoding_took_here(labelled) -> None:
     training.refresh()
     labelled.until(lambda: "GB of cache" in training.panel.summary.text())
     assert " h " in training.panel.summary.text()
+
+
+def test_the_summary_follows_what_shall_be_found(labelled) -> None:
+    training = labelled.widget.training
+    labelled.widget.session._embeddings.encode_seconds = 36.0
+    training.refresh()
+    labelled.until(lambda: "At most" in training.panel.summary.text())
+    of_one = training.panel.summary.text()
+    finds = training.panel.finds
+    finds.setCurrentIndex(finds.count() - 1)
+    finds.activated.emit(finds.count() - 1)
+    assert finds.value() == MANY
+    labelled.until(lambda: training.panel.summary.text() != of_one)
+    assert "At most" in training.panel.summary.text()
