@@ -36,7 +36,7 @@ __all__ = ["CHOOSING", "Chosen", "choose_settings"]
 CHOOSING = 5
 
 THRESHOLDS = (0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5)
-CAUTIOUS = (0.25, 0.3, 0.35)
+CAUTIOUS = (0.3, 0.35, 0.4)
 #: How far sides may differ; 0 decodes points only, the last every box.
 TRUSTS = (0.0, 0.04, 0.08, 0.15, 9.0)
 
