@@ -15,7 +15,9 @@ from napari_promise.training.progress import COSTS
 _VIEWS = 96
 #: Steps that the prompter shall take at least.
 _STEPS = 240
-_STEPS_OF_MANY = 480
+#: Where it finds many objects: so many an image, and at least and at most so many. More
+#: steps on few images teach it those alone.
+_STEPS_AN_IMAGE, _LEAST_OF_MANY, _STEPS_OF_MANY = 60, 160, 480
 #: Passes that it shall make at least, where they are short: with half as many, a
 #: hundred polyps taught it less than fifty.
 _PASSES = 24
@@ -79,7 +81,8 @@ def recipe_for(
     if many and count < MANY:
         batch, views = 4, changes["views"]
         each_pass = math.ceil(learnt * views / batch)
-        passes = min(60, max(12, math.ceil(_STEPS_OF_MANY / each_pass)))
+        steps = min(_STEPS_OF_MANY, max(_LEAST_OF_MANY, _STEPS_AN_IMAGE * learnt))
+        passes = min(60, max(12, math.ceil(steps / each_pass)))
         changes |= {"apm_batch": batch, "apm_epochs": passes, "patience": 12}
         if count < _NARROW_BELOW:
             changes["apm_width"] = _NARROW

@@ -69,6 +69,16 @@ def test_many_objects_are_learnt_in_smaller_batches_and_more_steps() -> None:
     assert recipe_for(400, many=True) == recipe_for(400)
 
 
+def test_few_images_teach_many_objects_in_fewer_steps() -> None:
+    def steps(count: int) -> float:
+        changes = recipe_for(count, many=True)
+        shown = (count - held_out_of(count)) * changes["views"]
+        return changes["apm_epochs"] * shown / changes["apm_batch"]
+
+    assert steps(3) < 200
+    assert steps(3) < steps(6) < steps(10)
+
+
 def test_many_objects_of_few_images_are_learnt_by_a_narrow_prompter() -> None:
     assert recipe_for(10, many=True)["apm_width"] < TrainConfig.apm_width
     assert "apm_width" not in recipe_for(60, many=True)
