@@ -66,27 +66,40 @@ def test_a_program_may_end_with_its_docks_open(has_screen, pictures: Path) -> No
     assert "napari_promise" not in where_it_died
 
 
+def _living() -> list[QObject]:
+    """Return what there is of ours that Qt has not destroyed."""
+    gc.collect()
+    return [
+        each
+        for each in gc.get_objects()
+        if isinstance(each, QObject)
+        and type(each).__module__.startswith("napari_promise")
+        and isalive(each)
+    ]
+
+
+@pytest.fixture
+def of_others(has_screen) -> list[QObject]:
+    """What tests before have left; held, so that nothing takes its place."""
+    return _living()
+
+
 def test_docks_that_are_closed_leave_no_object_of_qt_to_pythons_garbage(
-    both: Any,
+    of_others: list[QObject], both: Any
 ) -> None:
     # What lives on is destroyed with the garbage, in whichever thread that is
     # collected, while the window goes on: that ends the program now and then.
+    known = set(map(id, of_others))
+
     def left() -> set[str]:
-        gc.collect()
-        return {
-            type(each).__name__
-            for each in gc.get_objects()
-            if isinstance(each, QObject)
-            and type(each).__module__.startswith("napari_promise")
-            and isalive(each)
-        }
+        return {type(each).__name__ for each in _living() if id(each) not in known}
 
     desk, folder = both
     assert {"Closing", "GuiDispatcher", "FolderWidget", "PromiseWidget"} <= left()
     desk.dispatch.close()
     _close(desk, folder)
     _close(desk, desk.widget)
-    desk.qtbot.waitUntil(lambda: not left(), timeout=5_000)
+    desk.until(lambda: not left())
 
 
 def test_connections_refuse_what_may_be_gone_before_them(qapp) -> None:

@@ -113,7 +113,7 @@ def test_layers_lie_on_a_turned_and_scaled_image_and_follow_it(
 def test_contrast_is_followed_once_it_has_settled(desk) -> None:
     image = desk.bridge.work.image
     before = desk.model.encoded
-    settling = desk.bridge._contrast
+    settling = desk.bridge._contrast._timer
     settling.setInterval(600_000)
     for high in (200, 150, 100):
         image.contrast_limits = (10, high)
