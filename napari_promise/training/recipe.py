@@ -24,7 +24,7 @@ _PASSES = 24
 #: Of fewer images a narrow prompter of many objects learns more than a wide one.
 _NARROW_BELOW, _NARROW = 20, 48
 #: What a step of theirs takes, of one that finds one object.
-_COST_OF_MANY = 2
+_COST_OF_MANY = 3
 #: From this many images on the settings of `TrainConfig` are right as they are.
 MANY = 400
 #: Below this, what is held out says next to nothing.
