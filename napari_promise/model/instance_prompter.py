@@ -163,6 +163,14 @@ class InstanceAPM(nn.Module):
             x = x + seen
         return self.draw(self.fine(x)).float()
 
+    def further_blocks(self) -> dict[str, torch.Tensor]:
+        """Return the part of the state that an earlier, shallower module may lack."""
+        return {
+            name: value
+            for name, value in self.state_dict().items()
+            if name.startswith("deeper.")
+        }
+
     @property
     def settings(self) -> dict[str, Any]:
         """Arguments that build this module again."""

@@ -44,7 +44,7 @@ from napari_promise.training.config import ImagePair, TrainConfig
 from napari_promise.training.curves import Row, write_curves
 from napari_promise.training.instance_metrics import score_instances
 from napari_promise.training.instance_settings import CHOOSING, choose_settings
-from napari_promise.training.progress import Outlook, Progress
+from napari_promise.training.progress import COST_OF_MANY, Outlook, Progress
 from napari_promise.training.steps import (
     Learner,
     entropy,
@@ -153,7 +153,10 @@ class _Run:
         self.outlook = Outlook(
             {
                 "embed": len(jobs),
-                "apm": self.config.apm_epochs * self.config.views * len(learnt),
+                "apm": COST_OF_MANY
+                * self.config.apm_epochs
+                * self.config.views
+                * len(learnt),
                 "score": len(kept),
             }
         )
@@ -367,8 +370,7 @@ class _Run:
             try:
                 if before is None:
                     raise RuntimeError
-                # blocks that the earlier one does not have begin as nothing
-                module.load_state_dict(module.state_dict() | before.state_dict())
+                module.load_state_dict(module.further_blocks() | before.state_dict())
             except RuntimeError as error:
                 raise ValueError(
                     f"cannot start from {start}: it is no prompter of many objects "

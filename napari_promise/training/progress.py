@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 #: Seconds an image takes in each phase, in units of encoding it: a guess, until the
 #: phase has been measured.
 COSTS = {"embed": 1.0, "apm": 0.1, "ips": 0.5, "score": 0.5}
+#: What a prompter of many objects takes in "apm", of one that finds one object.
+COST_OF_MANY = 3
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import math
 from typing import Any
 
 from napari_promise.training.config import TrainConfig
-from napari_promise.training.progress import COSTS
+from napari_promise.training.progress import COST_OF_MANY, COSTS
 
 #: Views that a training set shall have at least, augmented ones included.
 _VIEWS = 96
@@ -23,8 +23,6 @@ _STEPS_AN_IMAGE, _LEAST_OF_MANY, _STEPS_OF_MANY = 60, 160, 480
 _PASSES = 24
 #: Of fewer images a narrow prompter of many objects learns more than a wide one.
 _NARROW_BELOW, _NARROW = 20, 48
-#: What a step of theirs takes, of one that finds one object.
-_COST_OF_MANY = 3
 #: From this many images on the settings of `TrainConfig` are right as they are.
 MANY = 400
 #: Below this, what is held out says next to nothing.
@@ -137,6 +135,6 @@ def expected_seconds(
         "score": 2 * held_out,
     }
     if many:
-        work["apm"] *= _COST_OF_MANY
+        work["apm"] *= COST_OF_MANY
         del work["ips"]
     return float(encode * sum(COSTS[phase] * images for phase, images in work.items()))

@@ -1,7 +1,7 @@
 """Measure the finding of many objects on dsb2018, beside what else runs here.
 
-    python -m scripts.study.instances table --images 100
-    python -m scripts.study.instances few --labels 3 10 --draws 3
+    python -m scripts.study.instances table --images 50
+    python -m scripts.study.instances few --labels 3 10 --draws 3 --images 24
     python -m scripts.study.instances effort --images 20
     python -m scripts.study.instances amg --images 10
     python -m scripts.study.instances speed
@@ -199,8 +199,7 @@ def measure_table(segmenter: Segmenter, most: int) -> dict[str, Any]:
             found = in_tiles(segmenter, emb, tiles_of(segmenter, rgb))
         else:
             found = propose(segmenter, emb)
-        points = np.reshape([one.prompts.points[0] for one in found], (-1, 2))
-        return label_image([one.region for one in found], rgb.shape[:2]), points
+        return _drawn(found, rgb.shape[:2])
 
     def maps(emb: Embedding, *_: Any) -> Any:
         with torch.no_grad():
@@ -253,8 +252,7 @@ def _on_few(segmenter: Segmenter, most: int) -> dict[str, Any]:
     scores, dark = [], []
     for _, rgb, truth in images("test", most):
         dark.append(is_fluorescence(rgb))
-        found = propose(segmenter, segmenter.encode(rgb))
-        labels = label_image([one.region for one in found], truth.shape)
+        labels, _ = _drawn(propose(segmenter, segmenter.encode(rgb)), truth.shape)
         scores.append(score_instances(truth, labels))
     return _summed(scores, dark)
 
@@ -344,12 +342,18 @@ def measure_few(labels: int, draws: int, most: int) -> dict[str, Any]:
             dark.append(is_fluorescence(rgb))
             emb = segmenter.encode(rgb)
             found = in_tiles(segmenter, emb, tiles_of(segmenter, rgb))
-            points = np.reshape([one.prompts.points[0] for one in found], (-1, 2))
-            drawn = label_image([one.region for one in found], truth.shape)
-            scores.append(score_instances(truth, drawn, points))
+            scores.append(score_instances(truth, *_drawn(found, truth.shape)))
         rows.append(_summed(scores, dark) | {"minutes": minutes})
         print(labels, seed, rows[-1]["all"]["ap50"], flush=True)
     return {"draws": rows}
+
+
+def _drawn(
+    found: Sequence[ProposedObject], shape: tuple[int, ...]
+) -> tuple[Labels, NDArray[np.float64]]:
+    """Label image and points of what was proposed."""
+    points = np.reshape([one.prompts.points[0] for one in found], (-1, 2))
+    return label_image([one.region for one in found], shape), points
 
 
 def _apm(segmenter: Segmenter) -> InstanceAPM:

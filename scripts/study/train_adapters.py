@@ -179,7 +179,7 @@ def take(name: str, kept: Path, sam: Any, folder: Path) -> None:
     save_adapter(adapter, folder)
 
 
-def fit(name: str, options: argparse.Namespace, folder: Path) -> None:
+def fit(name: str, options: argparse.Namespace, base_sha256: str, folder: Path) -> None:
     """Train the adapter `name` and write it into `folder`."""
     domain = DOMAINS[name]
     parts = {
@@ -190,7 +190,7 @@ def fit(name: str, options: argparse.Namespace, folder: Path) -> None:
     trained_on = f"train parts: {counts} images"
     if options.start is not None:
         earlier = read_info(options.start / name)
-        if earlier.base_model != str(options.model):
+        if earlier.base_sha256 != base_sha256:
             known = earlier.trained_on.partition("; moved to")[0]
             trained_on = f"{known}; moved to this base with {counts} images"
     recipe: dict[str, Any] = {
@@ -276,7 +276,7 @@ def main() -> None:
         if options.take is not None:
             take(name, options.take, sam, folder)
         elif not options.measure_only:
-            fit(name, options, folder)
+            fit(name, options, sam.sha256, folder)
         adapter = load_adapter(folder, sam)
         check_base(adapter.info, sam)
         scores = measure(Segmenter(sam, adapter), name, options.most_measured)

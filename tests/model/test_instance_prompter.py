@@ -102,6 +102,18 @@ def test_sides_about_which_cells_disagree_are_spread_far() -> None:
     assert find_objects(odd, at, 0.45).spread[0] > 0.1
 
 
+def test_further_blocks_begin_as_nothing_and_are_all_that_may_be_missing() -> None:
+    shallow = InstanceAPM([8], 4, 6, width=12).eval()
+    deep = InstanceAPM([8], 4, 6, width=12, blocks=2).eval()
+    assert not shallow.further_blocks()
+    deep.load_state_dict(deep.further_blocks() | shallow.state_dict())
+    seen = [torch.randn(1, 8, 8, 8)], torch.randn(1, 4, 16, 16)
+    torch.testing.assert_close(deep(*seen), shallow(*seen))
+    without_detail = InstanceAPM([8], 4, width=12).state_dict()
+    with pytest.raises(RuntimeError, match="detail"):
+        deep.load_state_dict(deep.further_blocks() | without_detail)
+
+
 def test_the_padding_of_the_frame_is_cut_off() -> None:
     maps = maps_of(torch.zeros(7, GRID, GRID), embedding())
     assert maps.centre.shape == (16, 32)

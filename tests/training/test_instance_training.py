@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -165,6 +166,37 @@ def test_few_held_out_images_choose_no_pass(
     kept = judged[-1] if held_out == 1 else judged[0]
     weights = done.adapter.apm.draw.weight
     assert torch.equal(weights, kept.draw.weight.half().float())
+
+
+@pytest.mark.slow
+def test_what_is_trained_further_keeps_its_shape_and_may_get_deeper(
+    tmp_path: Path,
+) -> None:
+    sam = load_sam("promise-tiny")
+
+    def trained(name: str, **options: Any) -> InstanceAPM:
+        pairs = pairs_in(tmp_path, 2)
+        folder = tmp_path / name
+        config = TrainConfig(
+            pairs=pairs[:1],
+            held_out=pairs[1:],
+            apm="instances",
+            views=1,
+            apm_epochs=1,
+            output=folder,
+            cache=tmp_path / "cache",
+            **options,
+        )
+        list(train(config, sam))
+        apm = load_adapter(folder, sam).apm
+        assert isinstance(apm, InstanceAPM)
+        return apm
+
+    shallow = trained("shallow", apm_width=24)
+    deeper = trained("deeper", start=tmp_path / "shallow", apm_blocks=1)
+    again = trained("again", start=tmp_path / "deeper")
+    shapes = [(apm.width, apm.blocks) for apm in (shallow, deeper, again)]
+    assert shapes == [(24, 0), (24, 1), (24, 1)]
 
 
 def test_labels_without_objects_are_refused(tmp_path: Path) -> None:
